@@ -1,0 +1,55 @@
+"""classicnets: AlexNet, VGG, NiN, GoogLeNet, ResNet and DenseNet, from a folder of images to a usable classifier.
+
+Everything public is listed in `__all__`. Names are imported on first use, so `import classicnets` costs nothing and
+does not load PyTorch.
+
+>>> import classicnets as cn
+>>> cn.list_models("resnet5*")
+['resnet50', 'resnet50_tutorial', 'resnet50_v1', 'resnet56_cifar']
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ClassicNetsError": "errors",
+    "Classifier": "classifier",
+    "Preprocess": "preprocess",
+    "create_model": "weights",
+    "evaluate": "evaluation",
+    "inspect": "analysis",
+    "list_models": "models.facts",
+    "load": "classifier",
+    "load_data": "data",
+    "read_image": "images",
+    "resume": "training",
+    "train": "training",
+}
+
+__all__ = [*_HOME, "__version__"]  # noqa: PLE0604  (the table above is the list)
+
+if TYPE_CHECKING:
+    from classicnets.analysis import inspect
+    from classicnets.classifier import Classifier, load
+    from classicnets.data import load_data
+    from classicnets.errors import ClassicNetsError
+    from classicnets.evaluation import evaluate
+    from classicnets.images import read_image
+    from classicnets.models.facts import list_models
+    from classicnets.preprocess import Preprocess
+    from classicnets.training import resume, train
+    from classicnets.weights import create_model
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'classicnets' has no attribute {name!r}; public names: {', '.join(_HOME)}")
+    return getattr(importlib.import_module(f"classicnets.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,70 @@
+"""What every command shares in printing: answers go to stdout, everything else to stderr.
+
+`NO_COLOR` and the absence of a terminal are respected by rich itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on stdout.")]
+
+
+def console() -> Console:
+    """Where answers go: stdout."""
+    from rich.console import Console
+
+    return Console(soft_wrap=False)
+
+
+def error_console() -> Console:
+    """Where progress, notes and errors go: stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def print_json(answer: Any) -> None:
+    """The answer as one JSON document on stdout. Non-finite numbers become null."""
+    typer.echo(json.dumps(_finite(answer), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """A table on stdout; a column whose cells are all numbers is set flush right."""
+    from rich.table import Table
+
+    rows = [list(row) for row in rows]
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[i], int | float) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    console().print(table)
+
+
+def _cell(value: object) -> str:
+    from rich.markup import escape
+
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value

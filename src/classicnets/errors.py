@@ -1,0 +1,115 @@
+"""The exceptions of classicnets, and the exit code that each one means on the command line.
+
+Every message answers four questions: what happened, what was given, what is allowed, what to do next.
+`classicnets.cli` prints the message of any `ClassicNetsError` on one line and exits with its `exit_code`;
+everything else is a bug of ours and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class ClassicNetsError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+    exit_code = 1
+
+
+class UnknownName(ClassicNetsError):
+    """A model, recipe, key or option that does not exist; the message suggests the near ones."""
+
+    exit_code = 2
+
+
+class ConfigError(ClassicNetsError):
+    """A known setting with a value that cannot be used."""
+
+    exit_code = 2
+
+
+class MissingExtra(ClassicNetsError):
+    """An optional dependency is not installed; the message gives the `pip install` line."""
+
+    exit_code = 2
+
+
+class DataError(ClassicNetsError):
+    """Data that cannot be trained or evaluated on: a missing folder, one class, an unreadable table."""
+
+    exit_code = 3
+
+
+class BadImage(DataError):
+    """An image that cannot be decoded, or is refused. Holds `name` (path or label) and `reason`."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[BadImage], tuple[str, str]]:
+        return type(self), (self.name, self.reason)
+
+
+class WeightsError(ClassicNetsError):
+    """A weights file, model folder or bundle that cannot be read or trusted."""
+
+    exit_code = 4
+
+
+class KeysMismatch(WeightsError):
+    """A state dict that does not fit the model; every missing, unexpected and misshaped key is listed."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        missing: Sequence[str] = (),
+        unexpected: Sequence[str] = (),
+        misshaped: Sequence[str] = (),
+    ) -> None:
+        lines = [message]
+        for title, keys in (("missing", missing), ("unexpected", unexpected), ("wrong shape", misshaped)):
+            lines += [f"  {title}: {key}" for key in keys]
+        super().__init__("\n".join(lines))
+        self.missing = tuple(missing)
+        self.unexpected = tuple(unexpected)
+        self.misshaped = tuple(misshaped)
+
+
+class ChecksumMismatch(WeightsError):
+    """A file whose SHA-256 is not the recorded one."""
+
+
+class TrainingDiverged(ClassicNetsError):
+    """The loss or the gradients are no longer finite."""
+
+    exit_code = 5
+
+
+class StorageError(ClassicNetsError):
+    """The disk is full, read-only or otherwise refuses to keep what was written."""
+
+    exit_code = 6
+
+
+def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:
+    """The names in `known` that a person who typed `name` most likely meant, best first."""
+    known = list(known)
+    by_folded = {k.casefold(): k for k in known}
+    near = difflib.get_close_matches(name.casefold(), by_folded, n=most, cutoff=0.6)
+    starting = [k for f, k in by_folded.items() if f.startswith(name.casefold()) and f not in near]
+    return [by_folded[n] for n in near][:most] or starting[:most]
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], *, next_step: str) -> UnknownName:
+    """An `UnknownName` that says what was asked for, the near names, and where all of them are listed.
+
+    >>> str(unknown_name("model", "resnet81", ["resnet18", "vgg11"], next_step="See `classicnets models`."))
+    "No model named 'resnet81'. Did you mean resnet18? See `classicnets models`."
+    """
+    near = did_you_mean(name, known)
+    hint = f" Did you mean {', '.join(near)}?" if near else ""
+    return UnknownName(f"No {kind} named {name!r}.{hint} {next_step}")
