@@ -1,0 +1,158 @@
+"""Our own weights on disk: written whole or not at all, read strictly, told apart by SHA-256.
+
+Files are safetensors: names, shapes and numbers, and nothing that could run. Everything that this package writes and
+wants to keep goes through `written_aside`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from classicnets.errors import KeysMismatch, StorageError, WeightsError
+
+Head = Literal["strict", "replace"]
+_HEADS = ("head.", "aux_")
+
+
+def sha256_of(path: str | Path) -> str:
+    """The SHA-256 of a file, as 64 hexadecimal digits; read in chunks, so that any size fits in memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def written_aside(path: str | Path) -> Iterator[Path]:
+    """A place to write `path`, a file or a folder: a power cut leaves the old one or the new one, never a part.
+
+    Yields a path in a hidden folder beside the target. When the block ends, what was written there is flushed to the
+    disk and renamed to `path`, in place of what was there; when it raises, that is removed and `path` is as it was.
+    Raises StorageError when the disk is full, read-only or otherwise refuses.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise _not_written(path, error) from error
+    try:
+        new = aside / path.name
+        yield new
+        for written in [*new.rglob("*"), new] if new.is_dir() else [new]:
+            _flush(written)
+        if new.is_dir() and path.exists():
+            path.rename(aside / "old")
+        new.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def save_safetensors(path: str | Path, state: Mapping[str, Tensor]) -> None:
+    """Write a state dict as safetensors, aside and renamed; equal states give equal bytes. Raises StorageError."""
+    plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in state.items()}
+    with written_aside(path) as new:
+        new.touch()
+        mode = new.stat().st_mode  # safetensors makes its files private; a model is as readable as its neighbours
+        try:
+            save_file(plain, new, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise _not_written(Path(path), error) from error
+        new.chmod(mode)
+
+
+def load_safetensors(path: str | Path) -> dict[str, Tensor]:
+    """A safetensors file as name -> tensor, on the CPU. Raises WeightsError for a file that is missing or damaged."""
+    check_is_file(path)
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a whole safetensors file ({error}). It may be cut short or renamed: get it again."
+        ) from error
+
+
+def load_into(model: nn.Module, state: Mapping[str, Tensor], *, head: Head = "strict", name: str = "") -> list[str]:
+    """Copy a state dict in our own names into `model`, strictly; the model is untouched when anything does not fit.
+
+    `head="replace"` is the one leniency: layers of the classifier (`head` and the auxiliary heads) that do not fit keep
+    the model's present weights. Returns one sentence for each layer treated so: say them to the user.
+    `name` is what the message calls the weights (a path, usually).
+    Raises KeysMismatch, which lists every key that is missing, unexpected or of another shape.
+    """
+    own = model.state_dict()
+    misfits = {key: why for key in dict.fromkeys([*own, *state]) if (why := _misfit(own.get(key), state.get(key)))}
+    kept = {_layer(key) for key in misfits if head == "replace" and key.startswith(_HEADS)}
+    _raise_for({key: why for key, why in misfits.items() if _layer(key) not in kept}, own, state, name)
+    model.load_state_dict({**own, **{key: value for key, value in state.items() if _layer(key) not in kept}})
+    known = {_layer(key) for key in own}
+    return [
+        f"{layer} starts afresh: the weights are for another classifier."
+        if layer in known
+        else f"{layer} of the weights is left out: the model has no such layer."
+        for layer in sorted(kept)
+    ]
+
+
+def _misfit(own: Tensor | None, given: Tensor | None) -> str:
+    """Why a weight cannot be copied, or an empty string."""
+    if own is None or given is None:
+        return "unexpected" if own is None else "missing"
+    if own.shape != given.shape:
+        return f"{tuple(given.shape)} given, {tuple(own.shape)} in the model"
+    return f"{given.dtype} given, {own.dtype} in the model" if given.is_complex() else ""
+
+
+def _layer(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def _raise_for(misfits: Mapping[str, str], own: Mapping[str, Tensor], state: Mapping[str, Tensor], name: str) -> None:
+    if not misfits:
+        return
+    message = f"{name or 'The weights'}: {len(misfits)} weights do not fit the model. "
+    if all(key.startswith(_HEADS) for key in misfits):
+        message += "Only the classifier differs: load with head='replace' to start a new one, or give its num_classes."
+    else:
+        message += "Check that the weights are of this very model, and that num_classes and in_channels are theirs."
+    raise KeysMismatch(
+        message,
+        missing=[key for key in misfits if key not in state],
+        unexpected=[key for key in misfits if key not in own],
+        misshaped=[f"{key}: {why}" for key, why in misfits.items() if key in state and key in own],
+    )
+
+
+def check_is_file(path: str | Path) -> None:
+    """Raise WeightsError, naming the path, unless it is a file that can be opened."""
+    try:
+        open(path, "rb").close()
+    except OSError as error:
+        raise WeightsError(f"Cannot open the weights file {path}: {error.strerror}.") from error
+
+
+def _flush(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders, and keeps their order itself
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _not_written(path: Path, error: Exception) -> StorageError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return StorageError(f"Cannot write {path}: {reason}. Free some space, or choose another folder.")
