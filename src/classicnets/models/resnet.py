@@ -1,0 +1,252 @@
+"""ResNet: Deep Residual Learning for Image Recognition, He, Zhang, Ren and Sun, 2015 (arXiv:1512.03385).
+
+Table 1, at 224 px. Blocks are of two 3x3 convolutions (basic), or of 1x1, 3x3 and 1x1 (bottleneck, 4x wider outside).
+
+    stage   output   layers                         blocks in ResNet-18 / 34 / 50 / 101 / 152
+    conv1   112      7x7, 64, stride 2
+    conv2    56      3x3 max pool, stride 2; 64      2 /  3 /  3 /   3 /   3
+    conv3    28      128                             2 /  4 /  4 /   4 /   8
+    conv4    14      256                             2 /  6 /  6 /  23 /  36
+    conv5     7      512                             2 /  3 /  3 /   3 /   3
+    head      1      average pool, linear
+
+Sec. 4.2, for CIFAR-10 at 32 px, depth 6n + 2:
+
+    conv1    32      3x3, 16
+    conv2    32      n basic blocks of 16
+    conv3    16      n basic blocks of 32
+    conv4     8      n basic blocks of 64
+    head      1      average pool, linear
+
+Every convolution is followed by batch norm and, but for the last of a block, by ReLU. `preactivation` is the
+follow-up, Identity Mappings in Deep Residual Networks, 2016 (arXiv:1603.05027): batch norm and ReLU come before each
+convolution, the shortcut stays clean, and a last stage `norm` closes the trunk.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from classicnets.models.blocks import Activation, activation, he_init, pooled_classifier
+from classicnets.models.contract import Blocks, ConvNet, Family, NetConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetConfig(NetConfig):
+    """A row of Table 1.
+
+    depths, widths      blocks in each stage, and channels of their 3x3 convolutions
+    stem                "7x7": stride 2, then a max pool; "3x3": stride 1, for small images
+    bottleneck          blocks of 1x1, 3x3, 1x1 instead of two 3x3
+    stride_in_1x1       a bottleneck halves the size in its first 1x1 (the paper) or in its 3x3 (what is common since)
+    shortcut            where the shape changes: "projection", a 1x1 convolution (option B of Sec. 4.1), or "pad", every
+                        other pixel and zeros for the new channels (option A, no parameters)
+    residual            False leaves out the shortcuts: the plain nets of Sec. 4.1
+    preactivation       the order of arXiv:1603.05027
+    conv_bias           convolutions have a bias, which the batch norm after it undoes
+    zero_init_residual  the last batch norm of a block starts at 0, so that the block starts as the identity
+                        (Goyal et al. 2017, arXiv:1706.02677); a pre-activation block has none there and ignores it
+    """
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    stem: Literal["7x7", "3x3"] = "7x7"
+    bottleneck: bool = False
+    stride_in_1x1: bool = False
+    shortcut: Literal["projection", "pad"] = "projection"
+    residual: bool = True
+    preactivation: bool = False
+    activation: Activation = "relu"
+    conv_bias: bool = False
+    zero_init_residual: bool = False
+    min_size: int = 1
+
+    @property
+    def expansion(self) -> int:
+        """How much wider a block's output is than its 3x3 convolutions."""
+        return 4 if self.bottleneck else 1
+
+
+class Block(nn.Module):
+    """activation(F(x) + shortcut(x)), Fig. 2 and 5: (N, in_channels, H, W) -> (N, expansion * width, H', W').
+
+    H' = H / stride, rounded up.
+    """
+
+    def __init__(self, config: ResNetConfig, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        convolutions = block_convolutions(config, in_channels, width, stride)
+        self.residual = nn.Sequential()
+        for i, convolution in enumerate(convolutions, start=1):
+            self.residual.add_module(f"conv{i}", convolution)
+            self.residual.add_module(f"bn{i}", nn.BatchNorm2d(convolution.out_channels))
+            if i < len(convolutions):
+                self.residual.add_module(f"act{i}", activation(config.activation))
+        self.shortcut = shortcut(config, in_channels, width, stride) if config.residual else None
+        self.activation = activation(config.activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.residual(x)
+        if self.shortcut is not None:
+            y = y + self.shortcut(x)
+        y = self.activation(y)
+        return y
+
+
+class PreactivationBlock(nn.Module):
+    """x + F(x), where F begins with batch norm and activation, Fig. 4e of 1603.05027. Shapes as in `Block`.
+
+    Where the shape changes, the shortcut starts after the first batch norm and activation, as in the authors' code.
+    """
+
+    def __init__(self, config: ResNetConfig, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        first, *others = block_convolutions(config, in_channels, width, stride)
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.act1 = activation(config.activation)
+        self.residual = nn.Sequential(OrderedDict(conv1=first))
+        for i, convolution in enumerate(others, start=2):
+            self.residual.add_module(f"bn{i}", nn.BatchNorm2d(convolution.in_channels))
+            self.residual.add_module(f"act{i}", activation(config.activation))
+            self.residual.add_module(f"conv{i}", convolution)
+        self.shortcut = shortcut(config, in_channels, width, stride) if config.residual else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.act1(self.bn1(x))
+        y: Tensor = self.residual(active)
+        if self.shortcut is None:
+            return y
+        return y + (x if isinstance(self.shortcut, nn.Identity) else self.shortcut(active))
+
+
+class PadShortcut(nn.Module):
+    """Option A: every `stride`-th pixel, and zeros for the new channels, half of them before and half after the old.
+
+    The paper leaves the place of the zeros open; this is where the known CIFAR checkpoints have them.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        before = (out_channels - in_channels) // 2
+        self.zeros = (before, out_channels - in_channels - before)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.zeros))
+
+
+def shortcut(config: ResNetConfig, in_channels: int, width: int, stride: int) -> nn.Module:
+    """The identity where it fits; elsewhere option A or B."""
+    out_channels = config.expansion * width
+    if in_channels == out_channels and stride == 1:
+        return nn.Identity()
+    if config.shortcut == "pad":
+        return PadShortcut(in_channels, out_channels, stride)
+    projection = nn.Sequential(OrderedDict(conv=conv(config, in_channels, out_channels, 1, stride)))
+    if not config.preactivation:
+        projection.add_module("bn", nn.BatchNorm2d(out_channels))
+    return projection
+
+
+def block_convolutions(config: ResNetConfig, in_channels: int, width: int, stride: int) -> list[nn.Conv2d]:
+    """The convolutions of F(x), in order."""
+    if not config.bottleneck:
+        return [conv(config, in_channels, width, 3, stride), conv(config, width, width, 3)]
+    stride_1x1, stride_3x3 = (stride, 1) if config.stride_in_1x1 else (1, stride)
+    return [
+        conv(config, in_channels, width, 1, stride_1x1),
+        conv(config, width, width, 3, stride_3x3),
+        conv(config, width, config.expansion * width, 1),
+    ]
+
+
+def conv(config: ResNetConfig, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution that keeps the size, but for its stride."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=config.conv_bias)
+
+
+class ResNet(ConvNet):
+    """The net of a `ResNetConfig`: stages conv1, conv2, ... as in the tables above, and `norm` after preactivation."""
+
+    config: ResNetConfig
+
+    def __init__(self, config: ResNetConfig) -> None:
+        super().__init__(config)
+        channels = config.widths[0]
+        kernel_size, stride = (7, 2) if config.stem == "7x7" else (3, 1)
+        stem = nn.Sequential(OrderedDict(conv=conv(config, config.in_channels, channels, kernel_size, stride)))
+        if not config.preactivation:
+            stem.add_module("bn", nn.BatchNorm2d(channels))
+            stem.add_module("act", activation(config.activation))
+        self.trunk = nn.Sequential(OrderedDict(conv1=stem))
+
+        block = PreactivationBlock if config.preactivation else Block
+        for i, (depth, width) in enumerate(zip(config.depths, config.widths, strict=True)):
+            stage = Blocks()
+            if i == 0 and config.stem == "7x7":
+                stage.add_module("pool", nn.MaxPool2d(3, stride=2, padding=1))
+            for b in range(depth):
+                stage.add_module(f"block{b + 1}", block(config, channels, width, 2 if i > 0 and b == 0 else 1))
+                channels = config.expansion * width
+            self.trunk.add_module(f"conv{i + 2}", stage)
+
+        if config.preactivation:
+            norm = nn.Sequential(OrderedDict(bn=nn.BatchNorm2d(channels), act=activation(config.activation)))
+            self.trunk.add_module("norm", norm)
+        self.head = pooled_classifier(channels, config.num_classes)
+
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        """He initialisation by fan-out, batch norms 1 and 0, biases 0, as in the authors' code."""
+        he_init(self, generator)
+        if self.config.zero_init_residual:
+            for module in self.modules():
+                if isinstance(module, Block):
+                    last = module.residual[-1]
+                    assert isinstance(last, nn.BatchNorm2d)
+                    nn.init.zeros_(last.weight)
+
+
+_18 = ResNetConfig(depths=(2, 2, 2, 2))
+_34 = ResNetConfig(depths=(3, 4, 6, 3))
+_50 = ResNetConfig(depths=(3, 4, 6, 3), bottleneck=True)
+_101 = ResNetConfig(depths=(3, 4, 23, 3), bottleneck=True)
+_152 = ResNetConfig(depths=(3, 8, 36, 3), bottleneck=True)
+_IMAGENET = {18: _18, 34: _34, 50: _50, 101: _101, 152: _152}
+
+
+def _cifar(n: int) -> ResNetConfig:
+    """Sec. 4.2: depth 6n + 2."""
+    return ResNetConfig(
+        depths=(n, n, n), widths=(16, 32, 64), stem="3x3", shortcut="pad", num_classes=10, image_size=32
+    )
+
+
+def _preact(n: int) -> ResNetConfig:
+    """1603.05027, Table 4 and the authors' code: depth 9n + 2."""
+    return replace(_cifar(n), bottleneck=True, preactivation=True, shortcut="projection", stride_in_1x1=True)
+
+
+VARIANTS: dict[str, ResNetConfig] = {
+    **{f"resnet{depth}": row for depth, row in _IMAGENET.items()},
+    **{f"resnet{depth}_v1": replace(_IMAGENET[depth], stride_in_1x1=True) for depth in (50, 101, 152)},
+    **{f"plain{depth}": replace(_IMAGENET[depth], residual=False) for depth in (18, 34)},
+    **{f"resnet{6 * n + 2}_cifar": _cifar(n) for n in (3, 5, 7, 9, 18, 200)},
+    **{f"plain{6 * n + 2}_cifar": replace(_cifar(n), residual=False) for n in (3, 9)},
+    "resnet18_cifar": replace(_18, stem="3x3", num_classes=10, image_size=32),
+    **{f"preact_resnet{9 * n + 2}_cifar": _preact(n) for n in (18, 111)},
+    **{f"resnet{depth}_tutorial": replace(row, conv_bias=True) for depth, row in _IMAGENET.items()},
+}
+
+FAMILY = Family(
+    name="resnet",
+    paper="Deep Residual Learning for Image Recognition (He et al., 2015), arXiv:1512.03385",
+    net=ResNet,
+    config=ResNetConfig,
+    variants=VARIANTS,
+)
