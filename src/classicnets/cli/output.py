@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -68,3 +70,25 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
     return value
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A function to report progress with, `report(what, done, total)`: one bar a task on stderr.
+
+    A bar appears once its work has taken two seconds; without a terminal there is none.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    target = error_console()
+    tasks: dict[str, tuple[TaskID, float]] = {}
+    with Progress(*columns, console=target, transient=True, disable=not target.is_terminal) as progress:
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total, visible=False), time.monotonic()
+            task, begun = tasks[what]
+            progress.update(task, completed=done, total=total, visible=time.monotonic() - begun > 2 and done < total)
+
+        yield report

@@ -1,9 +1,168 @@
-"""`classicnets train`."""
+"""`classicnets train`: from a folder of images to a measured classifier, or on with a run that was interrupted."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from classicnets.cli.output import JsonFlag, error_console, print_json, progress_bars
+from classicnets.errors import ConfigError
+
+if TYPE_CHECKING:
+    from classicnets.training import EpochDone, Finished, Job, StepDone
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+  classicnets train resnet20_cifar fashion-mnist
+
+  classicnets train resnet20_cifar photos/ --epochs 40 --set optim.lr=0.05 --out runs/photos
+
+  classicnets train resnet18 csv:labels.csv --set image_size=96 --seed 1
+
+  classicnets train --resume runs/resnet20_cifar-fashion-mnist
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
+    app.command(epilog=_EXAMPLES)(train)
+
+
+def train(
+    model: Annotated[str | None, typer.Argument(help="A catalog name; see `classicnets models`.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(help="digits, fashion-mnist, cifar10, a folder of images, or csv:FILE.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A shipped recipe or a .toml file; chosen by the data if not given.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, such as optim.lr=0.1.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="How many times to go through the training images.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Start from these: a file, a run, torchvision[:NAME]; the head starts afresh.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; runs/MODEL-DATA if not given. Never overwritten.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides the first weights, the order and the augmentation.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, metavar="STEPS", help="Also save within an epoch, every so many steps.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with this run, with its own recipe and data.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a network on images, measure it on images it never saw, and write a report."""
+    from classicnets import training
+
+    values = {"epochs": epochs, "seed": seed, "model.weights": f'"{weights}"' if weights is not None else None}
+    settings = [*(set_ or ()), *(f"{key}={value}" for key, value in values.items() if value is not None)]
+    with progress_bars() as progress:
+        if resume is not None:
+            if model or data or settings or recipe or out:
+                raise ConfigError("--resume RUN goes on with the run's own model, data and recipe: give nothing else.")
+            job = training.resume(resume, device=device, checkpoint_every=checkpoint_every, progress=progress)
+        elif model is None or data is None:
+            raise ConfigError(
+                "Give a model and the data, such as `classicnets train resnet20_cifar fashion-mnist`, or --resume RUN."
+            )
+        else:
+            job = training.start(
+                model, data, recipe=recipe, settings=settings, out=out, device=device,
+                checkpoint_every=checkpoint_every, progress=progress,
+            )  # fmt: skip
+    finished = _follow(job)
+    if as_json:
+        print_json({"run": str(finished.run.path), "report": str(finished.page), **finished.report.headline()})
+    else:
+        _print_end(finished)
+
+
+def _follow(job: Job) -> Finished:
+    """Run the job to its end, showing what it does."""
+    from classicnets.training import EpochDone, Finished
+
+    target = error_console()
+    for note in job.notes:
+        target.print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
+    target.print(f"writing to {job.run.path}", markup=False, highlight=False, soft_wrap=True)
+    try:
+        with _bar(job) as show:
+            for event in job:
+                if isinstance(event, Finished):
+                    return event
+                show(event)
+                if isinstance(event, EpochDone):
+                    target.print(_line(event, job.recipe.epochs), markup=False, highlight=False)
+    except (KeyboardInterrupt, SystemExit):
+        target.print(
+            f"Stopped. What was learned is in {job.run.path}/model; "
+            f"go on with: classicnets train --resume {job.run.path}",
+            style="yellow", markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+        raise
+    raise AssertionError("a job ends with Finished")
+
+
+@contextmanager
+def _bar(job: Job) -> Iterator[Callable[[StepDone | EpochDone], None]]:
+    """A bar over the run's steps: epoch, loss, accuracy, images/s, time left. Nothing without a terminal."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from classicnets.training import StepDone
+
+    target = error_console()
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[numbers]}"))
+    begun = time.monotonic()
+    first_step = 0
+    with Progress(*columns, console=target, transient=True, expand=True, disable=not target.is_terminal) as progress:
+        task = progress.add_task("", total=job.num_steps, numbers="")
+
+        def show(event: StepDone | EpochDone) -> None:
+            nonlocal first_step
+            if not isinstance(event, StepDone):
+                progress.update(task, description="measuring")
+                return
+            first_step = first_step or event.step
+            left = (time.monotonic() - begun) / (event.step - first_step + 1) * (job.num_steps - event.step)
+            numbers = f"loss {event.loss:.3f}  acc {event.accuracy:.1%}  {event.images_per_second:,.0f} images/s"
+            progress.update(
+                task,
+                completed=event.step,
+                description=f"epoch {event.epoch}/{job.recipe.epochs}",
+                numbers=f"{numbers}  {_clock(left)} left",
+            )
+
+        yield show
+
+
+def _line(row: EpochDone, epochs: int) -> str:
+    """An epoch as one plain line."""
+    return (
+        f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}  loss {row.train_loss:.3f}  train {row.train_accuracy:.2%}  "
+        f"val {row.val_accuracy:.2%}  {row.images_per_second:,.0f} images/s  {_clock(row.seconds)}"
+    )
+
+
+def _print_end(finished: Finished) -> None:
+    report, run = finished.report, finished.run.path
+    low, high = report.top1_interval
+    typer.echo(f"top-1 {report.top1:.2%} (95 % interval {low:.2%} to {high:.2%}) on {report.num_images:,} test images")
+    typer.echo(f"report: {finished.page}")
+    typer.echo(f"next:   classicnets predict {run} IMAGE...")
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

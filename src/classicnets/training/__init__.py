@@ -1,1 +1,20 @@
-""""""
+"""Training: `train` does it all, `start` and `resume` give a job to iterate over, a `Run` is what it leaves."""
+
+from classicnets.training.job import Finished, Job, resume, start, train
+from classicnets.training.loop import EpochDone, StepDone
+from classicnets.training.recipe import Recipe, load_recipe, shipped_recipes
+from classicnets.training.run import Run
+
+__all__ = [
+    "EpochDone",
+    "Finished",
+    "Job",
+    "Recipe",
+    "Run",
+    "StepDone",
+    "load_recipe",
+    "resume",
+    "shipped_recipes",
+    "start",
+    "train",
+]

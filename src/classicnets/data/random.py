@@ -1,0 +1,39 @@
+"""Randomness as a pure function of (seed, epoch, sample index): no state to save, none to lose.
+
+Every sample draws from its own counter-based stream, so its crop, flip and mixing are the same whatever the batch
+size, the number of workers, the prefetching, or the point where an interrupted run went on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def uniform(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
+    """Independent draws from [0, 1) for each sample: int64 (B,) -> float32 (B, draws)."""
+    with np.errstate(over="ignore"):
+        counters = indices.numpy().astype(np.uint64)[:, None] * np.uint64(draws) + np.arange(draws, dtype=np.uint64)
+        bits = _mix(_key(seed, epoch) + counters * _GOLDEN)
+    return torch.from_numpy((bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24))
+
+
+def permutation(seed: int, epoch: int, n: int) -> Tensor:
+    """The order of an epoch's samples: int64 (n,), each of 0..n-1 once."""
+    with np.errstate(over="ignore"):
+        bits = _mix(_mix(_key(seed, epoch)) + np.arange(n, dtype=np.uint64) * _GOLDEN)
+    return torch.from_numpy(np.argsort(bits, kind="stable"))
+
+
+def _key(seed: int, epoch: int) -> np.uint64:
+    return np.uint64(_mix(np.array([seed], np.uint64) * _GOLDEN + np.array([epoch], np.uint64))[0])
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): flips each output bit with probability one half."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,74 @@
+"""Checkpoints that survive a kill at any moment: written aside, synced, given a manifest of hashes, then renamed.
+
+    checkpoints/step-000400/{model.safetensors, trainer.pt, manifest.json}
+
+A folder without a manifest that fits is never used; the one before it is.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from classicnets.errors import ChecksumMismatch, WeightsError
+from classicnets.weights.files import load_safetensors, save_safetensors, sha256_of, written_aside
+
+_FILES = ("model.safetensors", "trainer.pt")
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on: `tensors` of the model (and its average), and the trainer's own state."""
+
+    tensors: dict[str, Tensor]
+    trainer: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
+    """Write `folder/step-NNNNNN`, keep the newest two, and return the path. Raises StorageError."""
+    target = folder / f"step-{step:06d}"
+    with written_aside(target) as new:
+        new.mkdir()
+        save_safetensors(new / "model.safetensors", checkpoint.tensors)
+        torch.save(checkpoint.trainer, new / "trainer.pt")
+        hashes = {name: sha256_of(new / name) for name in _FILES}
+        (new / "manifest.json").write_text(json.dumps({"format": 1, "step": step, "sha256": hashes}), "utf-8")
+    for old in _by_step(folder)[:-_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint folder. Raises WeightsError or ChecksumMismatch where it is not whole."""
+    try:
+        hashes = json.loads((path / "manifest.json").read_text())["sha256"]
+        for name in _FILES:
+            if sha256_of(path / name) != hashes[name]:
+                raise ChecksumMismatch(f"{path / name}: not the file that was saved (its SHA-256 differs).")
+        trainer = torch.load(path / "trainer.pt", map_location="cpu", weights_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path}: not a whole checkpoint ({error}).") from None
+    return Checkpoint(load_safetensors(path / "model.safetensors"), trainer)
+
+
+def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint in `folder` (None where there is none), and what was said about damaged ones."""
+    notes = []
+    for path in reversed(_by_step(folder)):
+        try:
+            return load_checkpoint(path), notes
+        except WeightsError as error:
+            notes.append(f"{error} Going back to the one before.")
+    return None, notes
+
+
+def _by_step(folder: Path) -> list[Path]:
+    """Checkpoint folders, oldest first."""
+    return sorted((p for p in folder.glob("step-*") if p.is_dir()), key=lambda p: int(p.name.removeprefix("step-")))

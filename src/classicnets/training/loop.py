@@ -1,0 +1,216 @@
+"""The training loop. `fit` is a generator: it trains, and reports by yielding; stopping it is `close()`.
+
+    order, augment -> forward -> loss -> backward -> step -> StepDone ... -> validate -> EpochDone ...
+
+It prints nothing and writes no file. All that changes is in `TrainState`, between any two events complete enough
+to go on from, bit for bit: what a step does is a function of the state and of (seed, step).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from classicnets.classifier import Classifier
+from classicnets.data.loader import steps_per_epoch, training_batches
+from classicnets.data.pack import Packed
+from classicnets.errors import TrainingDiverged
+from classicnets.evaluation.metrics import cross_entropy, topk_accuracy
+from classicnets.hardware import Precision
+from classicnets.models.contract import ConvNet
+from classicnets.training.objective import objective
+from classicnets.training.optimizer import learning_rate, make_optimizer
+from classicnets.training.recipe import ProgressiveSection, Recipe
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One optimizer step: `step` counts from 1 over the run, `loss` is the batch's, `accuracy` the epoch's so far."""
+
+    epoch: int
+    step: int
+    loss: float
+    accuracy: float
+    lr: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """One epoch and its validation: a row of `metrics.csv`. Accuracies are 0..1, `seconds` since the run's start."""
+
+    epoch: int
+    step: int
+    image_size: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    images_per_second: float
+    seconds: float
+
+
+@dataclass
+class Tally:
+    """What the epoch under way has added up so far."""
+
+    loss: float = 0.0
+    correct: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class TrainState:
+    """Everything that changes while training. `average` is the moving average of the weights, or None."""
+
+    model: ConvNet
+    optimizer: torch.optim.Optimizer
+    average: ConvNet | None = None
+    step: int = 0
+    seconds: float = 0.0
+    tally: Tally = field(default_factory=Tally)
+    history: list[EpochDone] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, model: ConvNet, recipe: Recipe) -> TrainState:
+        average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
+        return cls(model, make_optimizer(model, recipe.optim), average)
+
+    @property
+    def evaluated(self) -> ConvNet:
+        """The network to validate and keep: the average where there is one."""
+        return self.average or self.model
+
+    @property
+    def improved(self) -> bool:
+        """Whether the last epoch is the best so far on the validation images (of equals, the later)."""
+        return self.history[-1].val_accuracy >= max(row.val_accuracy for row in self.history)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights of the model and of its average, each name prefixed with where it belongs."""
+        parts = {"model": self.model, "average": self.average}
+        return {f"{part}.{k}": v for part, net in parts.items() if net for k, v in net.state_dict().items()}
+
+    def trainer(self) -> dict[str, Any]:
+        """The rest of the state, in plain types and tensors."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "tally": asdict(self.tally),
+            "history": [asdict(row) for row in self.history],
+        }
+
+    def restore(self, tensors: dict[str, Tensor], trainer: dict[str, Any]) -> None:
+        """Go back to a state that `tensors` and `trainer` described."""
+        for part, net in (("model", self.model), ("average", self.average)):
+            if net is not None:
+                net.load_state_dict({k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")})
+        self.optimizer.load_state_dict(trainer["optimizer"])
+        self.step, self.seconds = trainer["step"], trainer["seconds"]
+        self.tally = Tally(**trainer["tally"])
+        self.history = [EpochDone(**row) for row in trainer["history"]]
+
+
+def fit(
+    state: TrainState, train: Packed, val: Packed, classifier: Classifier, recipe: Recipe, precision: Precision
+) -> Iterator[StepDone | EpochDone]:
+    """Train `state` on `train` until `recipe.epochs` are done, validating on `val` after each.
+
+    `classifier` gives the preprocessing, and validates: its model becomes `state.evaluated`. Raises TrainingDiverged
+    when the loss is no longer finite, before the step is taken.
+    """
+    per_epoch = steps_per_epoch(len(train.labels), recipe.batch_size)
+    while len(state.history) < recipe.epochs:
+        epoch = len(state.history)
+        size = image_size_at(recipe.progressive, classifier.preprocess.input_size, epoch / recipe.epochs)
+        batches = training_batches(
+            train, classifier.preprocess, recipe.augment, batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch,
+            start=state.step - epoch * per_epoch, image_size=size, workers=recipe.workers,
+        )  # fmt: skip
+        before = time.perf_counter()
+        for batch in batches:
+            lr = learning_rate(recipe.optim, recipe.schedule, state.step / (per_epoch * recipe.epochs))
+            loss = train_step(state, batch.images, batch.labels, lr, recipe, precision)
+            now = time.perf_counter()
+            state.tally.seconds, before = state.tally.seconds + now - before, now
+            tally = state.tally
+            yield StepDone(epoch + 1, state.step, loss, tally.correct / tally.images, lr, tally.images / tally.seconds)
+        classifier.model = state.evaluated
+        logits = classifier.logits(val.images, precision=str(precision))
+        state.seconds += state.tally.seconds + time.perf_counter() - before
+        row = EpochDone(
+            epoch=epoch + 1,
+            step=state.step,
+            image_size=size[0],
+            lr=learning_rate(recipe.optim, recipe.schedule, state.step / (per_epoch * recipe.epochs)),
+            train_loss=state.tally.loss / state.tally.images,
+            train_accuracy=state.tally.correct / state.tally.images,
+            val_loss=cross_entropy(logits, val.labels),
+            val_accuracy=topk_accuracy(logits, val.labels, k=1),
+            images_per_second=state.tally.images / state.tally.seconds,
+            seconds=state.seconds,
+        )
+        state.history.append(row)
+        state.tally = Tally()
+        yield row
+
+
+def train_step(
+    state: TrainState, images: Tensor, labels: Tensor, lr: float, recipe: Recipe, precision: Precision
+) -> float:
+    """One optimizer step on one batch; returns the batch's loss."""
+    images, labels = images.to(precision.device), labels.to(precision.device)
+    state.model.train()
+    with torch.random.fork_rng():
+        torch.manual_seed((recipe.seed << 32) + state.step & 0x7FFF_FFFF_FFFF_FFFF)  # dropout, a function of the step
+        with precision():
+            loss, logits = objective(state.model, images, labels, recipe.loss)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingDiverged(
+                f"The loss is {value} at step {state.step + 1}, with learning rate {lr:.3g}. "
+                f"Try a lower rate (--set optim.lr={recipe.optim.lr / 4:.3g}) or --set optim.clip_norm=1."
+            )
+        loss.backward()
+    if recipe.optim.clip_norm:
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), recipe.optim.clip_norm)
+    for group in state.optimizer.param_groups:
+        group["lr"] = lr
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    if state.average is not None:
+        update_average(state.average, state.model, min(recipe.ema, state.step / (state.step + 9)))
+    state.tally.loss += value * len(labels)
+    state.tally.correct += int((logits.argmax(1) == labels).sum())
+    state.tally.images += len(labels)
+    return value
+
+
+@torch.no_grad()
+def update_average(average: ConvNet, model: ConvNet, decay: float) -> None:
+    """Move each weight and running statistic of `average` towards `model`'s; counters are copied."""
+    old, new = list(average.state_dict().values()), list(model.state_dict().values())
+    floats = [i for i, tensor in enumerate(old) if tensor.is_floating_point()]
+    torch._foreach_lerp_([old[i] for i in floats], [new[i] for i in floats], 1 - decay)
+    for a, b in zip(old, new, strict=True):
+        if not a.is_floating_point():
+            a.copy_(b)
+
+
+def image_size_at(progressive: ProgressiveSection, full: tuple[int, int], done: float) -> tuple[int, int]:
+    """The image size (height, width) at the share `done` of the run, in multiples of 4 until it is full."""
+    if done >= progressive.until:
+        return full
+    scale = progressive.start + (1 - progressive.start) * done / progressive.until
+    return tuple(min(side, 4 * math.ceil(side * scale / 4)) for side in full)  # type: ignore[return-value]  # two in, two out

@@ -1,0 +1,33 @@
+"""What training minimises: cross-entropy on the logits, plus a share of it on each auxiliary classifier."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from classicnets.models.contract import ConvNet
+from classicnets.training.recipe import LossSection
+
+
+class Objective(NamedTuple):
+    """The loss to minimise, a scalar with gradient, and the logits (B, num_classes) that it came from."""
+
+    loss: Tensor
+    logits: Tensor
+
+
+def objective(model: ConvNet, images: Tensor, labels: Tensor, recipe: LossSection) -> Objective:
+    """Images (B, C, H, W) and labels (B,) to the training objective.
+
+    A model with auxiliary classifiers (GoogLeNet, Sec. 5) adds `aux_weight` times the loss of each.
+    """
+    if not getattr(model.config, "aux", False):
+        logits = model(images).float()
+        return Objective(F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing), logits)
+    outputs = model.forward_with_aux(images)
+    main, *auxiliary = (
+        F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing) for logits in outputs
+    )
+    return Objective(main + recipe.aux_weight * sum(auxiliary), outputs.logits.float())
