@@ -1,0 +1,123 @@
+"""`ImageSet`, labelled images in a fixed order, and `Data`, the three of them that a run works with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from classicnets.errors import BadImage
+from classicnets.images import read_image
+
+OnError = Literal["fail", "skip"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Labelled images in a fixed order, in memory (`images`) or in files that are decoded when asked for (`paths`).
+
+    Attributes:
+        classes: the name of every class; a label is an index into it.
+        labels: int64 (N,).
+        ids: what each image is called: its path relative to the source, or "train/00012". Stable and unique.
+        images: uint8 (N, C, H, W), or None for a set of files.
+        paths: N paths, or None for a set in memory.
+        groups: N names of what belongs together (a person, a patient), or None.
+    """
+
+    classes: tuple[str, ...]
+    labels: Tensor
+    ids: tuple[str, ...]
+    images: Tensor | None = None
+    paths: tuple[Path, ...] | None = None
+    groups: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.images is None) == (self.paths is None):
+            raise ValueError("An ImageSet has either images or paths.")
+        for name in ("labels", "images", "paths", "groups"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.ids):
+                raise ValueError(f"An ImageSet of {len(self.ids)} ids has {len(values)} {name}.")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image(self, index: int) -> Tensor:
+        """One image, uint8 (C, H, W). Raises BadImage for a file that cannot be decoded."""
+        if self.paths is not None:
+            return read_image(self.paths[index], name=self.ids[index])
+        assert self.images is not None
+        return self.images[index]
+
+    def subset(self, indices: Sequence[int] | Tensor) -> ImageSet:
+        """The images at `indices`, in that order. All classes stay, the ones without images too."""
+        index = torch.as_tensor(indices, dtype=torch.int64)
+        places: list[int] = index.tolist()
+        return replace(
+            self,
+            labels=self.labels[index],
+            ids=tuple(self.ids[i] for i in places),
+            images=None if self.images is None else self.images[index],
+            paths=None if self.paths is None else tuple(self.paths[i] for i in places),
+            groups=None if self.groups is None else tuple(self.groups[i] for i in places),
+        )
+
+    def counts(self) -> dict[str, int]:
+        """How many images each class has, in the order of the classes."""
+        counts: list[int] = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, counts, strict=True))
+
+    def fingerprint(self) -> str:
+        """SHA-256 that changes with the classes, labels, order, names or content of the images.
+
+        The content of files is not read: their size and time of change stand for it.
+        """
+        digest = hashlib.sha256(repr((self.classes, self.ids, self.labels.tolist())).encode())
+        if self.images is not None:
+            digest.update(repr(tuple(self.images.shape)).encode())
+            digest.update(memoryview(self.images.contiguous().flatten().numpy()))
+        for path in self.paths or ():
+            state = os.stat(path)
+            digest.update(b"%d %d\n" % (state.st_size, state.st_mtime_ns))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What a run trains on, chooses by and is measured on.
+
+    Attributes:
+        name: short and safe in a file name: "fashion-mnist", or the name of the folder.
+        source: what `load_data` takes to get it again; paths are absolute.
+        test: None where the user gave training and validation images only.
+        split: one sentence on how the three came about.
+        on_error: what to do about images that cannot be decoded, here and when they are packed.
+        skipped: the images that were left out so far; never any with `on_error="fail"`.
+    """
+
+    name: str
+    source: str
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet | None
+    split: str
+    on_error: OnError = "fail"
+    skipped: tuple[BadImage, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the labels."""
+        return self.train.classes
+
+    @property
+    def parts(self) -> dict[str, ImageSet]:
+        """ "train", "val" and, where there is one, "test"."""
+        parts = {"train": self.train, "val": self.val}
+        return parts if self.test is None else {**parts, "test": self.test}
