@@ -104,7 +104,7 @@ def test_a_truncated_a_missing_and_a_folder_path_are_refused(tmp_path: Path) -> 
     for path, message in [
         (tmp_path / "w.safetensors", "not a whole"),
         (tmp_path / "none", "No such file"),
-        (tmp_path, "Is a directory"),
+        (tmp_path, "not a file"),
     ]:
         with pytest.raises(WeightsError, match=message):
             load_safetensors(path)

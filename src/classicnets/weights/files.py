@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from classicnets.errors import KeysMismatch, StorageError, WeightsError
 
 Head = Literal["strict", "replace"]
+MAX_BYTES = 4 << 30  # VGG-19 with the two moments of its optimizer is 1.7 GB; anything larger is no classic network
 _HEADS = ("head.", "aux_")
 
 
@@ -136,11 +137,16 @@ def _raise_for(misfits: Mapping[str, str], own: Mapping[str, Tensor], state: Map
 
 
 def check_is_file(path: str | Path) -> None:
-    """Raise WeightsError, naming the path, unless it is a file that can be opened."""
+    """Raise WeightsError, naming the path, unless it is an ordinary file that can be opened, of at most MAX_BYTES."""
     try:
+        size = os.path.getsize(path)
+        if not os.path.isfile(path):
+            raise WeightsError(f"Cannot read weights from {path}: it is not a file.")
         open(path, "rb").close()
-    except OSError as error:
-        raise WeightsError(f"Cannot open the weights file {path}: {error.strerror}.") from error
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"Cannot open the weights file {path}: {getattr(error, 'strerror', error)}.") from error
+    if size > MAX_BYTES:
+        raise WeightsError(f"{path} has {size:,} bytes; at most {MAX_BYTES:,} are read as weights.")
 
 
 def _flush(path: Path) -> None:

@@ -1,0 +1,163 @@
+"""Any checkpoint as a plain state dict, without running anything that is in it.
+
+The content decides, not the suffix: safetensors, PyTorch's zip files and its older pickles, whole training checkpoints
+among them. Only tensors, numbers, strings and containers are ever built (`weights_only=True`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeGuard
+
+import torch
+from torch import Tensor
+
+from classicnets.errors import WeightsError
+from classicnets.weights.files import MAX_BYTES, check_is_file, load_safetensors
+
+# Where training scripts keep the network, best first: an average of the weights is what they would have deployed.
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net", "weights")
+# What wrapping a network puts before every key: DataParallel and averages, torch.compile, Lightning modules.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+_AVERAGE_COUNT = "n_averaged"  # torch's AveragedModel counts its updates; the count belongs to the wrapper
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state dict (name -> tensor, on the CPU, in the file's order), and in words where in the file it was found."""
+
+    state: dict[str, Tensor]
+    found: str
+
+
+def read(path: str | Path) -> Checkpoint:
+    """Open a weights file: `.safetensors`, `.pth`, `.pt`, `.th`, `.bin`, or any other name with such content.
+
+    Wrappers (`{"state_dict": ...}`), prefixes (`module.`) and the keys of old DenseNet files (`norm.1`) are undone;
+    the names are otherwise the file's own (`translate` makes them ours).
+    Raises WeightsError for a file that is missing, damaged, too large, not a state dict, or that asks to run code.
+    """
+    check_is_file(path)
+    with open(path, "rb") as file:
+        start = file.read(9)
+    if start[8:] == b"{":
+        kind = "safetensors"
+        content: object = load_safetensors(path)
+    elif start.startswith(b"PK\x03\x04"):
+        _check_archive(path)
+        kind, content = "PyTorch file", _unpickle(path)
+    elif start.startswith(b"\x80"):
+        kind, content = "PyTorch file of the old kind", _unpickle(path)
+    else:
+        raise WeightsError(
+            f"{path} is no weights file: it starts with {start!r}. Known are safetensors and what torch.save writes. "
+            "If it was downloaded, this may be a web page or a Git LFS pointer in its place: download it again."
+        )
+    state, wrapper = _unwrap(path, content)
+    state, prefix = _without_prefixes(state)
+    found = kind + (f", in {wrapper!r}" if wrapper else "") + (f", prefix {prefix!r} removed" if prefix else "")
+    return Checkpoint(_with_plain_tensors(path, state), found)
+
+
+def _check_archive(path: str | Path) -> None:
+    """Refuse a zip that is damaged, is a program (TorchScript), or unpacks to more than it should."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is cut short or damaged ({error}). Get it again.") from error
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > MAX_BYTES:
+        raise WeightsError(f"{path} unpacks to {unpacked:,} bytes; at most {MAX_BYTES:,} are read.")
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        raise WeightsError(
+            f"{path} is a TorchScript program, which is not opened. Where it came from, save its weights alone: "
+            "torch.save(model.state_dict(), ...)."
+        )
+
+
+def _unpickle(path: str | Path) -> object:
+    try:
+        # argparse.Namespace, a bag of values, is what most training scripts put beside their weights.
+        allowed = torch.serialization.safe_globals([argparse.Namespace])
+        with open(path, "rb") as file, warnings.catch_warnings(), allowed:
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile pickle can make the reader fail in any way it likes
+        wanted = re.search(r"GLOBAL (\S+) (?:was not|whose module)", str(error))
+        if wanted:
+            raise WeightsError(
+                f"{path} holds more than weights: it asks for {wanted[1]}, which could run code, so it was not opened. "
+                "Where it came from, save the weights alone: torch.save(model.state_dict(), ...)."
+            ) from error
+        told = re.search(r"WeightsUnpickler error:\s*(.+)", str(error)) or re.search(r"(.+)", str(error))
+        reason = told[1].strip() if told else type(error).__name__
+        raise WeightsError(f"{path} is not a whole PyTorch weights file ({reason}). Get it again.") from error
+
+
+def _unwrap(path: str | Path, content: object) -> tuple[dict[str, Tensor], str]:
+    """The state dict in `content`, and the key it was under."""
+    if _is_state_dict(content):
+        return dict(content), ""
+    inside = {k: v for k, v in content.items() if _is_state_dict(v)} if isinstance(content, Mapping) else {}
+    for key in (*_WRAPPERS, *(inside if len(inside) == 1 else ())):
+        if key in inside:
+            return dict(inside[key]), str(key)
+    if inside:
+        raise WeightsError(
+            f"{path} holds several sets of weights: {', '.join(map(repr, inside))}. Save the one you want alone."
+        )
+    raise WeightsError(f"{path} holds no state dict (names with their tensors), but {_in_words(content)}.")
+
+
+def _is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
+
+
+def _in_words(content: object) -> str:
+    if not isinstance(content, Mapping):
+        return f"a value of type {type(content).__name__}"
+    if not content:
+        return "an empty dict"
+    return "a dict of " + ", ".join(f"{k!r} ({type(v).__name__})" for k, v in list(content.items())[:8])
+
+
+def _without_prefixes(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """The state with the names the network itself gave, and the prefix that was before them."""
+    removed = ""
+    while prefix := _common_prefix(state):
+        state = {key.removeprefix(prefix): value for key, value in state.items() if key != _AVERAGE_COUNT}
+        removed += prefix
+    return state, removed
+
+
+def _common_prefix(state: Mapping[str, Tensor]) -> str:
+    keys = [key for key in state if key != _AVERAGE_COUNT]
+    return next((prefix for prefix in _PREFIXES if keys and all(key.startswith(prefix) for key in keys)), "")
+
+
+def _with_plain_tensors(path: str | Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state with today's DenseNet keys, each tensor ordinary memory that it really fills."""
+    strange = [key for key, t in state.items() if t.layout != torch.strided or t.device.type != "cpu" or t.is_quantized]
+    if strange:
+        raise WeightsError(
+            f"{path}: {', '.join(strange[:8])}: not plain tensors (sparse, quantised or without values)."
+        )
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if claimed > MAX_BYTES:
+        raise WeightsError(f"{path}: its tensors claim {claimed:,} bytes; at most {MAX_BYTES:,} are read.")
+    renamed = {_OLD_DENSENET.sub(r"\1\2", key): tensor.detach() for key, tensor in state.items()}
+    if len(renamed) < len(state):
+        raise WeightsError(f"{path} holds the same weights under an old and a new name; it cannot tell which to take.")
+    return renamed
