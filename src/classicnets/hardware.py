@@ -1,4 +1,4 @@
-"""Where to compute, and with how many bits: bf16 where the hardware has it, fp32 elsewhere.
+"""Where to compute, and with how many bits: bf16 where the hardware has it, fp32 elsewhere."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from classicnets.errors import ConfigError
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """"auto" is the first accelerator, or the CPU. Raises ConfigError for a device that this machine lacks."""
+    """The device of that name; "auto" is the first accelerator, or the CPU. Raises ConfigError where there is none."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -29,7 +31,7 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False
 
 
