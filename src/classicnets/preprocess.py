@@ -110,10 +110,10 @@ class Preprocess:
         return images.expand(*images.shape[:-3], self.channels, *self.input_size).contiguous()
 
     def normalize(self, images: Tensor) -> Tensor:
-        """uint8 (N, channels, H, W) to float32 of that shape, (x / 255 - mean) / std, in channels_last memory."""
+        """Values 0 to 255 (N, channels, H, W) to float32 of that shape, (x / 255 - mean) / std, in channels_last memory."""
         mean = torch.tensor(self.mean, device=images.device).mul_(255).view(-1, 1, 1)
         std = torch.tensor(self.std, device=images.device).mul_(255).view(-1, 1, 1)
-        return images.to(torch.float32, memory_format=torch.channels_last).sub_(mean).div_(std)
+        return images.to(torch.float32, memory_format=torch.channels_last).sub(mean).div_(std)
 
     def __call__(self, image: Tensor) -> Tensor:
         """One image, uint8 (C, H, W), to a batch of one, float32 (1, channels, *input_size)."""

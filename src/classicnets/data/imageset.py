@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from classicnets.errors import BadImage
+from classicnets.errors import BadImage, DataError
 from classicnets.images import read_image
 
 OnError = Literal["fail", "skip"]
@@ -121,3 +121,13 @@ class Data:
         """ "train", "val" and, where there is one, "test"."""
         parts = {"train": self.train, "val": self.val}
         return parts if self.test is None else {**parts, "test": self.test}
+
+
+def cannot_be_read(bad: Sequence[BadImage], num_images: int) -> DataError:
+    """The error for images that cannot be decoded: how many they are, the first few with their reasons, what to do."""
+    first = "\n".join(f"  {image}" for image in bad[:5])
+    more = f"\n  and {len(bad) - 5} more (`classicnets check` lists them all)" if len(bad) > 5 else ""
+    return DataError(
+        f"{len(bad)} of {num_images} images cannot be read:\n{first}{more}\n"
+        f'Mend or remove them, or leave them out with `--on-error skip` (on_error="skip").'
+    )
