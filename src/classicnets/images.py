@@ -69,7 +69,7 @@ def image_size(source: str | Path | bytes, *, name: str | None = None, max_pixel
     if isinstance(source, bytes):
         image = _guarded(name, lambda: _open(io.BytesIO(source), max_pixels))
     else:
-        _check_file(Path(source), name)
+        read_state(Path(source), name=name)
         with _guarded(name, lambda: open(source, "rb")) as file:
             image = _guarded(name, lambda: _open(file, max_pixels))
     width, height = image.size
@@ -83,11 +83,26 @@ def read_bytes(source: str | Path | bytes, *, name: str | None = None) -> bytes:
     if isinstance(source, bytes):
         data = source
     else:
-        _check_file(Path(source), name)
+        read_state(Path(source), name=name)
         data = _guarded(name, Path(source).read_bytes)
     if not data:
         raise BadImage(name, "the file is empty")
     return data
+
+
+def read_state(path: Path, *, name: str | None = None) -> os.stat_result:
+    """What the file system says of a file. Raises BadImage for what is not there, no regular file, empty or huge."""
+    name = name or str(path)
+    state = _guarded(name, lambda: os.stat(path))
+    if stat.S_ISDIR(state.st_mode):
+        raise BadImage(name, "this is a folder, not a file")
+    if not stat.S_ISREG(state.st_mode):
+        raise BadImage(name, "this is not a regular file")
+    if state.st_size > _MAX_BYTES:
+        raise BadImage(name, f"the file has {state.st_size:,} bytes; the most that is read is {_MAX_BYTES:,}")
+    if state.st_size == 0:
+        raise BadImage(name, "the file is empty")
+    return state
 
 
 def find_images(path: str | Path) -> list[Path]:
@@ -125,16 +140,6 @@ def is_hidden(name: str) -> bool:
 
 def _name_of(source: str | Path | bytes, name: str | None) -> str:
     return name or ("the image" if isinstance(source, bytes) else str(source))
-
-
-def _check_file(path: Path, name: str) -> None:
-    state = _guarded(name, lambda: os.stat(path))
-    if stat.S_ISDIR(state.st_mode):
-        raise BadImage(name, "this is a folder, not a file")
-    if not stat.S_ISREG(state.st_mode):
-        raise BadImage(name, "this is not a regular file")
-    if state.st_size > _MAX_BYTES:
-        raise BadImage(name, f"the file has {state.st_size:,} bytes; the most that is read is {_MAX_BYTES:,}")
 
 
 def _guarded(name: str, step: Callable[[], _Answer]) -> _Answer:

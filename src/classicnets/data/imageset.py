@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from classicnets.errors import BadImage, DataError
-from classicnets.images import read_image
+from classicnets.images import read_image, read_state
 
 OnError = Literal["fail", "skip"]
 
@@ -82,11 +82,16 @@ class ImageSet:
         digest = hashlib.sha256(repr((self.classes, self.ids, self.labels.tolist())).encode())
         if self.images is not None:
             digest.update(repr(tuple(self.images.shape)).encode())
-            digest.update(memoryview(self.images.contiguous().flatten().numpy()))
-        for path in self.paths or ():
-            state = os.stat(path)
+            digest.update(self.images.contiguous().numpy().data)
+        for state in self.file_states():
             digest.update(b"%d %d\n" % (state.st_size, state.st_mtime_ns))
         return digest.hexdigest()
+
+    def file_states(self) -> list[os.stat_result]:
+        """What the file system says of every file, in order; empty for a set in memory. Raises BadImage."""
+        return (
+            [read_state(path, name=name) for path, name in zip(self.paths, self.ids, strict=True)] if self.paths else []
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,7 +93,7 @@ def pack(
     shape = (len(images), preprocess.channels, *preprocess.input_size)
 
     def fill(out: Tensor) -> dict[int, BadImage]:
-        return _fill(out, images, preprocess, workers or len(os.sched_getaffinity(0)), progress)
+        return _fill(out, images, preprocess, workers or _cores(), progress)
 
     if math.prod(shape) <= memory_limit:
         pixels = torch.empty(shape, dtype=torch.uint8)
@@ -163,11 +163,10 @@ class ChannelStats(NamedTuple):
 
 def channel_stats(packed: Packed, *, most: int = 10_000) -> ChannelStats:
     """What a `Preprocess` needs to normalise images like these, from at most `most` of them, always the same ones."""
-    step = max(1, -(-len(packed) // most))
-    chosen = torch.arange(0, len(packed), step)
+    chosen = torch.arange(0, len(packed), max(1, math.ceil(len(packed) / most)))
     total = torch.zeros(packed.images.shape[1], dtype=torch.float64)
     squares = torch.zeros_like(total)
-    for some in chosen.split(256):
+    for some in torch.split(chosen, 256):
         values = packed.images[some].double().div_(255)
         total += values.mean((0, 2, 3)) * len(some)
         squares += values.square().mean((0, 2, 3)) * len(some)
@@ -207,14 +206,19 @@ def _fill(
     return bad
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _key(images: ImageSet, preprocess: Preprocess) -> str:
     """A name that changes whenever the packed bytes could."""
     settings = preprocess.to_dict()
     geometry = [settings[name] for name in ("input_size", "resize", "crop_fraction", "interpolation")]
     decoders = [version(name) for name in ("torch", "torchvision", "pillow", "simplejpeg")]
     # The time of the last change to a file's entry, unlike its time of change, cannot be set back by an unpacker.
-    files = [(str(path.absolute()), os.stat(path).st_ctime_ns) for path in images.paths or ()]
-    parts = [_LAYOUT, images.fingerprint(), preprocess.channels, geometry, decoders, files]
+    changes = [state.st_ctime_ns for state in images.file_states()]
+    files = [str(path.absolute()) for path in images.paths or ()]
+    parts = [_LAYOUT, images.fingerprint(), preprocess.channels, geometry, decoders, files, changes]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
