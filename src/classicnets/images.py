@@ -14,12 +14,12 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 import simplejpeg
 import torch
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from classicnets.errors import BadImage, DataError
@@ -32,7 +32,6 @@ MAX_PIXELS = 64_000_000
 
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
 _MAX_BYTES = 512 * 1024 * 1024
-_ORIENTATION = 0x0112  # the EXIF tag
 
 _Answer = TypeVar("_Answer")
 
@@ -73,7 +72,7 @@ def image_size(source: str | Path | bytes, *, name: str | None = None, max_pixel
         with _guarded(name, lambda: open(source, "rb")) as file:
             image = _guarded(name, lambda: _open(file, max_pixels))
     width, height = image.size
-    turned = image.format != "TIFF" and image.info[_ORIENTATION] >= 5  # Pillow turns TIFFs by itself
+    turned = image.format != "TIFF" and image.info["orientation"] >= 5  # Pillow turns TIFFs by itself
     return (width, height) if turned else (height, width)
 
 
@@ -164,8 +163,8 @@ class _RefusedError(Exception):
 _header_lock = threading.Lock()
 
 
-def _open(file: io.BufferedIOBase, max_pixels: int) -> ImageFile.ImageFile:
-    """The image with its header read and no pixel decoded; `info[_ORIENTATION]` holds the EXIF orientation, 1 to 8."""
+def _open(file: IO[bytes], max_pixels: int) -> ImageFile.ImageFile:
+    """The image with its header read and no pixel decoded; `info["orientation"]` holds the EXIF orientation, 1 to 8."""
     # Pillow warns about large images and odd metadata. Those are ours to judge, and the filters are the process's.
     with _header_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -174,7 +173,7 @@ def _open(file: io.BufferedIOBase, max_pixels: int) -> ImageFile.ImageFile:
         except Image.DecompressionBombError:
             raise _RefusedError(f"the image has more than {max_pixels:,} pixels, the most that is decoded") from None
         try:
-            orientation = image.getexif().get(_ORIENTATION, 1)
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         except Exception:  # damaged metadata is no reason to refuse the picture
             orientation = 1
     assert isinstance(image, ImageFile.ImageFile)
@@ -183,7 +182,7 @@ def _open(file: io.BufferedIOBase, max_pixels: int) -> ImageFile.ImageFile:
         raise _RefusedError(
             f"the image is {width:,} x {height:,} pixels; the most that is decoded is {max_pixels:,} pixels"
         )
-    image.info[_ORIENTATION] = orientation if orientation in range(1, 9) else 1
+    image.info["orientation"] = orientation if orientation in range(1, 9) else 1
     return image
 
 
@@ -205,7 +204,7 @@ def _decode_jpeg(data: bytes, image: ImageFile.ImageFile) -> np.ndarray:
         simplejpeg.decode_jpeg(data, "CMYK")  # for its strictness: Pillow paints over damaged parts
         return _decode(image)
     pixels: np.ndarray = simplejpeg.decode_jpeg(data, "RGB")
-    return _TURN[image.info[_ORIENTATION]](pixels)
+    return _TURN[image.info["orientation"]](pixels)
 
 
 def _decode(image: ImageFile.ImageFile) -> np.ndarray:
