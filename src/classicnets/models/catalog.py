@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import torch
 
 from classicnets.errors import ConfigError, did_you_mean, unknown_name
-from classicnets.models import resnet
+from classicnets.models import densenet, resnet
 from classicnets.models.contract import ConvNet, Family, NetConfig
 
-FAMILIES: tuple[Family, ...] = (resnet.FAMILY,)
+FAMILIES: tuple[Family, ...] = (resnet.FAMILY, densenet.FAMILY)
 
 
 class Entry(NamedTuple):

@@ -114,10 +114,12 @@ class ConvNet(nn.Module):
             return {k: v.shape for k, v in twin.features(torch.empty(1, self.config.in_channels, side, side)).items()}
 
     def _run(self, stage: nn.Module, x: Tensor) -> Tensor:
-        recompute = self.config.checkpointing and self.training and torch.is_grad_enabled()
-        for part in _parts(stage) if recompute else [stage]:
-            x = recomputed(part, x) if recompute else part(x)
-        return x
+        if self.config.checkpointing and self.training and torch.is_grad_enabled():
+            for part in _parts(stage):
+                x = recomputed(part, x)
+            return x
+        output: Tensor = stage(x)
+        return output
 
     def _check_input(self, x: Tensor) -> None:
         if x.ndim != 4 or not x.is_floating_point():

@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from classicnets.errors import ConfigError
 from classicnets.models.blocks import Activation, activation, he_init, pooled_classifier
 from classicnets.models.contract import Blocks, ConvNet, Family, NetConfig
 
@@ -67,6 +68,13 @@ class ResNetConfig(NetConfig):
     zero_init_residual: bool = False
     min_size: int = 1
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.depths) != len(self.widths):
+            raise ConfigError(
+                f"depths {self.depths} and widths {self.widths} must be of one length: a number per stage."
+            )
+
     @property
     def expansion(self) -> int:
         """How much wider a block's output is than its 3x3 convolutions."""
@@ -95,8 +103,8 @@ class Block(nn.Module):
         y: Tensor = self.residual(x)
         if self.shortcut is not None:
             y = y + self.shortcut(x)
-        y = self.activation(y)
-        return y
+        output: Tensor = self.activation(y)
+        return output
 
 
 class PreactivationBlock(nn.Module):
