@@ -13,10 +13,17 @@ from typing import Any, NamedTuple
 import torch
 
 from classicnets.errors import ConfigError, did_you_mean, unknown_name
-from classicnets.models import densenet, resnet
+from classicnets.models import alexnet, densenet, googlenet, nin, resnet, vgg
 from classicnets.models.contract import ConvNet, Family, NetConfig
 
-FAMILIES: tuple[Family, ...] = (resnet.FAMILY, densenet.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    alexnet.FAMILY,
+    vgg.FAMILY,
+    nin.FAMILY,
+    googlenet.FAMILY,
+    resnet.FAMILY,
+    densenet.FAMILY,
+)
 
 
 class Entry(NamedTuple):
