@@ -154,7 +154,8 @@ class Preprocess:
             size = _scaled(height, width, target, scale)
         if size == (height, width):
             return images
-        return F.resize(images, list(size), interpolation=_MODES[self.interpolation], antialias=True)
+        resized: Tensor = F.resize(images, list(size), interpolation=_MODES[self.interpolation], antialias=True)
+        return resized
 
 
 def _scaled(height: int, width: int, target: tuple[int, int], scale: float) -> tuple[int, int]:

@@ -13,7 +13,6 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from classicnets.data.cache import cache_dir
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
+from classicnets.data.threads import in_threads
 from classicnets.errors import BadImage, DataError, StorageError
 from classicnets.preprocess import Preprocess
 
@@ -93,7 +93,7 @@ def pack(
     shape = (len(images), preprocess.channels, *preprocess.input_size)
 
     def fill(out: Tensor) -> dict[int, BadImage]:
-        return _fill(out, images, preprocess, workers or _cores(), progress)
+        return _fill(out, images, preprocess, workers, progress)
 
     if math.prod(shape) <= memory_limit:
         pixels = torch.empty(shape, dtype=torch.uint8)
@@ -176,7 +176,11 @@ def channel_stats(packed: Packed, *, most: int = 10_000) -> ChannelStats:
 
 
 def _fill(
-    out: Tensor, images: ImageSet, preprocess: Preprocess, workers: int, progress: Callable[[int, int], None] | None
+    out: Tensor,
+    images: ImageSet,
+    preprocess: Preprocess,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
 ) -> dict[int, BadImage]:
     """Write the images to the first rows of `out`, in order; those that cannot be decoded are returned by index."""
 
@@ -195,19 +199,14 @@ def _fill(
 
     bad: dict[int, BadImage] = {}
     starts = range(0, len(images), _CHUNK)
-    with ThreadPoolExecutor(workers, thread_name_prefix="classicnets-pack") as pool:
-        for start, found in zip(starts, pool.map(work, starts), strict=True):
-            bad |= found
-            if progress:
-                progress(min(start + _CHUNK, len(images)), len(images))
+    for start, found in zip(starts, in_threads(work, starts, workers=workers, chunk=1), strict=True):
+        bad |= found
+        if progress:
+            progress(min(start + _CHUNK, len(images)), len(images))
     if bad:
         for row, i in enumerate(i for i in range(len(images)) if i not in bad):
             out[row] = out[i]
     return bad
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _key(images: ImageSet, preprocess: Preprocess) -> str:

@@ -1,0 +1,108 @@
+"""`folder:PATH`: images in folders named after their class.
+
+    PATH/train/CLASS/*  PATH/val/CLASS/*  [PATH/test/CLASS/*]      split by the user; `valid` or `validation` will do
+    PATH/CLASS/*                                                   split by `load_data`
+
+Images may lie in further folders inside a class. Hidden files, and files without an image's suffix, are no part of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from classicnets.data.given import PART_NAMES, Entry, Given, file_set, name_of, too_few_classes
+from classicnets.errors import DataError
+from classicnets.images import IMAGE_SUFFIXES, find_images, is_hidden
+
+_LAYOUTS = "It must hold train/CLASS/*.jpg and val/CLASS/*.jpg (and maybe test/), or CLASS/*.jpg alone."
+
+
+def read_folder(path: Path) -> Given:
+    """What the folder at `path` holds. Raises DataError where no labelled image can be found in it."""
+    path = path.absolute()
+    if not path.is_dir():
+        raise DataError(f"There is no folder at {path}. Check the spelling.")
+    parts = _part_folders(path) or {"train": path}
+    entries = {part: _entries(folder, path) for part, folder in parts.items()}
+    if not any(files for folders in entries.values() for files in folders.values()):
+        raise DataError(f"There are no images in class folders in {path}. {_LAYOUTS}")
+    classes = tuple(entries["train"])
+    if not classes:
+        raise DataError(f"There are no class folders in {parts['train']}. {_LAYOUTS}")
+    problems = too_few_classes(classes)
+    problems += [f"the class folder {name!r} holds no images" for name, files in entries["train"].items() if not files]
+    problems += [_loose(folder) for folder in parts.values() if _images_in(folder)]
+    for part, folders in entries.items():
+        problems += _different(classes, tuple(folders), f"{parts['train'].name}/", f"{parts[part].name}/")
+    sets = {
+        part: file_set([e for name, files in folders.items() if name in classes for e in files], classes)
+        for part, folders in entries.items()
+    }
+    return Given(name_of(path), str(path), sets["train"], sets.get("val"), sets.get("test"), tuple(problems))
+
+
+def _part_folders(path: Path) -> dict[str, Path] | None:
+    """The folders of a user's own split by our names for them, or None where the folders here are classes."""
+    folders = _folders_in(path)
+    named = [folder for folder in folders if folder.name.casefold() in PART_NAMES]
+    train = next((folder for folder in named if folder.name.casefold() == "train"), None)
+    if len(named) < len(folders) and (train is None or _images_in(train) or not _folders_in(train)):
+        return None  # "train" may well be a class, beside "bus" and "plane"
+    if not named:
+        return None
+    parts: dict[str, Path] = {}
+    for folder in named:
+        part = PART_NAMES[folder.name.casefold()]
+        if part in parts:
+            raise DataError(f"{path} holds both {parts[part].name}/ and {folder.name}/. Leave one of them.")
+        parts[part] = folder
+    if train is None:
+        raise DataError(f"{path} holds {', '.join(f.name + '/' for f in named)} but no train/. {_LAYOUTS}")
+    return {"train": train, **parts}
+
+
+def _entries(folder: Path, root: Path) -> dict[str, list[Entry]]:
+    """The images of every class folder in `folder`, by class, sorted."""
+    return {
+        inner.name: [Entry(file.relative_to(root).as_posix(), file, inner.name) for file in find_images(inner)]
+        for inner in _folders_in(folder)
+    }
+
+
+def _different(train: tuple[str, ...], other: tuple[str, ...], train_name: str, other_name: str) -> list[str]:
+    only = [name for name in other if name not in train]
+    lacking = [name for name in train if name not in other]
+    problems = []
+    if only:
+        problems.append(f"{other_name} has classes that {train_name} lacks: {_listed(only)}")
+    if lacking:
+        problems.append(f"{other_name} lacks classes that {train_name} has: {_listed(lacking)}")
+    return problems
+
+
+def _loose(folder: Path) -> str:
+    files = _images_in(folder)
+    return f"{len(files)} images lie in {folder} itself, in no class folder, {files[0]} the first of them"
+
+
+def _folders_in(path: Path) -> list[Path]:
+    return sorted(inner for inner in _listing(path) if not is_hidden(inner.name) and inner.is_dir())
+
+
+def _images_in(path: Path) -> list[str]:
+    return sorted(
+        file.name
+        for file in _listing(path)
+        if file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(file.name) and not file.is_dir()
+    )
+
+
+def _listing(path: Path) -> list[Path]:
+    try:
+        return list(path.iterdir())
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}. Make the folder readable.") from None
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

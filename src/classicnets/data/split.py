@@ -1,0 +1,102 @@
+"""Splitting images into training, validation and test: stratified, seeded, keeping together what belongs together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Split(NamedTuple):
+    """The indices of each part, ascending. Every image is in exactly one."""
+
+    train: list[int]
+    val: list[int]
+    test: list[int]
+
+
+def split(
+    labels: Tensor,
+    *,
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    together: Sequence[Sequence[Hashable]] = (),
+) -> Split:
+    """Split N images, labels int64 (N,), so that each part has its fraction of every class.
+
+    `together` holds sequences of N keys (groups, contents): images with an equal key in any of them stay in one part.
+    Where nothing is kept together, the numbers are exact: each class gives its rounded fraction, but at least one
+    image, to validation and to testing, and keeps at least one for training. A class of two images therefore has none
+    for testing, and a class of one is in training only. Where images are kept together, the numbers are as near as
+    the units allow, and a class that is in one unit only is in training only.
+    """
+    answers: list[int] = labels.tolist()
+    units = _units(len(answers), together)
+    order = torch.randperm(len(units), generator=torch.Generator().manual_seed(seed)).tolist()
+    classes = [Counter(answers[i] for i in unit) for unit in units]
+    wanted = {"val": Counter[int](), "test": Counter[int]()}
+    for label, count in Counter(answers).items():
+        wanted["val"][label], wanted["test"][label] = _shares(count, val_fraction, test_fraction)
+    has = {"val": Counter[int](), "test": Counter[int]()}
+    in_train = Counter(label for unit in classes for label in unit)  # how many units with that class train has
+    part_of = ["train"] * len(units)
+
+    def gain(part: str, unit: int) -> int:
+        """By how many images the unit would bring the part nearer to what it wants."""
+        return sum(
+            abs(wanted[part][label] - has[part][label]) - abs(wanted[part][label] - has[part][label] - count)
+            for label, count in classes[unit].items()
+        )
+
+    def move(unit: int, part: str) -> None:
+        part_of[unit] = part
+        has[part].update(classes[unit])
+        in_train.subtract(dict.fromkeys(classes[unit], 1))
+
+    def may_leave(unit: int) -> bool:
+        return all(in_train[label] > 1 for label in classes[unit])
+
+    for unit in order:
+        best = max(("test", "val"), key=lambda part: gain(part, unit))
+        if gain(best, unit) > 0 and may_leave(unit):
+            move(unit, best)
+    # Units that are large beside what is wanted were left in train: a class that a part lacks takes the best of them.
+    for part in ("val", "test"):
+        for label in sorted(wanted[part]):
+            if wanted[part][label] and not has[part][label]:
+                left = [u for u in order if part_of[u] == "train" and label in classes[u] and may_leave(u)]
+                if left:
+                    move(max(left, key=lambda unit: gain(part, unit)), part)
+    return Split(
+        *(sorted(i for u, unit in enumerate(units) if part_of[u] == part for i in unit) for part in Split._fields)
+    )
+
+
+def _shares(count: int, val_fraction: float, test_fraction: float) -> tuple[int, int]:
+    """How many of `count` images of a class go to validation and to testing."""
+    val = min(max(1, round(count * val_fraction)), count - 1) if val_fraction else 0
+    test = min(max(1, round(count * test_fraction)), count - 1 - val) if test_fraction else 0
+    return val, test
+
+
+def _units(count: int, together: Sequence[Sequence[Hashable]]) -> list[list[int]]:
+    """The indices 0..count-1 in lists of those that share a key, directly or over others."""
+    parent = list(range(count))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        return i
+
+    for keys in together:
+        first: dict[Hashable, int] = {}
+        for i, key in enumerate(keys):
+            parent[root(i)] = root(first.setdefault(key, i))
+    units: dict[int, list[int]] = {}
+    for i in range(count):
+        units.setdefault(root(i), []).append(i)
+    return list(units.values())
