@@ -29,7 +29,7 @@ def choose_device(name: str = "auto") -> torch.device:
 def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 matrices in hardware (on a CPU: AVX512-BF16 or AMX)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False
@@ -53,5 +53,7 @@ class Precision:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> Literal["fp32", "bf16"]:
+        """What `choose` takes to get it again."""
         return "bf16" if self.dtype is torch.bfloat16 else "fp32"

@@ -1,6 +1,6 @@
 """Augmentation as batched tensor work: one gather or one resampling for a whole batch, nothing per image.
 
-    uint8 (B, C, H, W) -> crop, flip, rotation -> colour -> erasing -> (B, C, *size), values still 0..255
+uint8 (B, C, H, W) -> crop, flip, rotation -> colour -> erasing -> (B, C, *size), values still 0..255
 """
 
 from __future__ import annotations

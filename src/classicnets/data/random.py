@@ -7,8 +7,11 @@ size, the number of workers, the prefetching, or the point where an interrupted 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+Words = npt.NDArray[np.uint64]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -28,11 +31,11 @@ def permutation(seed: int, epoch: int, n: int) -> Tensor:
     return torch.from_numpy(np.argsort(bits, kind="stable"))
 
 
-def _key(seed: int, epoch: int) -> np.uint64:
-    return np.uint64(_mix(np.array([seed], np.uint64) * _GOLDEN + np.array([epoch], np.uint64))[0])
+def _key(seed: int, epoch: int) -> Words:
+    return _mix(np.array([seed], np.uint64) * _GOLDEN + np.array([epoch], np.uint64))
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
+def _mix(x: Words) -> Words:
     """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): flips each output bit with probability one half."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -60,7 +60,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint in `folder` (None where there is none), and what was said about damaged ones."""
-    notes = []
+    notes: list[str] = []
     for path in reversed(_by_step(folder)):
         try:
             return load_checkpoint(path), notes

@@ -7,14 +7,10 @@ Iterating yields the events of `fit`, then `Finished`. What was done is in the r
 
 from __future__ import annotations
 
-import signal
 import statistics
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -25,17 +21,19 @@ from classicnets.data import Data, load_data
 from classicnets.data.check import quick_check
 from classicnets.data.imageset import ImageSet
 from classicnets.data.loader import steps_per_epoch
-from classicnets.data.pack import Packed, channel_stats, pack
-from classicnets.errors import ConfigError, DataError
+from classicnets.data.pack import Packed, channel_stats, pack_data
+from classicnets.errors import DataError
 from classicnets.evaluation import Report, evaluate, write_report
 from classicnets.hardware import Precision, choose_device
 from classicnets.images import image_size
+from classicnets.models.catalog import create
 from classicnets.models.contract import NetConfig
 from classicnets.preprocess import Preprocess
 from classicnets.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from classicnets.training.loop import EpochDone, StepDone, TrainState, fit
 from classicnets.training.recipe import Recipe, choose_recipe, load_recipe, with_settings
 from classicnets.training.run import Run
+from classicnets.training.stopping import StopRequests
 from classicnets.weights import create_model
 
 Progress = Callable[[str, int, int], None]
@@ -67,7 +65,7 @@ class Job:
     def __iter__(self) -> Iterator[StepDone | EpochDone | Finished]:
         p = self._parts
         self.run.log("started", step=p.state.step, notes=self.notes)
-        with _StopRequests() as stop:
+        with StopRequests() as stop:
             try:
                 for event in fit(p.state, p.train, p.val, p.classifier, self.recipe, p.precision):
                     self._keep(event)
@@ -104,7 +102,11 @@ class Job:
 
     def _save_classifier(self, report: Report | None = None) -> None:
         history = self._parts.state.history
-        reached = {"step": self._parts.state.step, "epochs": len(history), "seconds": round(self._parts.state.seconds, 1)}
+        reached = {
+            "step": self._parts.state.step,
+            "epochs": len(history),
+            "seconds": round(self._parts.state.seconds, 1),
+        }
         if history:
             best = max(history, key=lambda row: (row.val_accuracy, row.epoch))
             reached |= {"best_epoch": best.epoch, "val_accuracy": best.val_accuracy}
@@ -118,10 +120,11 @@ class Job:
         """Measure the best epoch's classifier on the test images, and write the report."""
         best = self.run.classifier
         best.model.to(self._parts.precision.device)
-        report = evaluate(best, self._parts.test)
+        test = self._parts.data.test or self._parts.data.val
+        report = evaluate(best, test)
         best.provenance["metrics"] = report.headline()
         best.save(self.run.path / "model")
-        page = write_report(self.run.path, report, self._parts.test)
+        page = write_report(self.run.path, report, test)
         self.run.log("finished", **report.headline())
         return Finished(self.run, report, page)
 
@@ -147,7 +150,7 @@ def start(
     settings = list(settings)
     given = recipe if isinstance(recipe, Recipe) else None if recipe is None else load_recipe(recipe)
     draft = with_settings(given or Recipe(), settings)
-    config = config_of(model, **draft.model.switches)
+    config = create(model, device="meta", **draft.model.switches).config
     loaded = data if isinstance(data, Data) else _load(str(data), draft)
     size = draft.image_size or _natural_size(loaded.train, config)
     notes = [*quick_check(loaded), f"{loaded.split}"]
@@ -164,7 +167,8 @@ def start(
     )
     parts = _prepare(resolved, loaded, choose_device(device), progress)
     path = Path(out) if out is not None else Path("runs") / f"{model}-{loaded.name}"
-    run = Run.create(path, resolved, str(parts.precision))
+    run = Run.create(path, resolved, parts.precision.name)
+    run.write_skipped(parts.data.skipped)
     return Job(run, resolved, parts, checkpoint_every=checkpoint_every, notes=notes)
 
 
@@ -214,7 +218,7 @@ class _Parts:
 
     train: Packed
     val: Packed
-    test: ImageSet
+    data: Data
     state: TrainState
     classifier: Classifier
     precision: Precision
@@ -226,18 +230,17 @@ def _prepare(recipe: Recipe, data: Data, device: torch.device, progress: Progres
     assert side is not None, "the resolved recipe holds the image size"
     channels = data.train.images.shape[1] if data.train.images is not None else 3
     plain = Preprocess(input_size=(side, side), mean=(0.0,) * channels, std=(1.0,) * channels)
-    packing = round(side * recipe.augment.packing_scale)
-    sets = {"training": (data.train, packing), "validation": (data.val, side)}
-    packed = {
-        what: pack(images, replace(plain, input_size=(size, size)), progress=progress and partial(progress, f"Reading {what} images"))
-        for what, (images, size) in sets.items()
-    }
-    mean, std = channel_stats(packed["training"])
+    large = round(side * recipe.augment.packing_scale)
+    packed = pack_data(
+        data, {"train": replace(plain, input_size=(large, large)), "val": plain, "test": plain}, progress=progress
+    )
+    data = packed.data
+    mean, std = channel_stats(packed.train)
     preprocess = replace(plain, mean=mean, std=std)
     model = create_model(
         recipe.model.name, num_classes=len(data.classes), in_channels=channels, weights=recipe.model.weights or None,
         generator=torch.Generator().manual_seed(recipe.seed), **recipe.model.switches,
-    ).to(device, memory_format=torch.channels_last)  # fmt: skip
+    ).to(device).to(memory_format=torch.channels_last)  # fmt: skip
     fingerprint = data.train.fingerprint()
     provenance = {
         "data": {"name": data.name, "fingerprint": fingerprint, **recipe.data.model_dump(mode="json")},
@@ -248,7 +251,7 @@ def _prepare(recipe: Recipe, data: Data, device: torch.device, progress: Progres
         tta="flip" if recipe.flip_at_test else "none",
     )  # fmt: skip
     return _Parts(
-        packed["training"], packed["validation"], data.test, TrainState.begin(model, recipe), classifier,
+        packed.train, packed.val, data, TrainState.begin(model, recipe), classifier,
         Precision.choose(recipe.precision, device), fingerprint,
     )  # fmt: skip
 
@@ -269,30 +272,3 @@ def _natural_size(images: ImageSet, config: NetConfig) -> int:
         sample = images.paths[:: max(1, len(images) // 50)]
         own = round(statistics.median(min(image_size(path)) for path in sample))
     return max(own if own <= 64 else max(64, config.image_size), config.min_size)
-
-
-class _StopRequests:
-    """Ctrl-C and SIGTERM, noted while a step is under way and obeyed after it; a second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self._received = 0
-        self._handlers: dict[int, Any] = {}
-
-    def __enter__(self) -> _StopRequests:
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._received = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def obey(self) -> None:
-        if self._received == signal.SIGINT:
-            raise KeyboardInterrupt
-        if self._received == signal.SIGTERM:
-            raise SystemExit(143)

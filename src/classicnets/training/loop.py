@@ -114,7 +114,9 @@ class TrainState:
         """Go back to a state that `tensors` and `trainer` described."""
         for part, net in (("model", self.model), ("average", self.average)):
             if net is not None:
-                net.load_state_dict({k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")})
+                net.load_state_dict(
+                    {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+                )
         self.optimizer.load_state_dict(trainer["optimizer"])
         self.step, self.seconds = trainer["step"], trainer["seconds"]
         self.tally = Tally(**trainer["tally"])
@@ -146,7 +148,7 @@ def fit(
             tally = state.tally
             yield StepDone(epoch + 1, state.step, loss, tally.correct / tally.images, lr, tally.images / tally.seconds)
         classifier.model = state.evaluated
-        logits = classifier.logits(val.images, precision=str(precision))
+        logits = classifier.logits(val.images, precision=precision.name)
         state.seconds += state.tally.seconds + time.perf_counter() - before
         row = EpochDone(
             epoch=epoch + 1,

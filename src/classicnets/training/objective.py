@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from classicnets.models.contract import ConvNet
+from classicnets.models.googlenet import GoogLeNet
 from classicnets.training.recipe import LossSection
 
 
@@ -23,8 +24,8 @@ def objective(model: ConvNet, images: Tensor, labels: Tensor, recipe: LossSectio
 
     A model with auxiliary classifiers (GoogLeNet, Sec. 5) adds `aux_weight` times the loss of each.
     """
-    if not getattr(model.config, "aux", False):
-        logits = model(images).float()
+    if not (isinstance(model, GoogLeNet) and model.config.aux):
+        logits: Tensor = model(images).float()
         return Objective(F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing), logits)
     outputs = model.forward_with_aux(images)
     main, *auxiliary = (

@@ -34,7 +34,7 @@ class ModelSection(_Section):
 
     name: str = ""
     weights: str = ""
-    switches: dict[str, bool | int | float | str] = {}
+    switches: dict[str, Any] = {}
 
 
 class DataSection(_Section):
@@ -86,7 +86,7 @@ class ProgressiveSection(_Section):
 
 
 class Recipe(_Section):
-    """Everything that decides a training. `image_size` None means: the data's own where it is small, else the model's."""
+    """Everything that decides a training; `image_size` None is the data's own where that is small, else the model's."""
 
     description: str = ""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 15
@@ -130,7 +130,10 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     path = Path(text)
     if path.suffix != ".toml":
         raise unknown_name(
-            "recipe", text, shipped_recipes(), next_step=f"Shipped: {', '.join(shipped_recipes())}; or give a .toml file."
+            "recipe",
+            text,
+            shipped_recipes(),
+            next_step=f"Shipped: {', '.join(shipped_recipes())}; or give a .toml file.",
         )
     try:
         return parse_recipe(path.read_text("utf-8"), text)
@@ -187,7 +190,9 @@ def _validated(values: Mapping[str, Any], name: str) -> Recipe:
             near = difflib.get_close_matches(key, _all_keys(), n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(_all_keys())}"
             raise UnknownName(f"{name}: unknown key {key}{hint}") from None
-        raise ConfigError(f"{name}: {key} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}") from None
+        raise ConfigError(
+            f"{name}: {key} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        ) from None
 
 
 def _all_keys() -> list[str]:

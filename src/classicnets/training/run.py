@@ -1,20 +1,19 @@
 """The run folder: where a training writes what it did, and where everything after it reads.
 
-    runs/resnet20_cifar-fashion-mnist/
-      recipe.toml  environment.json  metrics.csv  events.jsonl
-      checkpoints/  model/  evaluation/  figures/  report.html
+runs/resnet20_cifar-fashion-mnist/
+  recipe.toml  environment.json  metrics.csv  events.jsonl
+  checkpoints/  model/  evaluation/  figures/  report.html
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import torch
 
 import classicnets
 from classicnets.classifier import Classifier
-from classicnets.errors import ConfigError, StorageError
+from classicnets.errors import BadImage, ConfigError, StorageError
 from classicnets.evaluation import Report
 from classicnets.training.loop import EpochDone
 from classicnets.training.recipe import Recipe, parse_recipe
@@ -82,18 +81,23 @@ class Run:
 
     def write_metrics(self, history: Sequence[EpochDone]) -> None:
         """Write `metrics.csv` anew: one row an epoch."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [f.name for f in fields(EpochDone)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(row).items()} for row in history)
-        with written_aside(self.path / "metrics.csv") as new:
-            new.write_text(text.getvalue(), "utf-8")
+        rows = [[round(v, 6) if isinstance(v, float) else v for v in astuple(row)] for row in history]
+        self._write_csv("metrics.csv", [f.name for f in fields(EpochDone)], rows)
+
+    def write_skipped(self, skipped: Sequence[BadImage]) -> None:
+        """Write `skipped.csv`, the images that were left out and why; no file where there are none."""
+        if skipped:
+            self._write_csv("skipped.csv", ("image", "reason"), [(image.name, image.reason) for image in skipped])
 
     def log(self, event: str, **values: Any) -> None:
         """Append a line to `events.jsonl`: when, what, and its values."""
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
             file.write(json.dumps({"time": stamp, "event": event, **values}, ensure_ascii=False) + "\n")
+
+    def _write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        with written_aside(self.path / name) as new, new.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def environment(precision: str) -> dict[str, Any]:

@@ -1,0 +1,35 @@
+"""Stopping a training from outside: between two steps, so that what is kept is whole."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+
+class StopRequests:
+    """Ctrl-C and SIGTERM, noted while a step is under way and obeyed after it; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequests:
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def obey(self) -> None:
+        if self._received == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self._received == signal.SIGTERM:
+            raise SystemExit(143)

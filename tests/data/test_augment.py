@@ -1,0 +1,105 @@
+"""Each augmentation does what its name says, to each image by its own draws alone."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from classicnets.data import random
+from classicnets.data.augment import DRAWS, Augment, augment
+
+SIZE = (16, 16)
+EVERYTHING = Augment(crop="resized", flip=True, rotate=20, jitter=0.3, erase=0.3)
+
+
+@pytest.fixture
+def images():
+    return torch.randint(0, 256, (64, 3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def draws_for(n, seed=0):
+    return random.uniform(seed, 0, torch.arange(n), DRAWS)
+
+
+def test_the_default_changes_nothing(images):
+    assert torch.equal(augment(images, draws_for(64), Augment(), SIZE), images)
+
+
+def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others(images):
+    result = augment(images, draws_for(64), Augment(flip=True), SIZE)
+    mirrored = [torch.equal(r, x.flip(-1)) for r, x in zip(result, images, strict=True)]
+    kept = [torch.equal(r, x) for r, x in zip(result, images, strict=True)]
+    assert sum(mirrored) + sum(kept) == 64
+    assert 16 <= sum(mirrored) <= 48
+
+
+def test_pad_shifts_by_whole_pixels_up_to_the_padding(images):
+    result = augment(images, draws_for(64), Augment(crop="pad", padding=2), SIZE)
+    assert result.dtype == torch.uint8
+    padded = torch.nn.functional.pad(images.float(), (2, 2, 2, 2), mode="replicate").to(torch.uint8)
+    seen = set()
+    for i in range(64):
+        places = [
+            (dy, dx)
+            for dy in range(5)
+            for dx in range(5)
+            if torch.equal(result[i], padded[i, :, dy : dy + 16, dx : dx + 16])
+        ]
+        assert len(places) == 1
+        seen.update(places)
+    assert {dy for dy, _ in seen} == {dx for _, dx in seen} == set(range(5))
+
+
+def test_resized_crop_stays_inside_the_image_and_covers_the_scale():
+    ramp = torch.arange(0, 256, 8, dtype=torch.uint8).expand(1, 32, 32).repeat(64, 1, 1, 1)
+    result = augment(ramp, draws_for(64), Augment(crop="resized", scale=(0.25, 0.25), ratio=(1, 1)), SIZE)
+    assert result.shape == (64, 1, *SIZE)
+    spans = result[..., -1].mean((1, 2)) - result[..., 0].mean((1, 2))
+    assert (
+        spans - 120
+    ).abs().max() < 3  # half of the width of a ramp that rises by 8 a pixel, from pixel centre 0 to 15
+    assert result.min() >= 0
+    assert result.max() <= 248
+
+
+def test_a_full_resized_crop_without_rotation_is_the_image(images):
+    result = augment(images, draws_for(64), Augment(crop="resized", scale=(1, 1), ratio=(1, 1)), SIZE)
+    assert (result - images.float()).abs().max() < 1e-2
+
+
+def test_rotation_by_a_known_angle():
+    image = torch.zeros(1, 1, 33, 33, dtype=torch.uint8)
+    image[..., 16, 26] = 255  # ten pixels right of the centre
+    draws = torch.full((1, DRAWS), 0.5)
+    draws[0, 4] = 1.0  # the largest angle
+    result = augment(image, draws, Augment(rotate=90), (33, 33))
+    row, column = divmod(int(result.flatten().argmax()), 33)
+    assert (abs(row - 16), column) == (10, 16)
+
+
+def test_jitter_keeps_the_range_and_changes_brightness(images):
+    result = augment(images, draws_for(64), Augment(jitter=0.5), SIZE)
+    assert result.min() >= 0
+    assert result.max() <= 255
+    assert (result.mean((1, 2, 3)) - images.float().mean((1, 2, 3))).abs().max() > 20
+
+
+def test_erase_sets_a_square_to_the_mean(images):
+    result = augment(images, draws_for(64), Augment(erase=0.5), SIZE)
+    changed = (result != images).any(1).flatten(1).sum(1)
+    assert changed.max() <= 64 + 16
+    assert changed.float().mean() > 20
+
+
+def test_an_image_is_changed_alike_alone_and_in_a_batch(images):
+    draws = draws_for(64)
+    together = augment(images, draws, EVERYTHING, SIZE)
+    alone = torch.cat([augment(images[i : i + 1], draws[i : i + 1], EVERYTHING, SIZE) for i in range(64)])
+    assert torch.equal(together, alone)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"crop": "random"}, {"padding": -1}, {"scale": (0, 1)}, {"jitter": 1}, {"mirror": True}]
+)
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        Augment(**wrong)

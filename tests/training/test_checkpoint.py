@@ -1,0 +1,76 @@
+"""Checkpoints: whole or absent, the newest good one found, damage said."""
+
+import pytest
+import torch
+
+from classicnets.errors import ChecksumMismatch, WeightsError
+from classicnets.training.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, save_checkpoint
+
+
+def checkpoint(value: float) -> Checkpoint:
+    return Checkpoint({"model.weight": torch.full((3,), value)}, {"step": int(value), "history": [{"epoch": 1}]})
+
+
+def test_a_checkpoint_comes_back_equal(tmp_path):
+    path = save_checkpoint(tmp_path, 7, checkpoint(7))
+    assert path.name == "step-000007"
+    assert sorted(f.name for f in path.iterdir()) == ["manifest.json", "model.safetensors", "trainer.pt"]
+    found = load_checkpoint(path)
+    assert torch.equal(found.tensors["model.weight"], torch.full((3,), 7.0))
+    assert found.trainer == {"step": 7, "history": [{"epoch": 1}]}
+
+
+def test_the_newest_two_are_kept_and_nothing_else_is_left(tmp_path):
+    for step in (9, 10, 11, 1_000_000):
+        save_checkpoint(tmp_path, step, checkpoint(step))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000011", "step-1000000"]
+    found, notes = newest_checkpoint(tmp_path)
+    assert found.trainer["step"] == 1_000_000
+    assert notes == []
+
+
+def test_saving_the_same_step_again_replaces_it(tmp_path):
+    save_checkpoint(tmp_path, 7, checkpoint(1))
+    save_checkpoint(tmp_path, 7, checkpoint(2))
+    assert load_checkpoint(tmp_path / "step-000007").trainer["step"] == 2
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "trainer.pt"])
+def test_a_changed_byte_is_found_and_the_one_before_is_used(tmp_path, name):
+    save_checkpoint(tmp_path, 1, checkpoint(1))
+    newest = save_checkpoint(tmp_path, 2, checkpoint(2))
+    data = bytearray((newest / name).read_bytes())
+    data[-1] ^= 1
+    (newest / name).write_bytes(data)
+    with pytest.raises(ChecksumMismatch, match=name):
+        load_checkpoint(newest)
+    found, notes = newest_checkpoint(tmp_path)
+    assert found.trainer["step"] == 1
+    assert "step-000002" in notes[0]
+    assert "Going back" in notes[0]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "trainer.pt", "manifest.json"])
+def test_a_missing_file_is_found(tmp_path, name):
+    path = save_checkpoint(tmp_path, 1, checkpoint(1))
+    (path / name).unlink()
+    with pytest.raises(WeightsError, match="not a whole checkpoint"):
+        load_checkpoint(path)
+    assert newest_checkpoint(tmp_path)[0] is None
+
+
+def test_no_folder_means_no_checkpoint(tmp_path):
+    assert newest_checkpoint(tmp_path / "none") == (None, [])
+
+
+def test_an_interrupted_save_leaves_the_one_before(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, 1, checkpoint(1))
+
+    def full_disk(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(Exception, match="No space left"):
+        save_checkpoint(tmp_path, 2, checkpoint(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["step-000001"]
+    assert newest_checkpoint(tmp_path)[0].trainer["step"] == 1

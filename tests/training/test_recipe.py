@@ -1,0 +1,78 @@
+"""Recipes: strict, complete, and the same after a trip through their file."""
+
+import pytest
+
+from classicnets.errors import ConfigError, UnknownName
+from classicnets.training.recipe import (
+    Recipe,
+    choose_recipe,
+    load_recipe,
+    parse_recipe,
+    shipped_recipes,
+    with_settings,
+)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_loads_says_its_command_and_survives_its_own_toml(name):
+    recipe = load_recipe(name)
+    assert recipe.description
+    assert parse_recipe(recipe.to_toml(), name) == recipe
+
+
+def test_toml_holds_names_that_need_quoting():
+    recipe = with_settings(Recipe(), ['data.source="C:\\\\Bilder\\n\\"Käse\\" 图片"', "image_size=28"])
+    assert recipe.data.source == 'C:\\Bilder\n"Käse" 图片'
+    assert parse_recipe(recipe.to_toml(), "x") == recipe
+
+
+def test_settings_change_single_values_and_read_toml_or_bare_words():
+    recipe = with_settings(
+        Recipe(), ["optim.lr=0.2", "optim.name=adamw", "augment.flip=true", "schedule.milestones=[0.3]", "epochs=3"]
+    )
+    assert (recipe.optim.lr, recipe.optim.name, recipe.augment.flip, recipe.epochs) == (0.2, "adamw", True, 3)
+    assert recipe.schedule.milestones == (0.3,)
+    assert recipe.loss == Recipe().loss
+
+
+def test_switches_of_the_model_are_free_names():
+    assert with_settings(Recipe(), ["model.switches.activation=tanh"]).model.switches == {"activation": "tanh"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "said"),
+    [
+        ("optim.lrate=0.1", UnknownName, "did you mean optim.lr?"),
+        ("epoch=3", UnknownName, "did you mean epochs?"),
+        ("epochs=0", ConfigError, "epochs = 0"),
+        ("optim.lr=fast", ConfigError, "optim.lr = 'fast'"),
+        ("optim.lr", ConfigError, "write key=value"),
+        ("epochs.more=1", UnknownName, "'epochs' is a value"),
+        ("augment.crop=random", ConfigError, "augment.crop"),
+        ("seed=-1", ConfigError, "seed"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_a_hint(setting, error, said):
+    with pytest.raises(error, match=None) as caught:
+        with_settings(Recipe(), [setting])
+    assert said in str(caught.value)
+
+
+def test_a_wrong_file_is_refused_with_its_name(tmp_path):
+    with pytest.raises(UnknownName, match="small-images"):
+        load_recipe("smal-images")
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_recipe(tmp_path / "missing.toml")
+    (tmp_path / "broken.toml").write_text("epochs = = 3")
+    with pytest.raises(ConfigError, match=r"broken\.toml: not valid TOML"):
+        load_recipe(tmp_path / "broken.toml")
+    (tmp_path / "strange.toml").write_text("[optim]\nlrate = 3")
+    with pytest.raises(UnknownName, match=r"strange\.toml: unknown key optim\.lrate; did you mean optim\.lr"):
+        load_recipe(tmp_path / "strange.toml")
+
+
+def test_the_choice_of_a_recipe_is_one_that_is_shipped_and_gives_a_reason():
+    for num_train, image_size in ((57_000, 28), (1_600, 64), (1_500, 8)):
+        name, reason = choose_recipe(num_train=num_train, image_size=image_size)
+        assert name in shipped_recipes()
+        assert f"{num_train:,}" in reason
