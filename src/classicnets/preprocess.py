@@ -110,7 +110,7 @@ class Preprocess:
         return images.expand(*images.shape[:-3], self.channels, *self.input_size).contiguous()
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Values 0 to 255 (N, channels, H, W) to float32 of that shape, (x / 255 - mean) / std, in channels_last memory."""
+        """(x / 255 - mean) / std of values 0 to 255 (N, channels, H, W), as float32 in channels_last memory."""
         mean = torch.tensor(self.mean, device=images.device).mul_(255).view(-1, 1, 1)
         std = torch.tensor(self.std, device=images.device).mul_(255).view(-1, 1, 1)
         return images.to(torch.float32, memory_format=torch.channels_last).sub(mean).div_(std)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from classicnets.data.given import PART_NAMES, Entry, Given, file_set, name_of, too_few_classes
+from classicnets.data.given import PART_NAMES, Entry, Given, file_set, listed, name_of, too_few_classes
 from classicnets.errors import DataError
 from classicnets.images import IMAGE_SUFFIXES, find_images, is_hidden
 
@@ -74,9 +74,9 @@ def _different(train: tuple[str, ...], other: tuple[str, ...], train_name: str, 
     lacking = [name for name in train if name not in other]
     problems = []
     if only:
-        problems.append(f"{other_name} has classes that {train_name} lacks: {_listed(only)}")
+        problems.append(f"{other_name} has classes that {train_name} lacks: {listed(only)}")
     if lacking:
-        problems.append(f"{other_name} lacks classes that {train_name} has: {_listed(lacking)}")
+        problems.append(f"{other_name} lacks classes that {train_name} has: {listed(lacking)}")
     return problems
 
 
@@ -102,7 +102,3 @@ def _listing(path: Path) -> list[Path]:
         return list(path.iterdir())
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}. Make the folder readable.") from None
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,3 +76,8 @@ def too_few_classes(classes: tuple[str, ...]) -> list[str]:
     if len(classes) > 1:
         return []
     return [f"there is only one class, {classes[0]!r}, and a classifier tells at least two apart"]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first ten names, quoted, and how many more there are."""
+    return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -13,7 +13,7 @@ from classicnets.data.content import content_keys
 from classicnets.data.digits import read_digits
 from classicnets.data.fashion_mnist import read_fashion_mnist
 from classicnets.data.folder import read_folder
-from classicnets.data.given import Given
+from classicnets.data.given import Given, listed
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
 from classicnets.data.split import split
 from classicnets.data.table import read_table
@@ -66,14 +66,14 @@ def load_data(
         raise ConfigError(f"on_error is {on_error!r}; it must be fail or skip.")
     given = read_source(source)
     if given.problems:
-        listed = "\n".join(f"  {problem}" for problem in given.problems)
-        raise DataError(f"{given.source} cannot be trained on:\n{listed}\n`classicnets check` shows all of it.")
+        lines = "\n".join(f"  {problem}" for problem in given.problems)
+        raise DataError(f"{given.source} cannot be trained on:\n{lines}\n`classicnets check` shows all of it.")
     given, bad = _without_bad(given)
     if bad and on_error == "fail":
         raise cannot_be_read(bad, sum(map(len, given.parts.values())) + len(bad))
     gone = [name for name, count in given.train.counts().items() if not count]
     if gone:
-        raise DataError(f"No training image of {', '.join(map(repr, gone))} can be read. Add some, or remove it.")
+        raise DataError(f"No training image of {listed(gone)} can be read. Add some, or remove it.")
     data = divide(given, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction)
     return replace(data, on_error=on_error, skipped=bad)
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from classicnets.data.cache import cache_dir
+from classicnets.data.given import listed
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
 from classicnets.data.threads import in_threads
 from classicnets.errors import BadImage, DataError, StorageError
@@ -147,9 +148,7 @@ def pack_data(
     }
     gone = [name for name, count in left["train"].counts().items() if count == 0]
     if bad and gone:
-        raise DataError(
-            f"No training image of {', '.join(map(repr, gone))} can be read; add some, or remove the class."
-        )
+        raise DataError(f"No training image of {listed(gone)} can be read; add some, or remove the class.")
     data = replace(data, train=left["train"], val=left["val"], test=left.get("test"), skipped=data.skipped + bad)
     return PackedData(packed["train"], packed["val"], packed.get("test"), data)
 

@@ -13,7 +13,7 @@ import csv
 import io
 from pathlib import Path
 
-from classicnets.data.given import PART_NAMES, Entry, Given, file_set, name_of, too_few_classes
+from classicnets.data.given import PART_NAMES, Entry, Given, file_set, listed, name_of, too_few_classes
 from classicnets.errors import BadImage, DataError
 
 _NEEDED = ("path", "label")
@@ -72,7 +72,7 @@ def read_table(file: Path) -> Given:
     for part in ("val", "test"):
         unknown = sorted({entry.label for entry in entries[part]} - set(classes))
         if unknown:
-            problems.append(f"the split {part} has labels that train lacks: {', '.join(map(repr, unknown[:10]))}")
+            problems.append(f"the split {part} has labels that train lacks: {listed(unknown)}")
     sets = {
         part: file_set([entry for entry in some if entry.label in classes], classes)
         for part, some in entries.items()
