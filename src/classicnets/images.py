@@ -107,7 +107,8 @@ def read_state(path: Path, *, name: str | None = None) -> os.stat_result:
 def find_images(path: str | Path) -> list[Path]:
     """Every image file under a folder, by suffix, sorted; a file is taken as it is.
 
-    Hidden files and folders are left out. Links are followed, each folder once, so that a loop ends.
+    Hidden files and folders are left out. Links are followed, though not to a folder around
+    `path`, and each folder is entered once, so that a loop ends.
     Raises DataError where there is nothing at `path` or it cannot be listed.
     """
     path = Path(path)
@@ -120,13 +121,12 @@ def find_images(path: str | Path) -> list[Path]:
         raise DataError(f"{error.filename}: {error.strerror}. Make the folder readable.")
 
     found: list[Path] = []
-    seen: set[tuple[int, int]] = set()
+    seen = {_identity(folder) for folder in path.resolve().parents}  # a link upwards would bring in other folders
     for folder, inner, files in os.walk(path, followlinks=True, onerror=refuse):
-        state = os.stat(folder)
-        if (state.st_dev, state.st_ino) in seen:
+        if _identity(folder) in seen:
             inner.clear()
             continue
-        seen.add((state.st_dev, state.st_ino))
+        seen.add(_identity(folder))
         inner[:] = sorted(name for name in inner if not is_hidden(name))
         found += [Path(folder, name) for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
     return sorted(file for file in found if not is_hidden(file.name))
@@ -135,6 +135,11 @@ def find_images(path: str | Path) -> list[Path]:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is no part of anyone's data: ".git", "__MACOSX"."""
     return name.startswith(".") or name == "__MACOSX"
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    state = os.stat(folder)
+    return state.st_dev, state.st_ino
 
 
 def _name_of(source: str | Path | bytes, name: str | None) -> str:

@@ -65,6 +65,9 @@ class Preprocess:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        for key in ("input_size", "mean", "std"):
+            if not isinstance(getattr(self, key), list | tuple):
+                _refuse(key, getattr(self, key), "a list of numbers")
         size, mean, std = tuple(self.input_size), tuple(self.mean), tuple(self.std)
         if len(size) != 2 or not all(_is_int(n) and 1 <= n <= _LONGEST_SIDE for n in size):
             _refuse("input_size", self.input_size, f"two whole numbers, height and width, from 1 to {_LONGEST_SIDE}")
@@ -133,9 +136,6 @@ class Preprocess:
         missing = [name for name in known if name not in values]
         if missing:
             raise ConfigError(f"The preprocess settings lack {', '.join(missing)}; all of them must be given.")
-        for key in ("input_size", "mean", "std"):
-            if not isinstance(values[key], list | tuple):
-                _refuse(key, values[key], "a list of numbers")
         return cls(**values)
 
     def _resized(self, images: Tensor) -> Tensor:

@@ -1,0 +1,210 @@
+"""Preprocessing: the geometry that the published weights were measured with, in one implementation, and strict."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.models import ResNet18_Weights, ResNet50_Weights
+from torchvision.transforms import v2
+
+from classicnets.errors import ClassicNetsError, ConfigError, DataError, UnknownName
+from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+
+IMAGENET = Preprocess(input_size=(224, 224), crop_fraction=0.875, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    """uint8 of that shape, with both fine and coarse detail."""
+    random = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(*shape[:-2], shape[-2] // 8 + 1, shape[-1] // 8 + 1, generator=random)
+    coarse = torch.nn.functional.interpolate(coarse.view(-1, 1, *coarse.shape[-2:]), shape[-2:], mode="bilinear")
+    fine = torch.randint(0, 40, shape, generator=random)
+    return (coarse.view(shape) * 215 + fine).to(torch.uint8)
+
+
+@pytest.mark.parametrize("size", [(300, 400), (400, 300), (256, 256), (333, 257), (100, 90), (97, 500)])
+@pytest.mark.parametrize(
+    ("weights", "fraction"), [(ResNet18_Weights.IMAGENET1K_V1, 224 / 256), (ResNet50_Weights.IMAGENET1K_V2, 224 / 232)]
+)
+def test_crop_equals_the_preprocessing_of_the_published_weights(
+    weights: ResNet18_Weights, fraction: float, size: tuple[int, int]
+) -> None:
+    image = noise(3, *size)
+    ours = replace(IMAGENET, crop_fraction=fraction)
+    one_level = 1 / 255 / min(IMAGENET_STD) + 1e-5  # that way resizes in floats and rounds, ours in fixed point
+    assert torch.allclose(ours(image)[0], weights.transforms(antialias=True)(image), rtol=0, atol=one_level)
+
+
+@pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(40, 40), (41, 90), (90, 41), (7, 300), (1, 1), (32, 24)])
+def test_shape_type_and_range(resize: str, interpolation: str, size: tuple[int, int]) -> None:
+    preprocess = Preprocess(
+        input_size=(32, 24),
+        resize=resize,
+        interpolation=interpolation,
+        crop_fraction=0.9,
+        mean=(0.5,) * 3,
+        std=(1,) * 3,
+    )
+    out = preprocess.geometry(noise(3, *size))
+    assert out.shape == (3, 32, 24)
+    assert out.dtype == torch.uint8
+    assert out.is_contiguous()
+    assert preprocess(noise(3, *size)).shape == (1, 3, 32, 24)
+
+
+def landmarks() -> torch.Tensor:
+    """40x80: black, but for white bands of 10 pixels at the left and the right end."""
+    image = torch.zeros(3, 40, 80, dtype=torch.uint8)
+    image[:, :, :10] = image[:, :, -10:] = 255
+    return image
+
+
+def test_crop_keeps_the_aspect_and_loses_the_ends() -> None:
+    out = Preprocess(input_size=(40, 40), resize="crop", mean=(0,) * 3, std=(1,) * 3).geometry(landmarks())
+    assert out.max() == 0
+
+
+def test_squash_keeps_the_ends_at_half_their_width() -> None:
+    out = Preprocess(input_size=(40, 40), resize="squash", mean=(0,) * 3, std=(1,) * 3).geometry(landmarks())
+    assert (out[0] > 127).sum(1).eq(10).all()
+    assert out[0, :, 0].eq(255).all()
+
+
+def test_pad_shows_all_of_it_between_black() -> None:
+    image = 255 - landmarks()
+    out = Preprocess(input_size=(40, 40), resize="pad", mean=(0,) * 3, std=(1,) * 3).geometry(image)
+    assert out[0, :10].max() == 0
+    assert out[0, 30:].max() == 0
+    assert (out[0, 10:30] > 127).sum(1).eq(30).all()
+
+
+def test_images_of_the_input_size_are_left_as_they_are() -> None:
+    image = noise(3, 28, 20)
+    for resize in ("crop", "squash", "pad"):
+        preprocess = Preprocess(input_size=(28, 20), resize=resize, mean=(0,) * 3, std=(1,) * 3)
+        assert torch.equal(preprocess.geometry(image), image)
+
+
+def test_shrinking_is_antialiased() -> None:
+    stripes = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    stripes[..., ::2] = 255
+    out = Preprocess(input_size=(16, 16), mean=(0,), std=(1,)).geometry(stripes)
+    assert ((out.int() - 127).abs() <= 10).all()
+
+
+def test_close_to_pillow() -> None:
+    image = noise(3, 120, 160)
+    pillow = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((48, 36), Image.Resampling.BILINEAR)
+    out = Preprocess(input_size=(36, 48), mean=(0,) * 3, std=(1,) * 3).geometry(image)
+    assert (out.int() - torch.from_numpy(np.array(pillow)).permute(2, 0, 1).int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+def test_an_image_does_not_depend_on_its_batch_or_memory_layout(channels: int, interpolation: str) -> None:
+    preprocess = replace(
+        IMAGENET, input_size=(32, 32), interpolation=interpolation, mean=IMAGENET_MEAN[:channels], std=(1,) * channels
+    )
+    images = noise(5, channels, 50, 70)
+    batch = preprocess.geometry(images)
+    for i, image in enumerate(images):
+        assert torch.equal(preprocess.geometry(image), batch[i])
+        assert torch.equal(preprocess.geometry(image.permute(1, 2, 0).contiguous().permute(2, 0, 1)), batch[i])
+        normal = preprocess.normalize(batch)[i]
+        assert torch.equal(preprocess(image)[0], normal)
+
+
+def test_very_long_images_stay_within_bounds() -> None:
+    """Resized whole, this one would take 50,000 x 224 x 224 x 3 bytes."""
+    image = noise(3, 1, 50_000)
+    out = IMAGENET.geometry(image)
+    middle = IMAGENET.geometry(image[:, :, 24_000:26_000])
+    assert out.shape == (3, 224, 224)
+    assert (out.int() - middle.int()).abs().max() <= 1
+
+
+def test_cutting_long_images_first_changes_nothing_that_is_seen() -> None:
+    image = noise(3, 40, 2000)
+    resized = v2.functional.resize(image, [32, 1600], antialias=True)
+    plain = v2.functional.center_crop(resized, [32, 32])
+    out = Preprocess(input_size=(32, 32), mean=(0,) * 3, std=(1,) * 3).geometry(image)
+    assert (out.int() - plain.int()).abs().max() <= 1
+
+
+def test_grey_and_colour_are_turned_into_one_another() -> None:
+    grey = noise(1, 30, 30)
+    colour = Preprocess(input_size=(30, 30), mean=(0,) * 3, std=(1,) * 3).geometry(grey)
+    assert torch.equal(colour, grey.expand(3, -1, -1))
+    to_grey = Preprocess(input_size=(30, 30), mean=(0,), std=(1,))
+    assert torch.equal(to_grey.geometry(colour), grey), "grey as RGB must come back exactly"
+    image = noise(3, 30, 30)
+    pillow = np.array(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L"))
+    assert torch.equal(to_grey.geometry(image)[0], torch.from_numpy(pillow))
+
+
+def test_other_channels_pass_only_where_they_fit() -> None:
+    four = Preprocess(input_size=(8, 8), mean=(0.5,) * 4, std=(0.5,) * 4)
+    assert four.channels == 4
+    assert four.geometry(noise(4, 16, 16)).shape == (4, 8, 8)
+    with pytest.raises(DataError, match=r"The image has 3 channels and the network takes 4.*give images with 4"):
+        four.geometry(noise(3, 16, 16))
+    with pytest.raises(DataError, match="takes uint8 images"):
+        four.geometry(torch.zeros(4, 8, 8))
+
+
+def test_normalize_is_the_formula_in_channels_last_and_leaves_its_input() -> None:
+    images = noise(4, 3, 9, 7)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    out = IMAGENET.normalize(images)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(out, (images / 255 - mean) / std, atol=1e-6)
+    floats = images.float().contiguous(memory_format=torch.channels_last)
+    assert torch.equal(IMAGENET.normalize(floats), out)
+    assert torch.equal(floats, images.float())
+
+
+def test_json_round_trip() -> None:
+    for preprocess in (
+        IMAGENET,
+        Preprocess(input_size=(7, 5), resize="pad", interpolation="bicubic", mean=(0.25,), std=(1 / 3,)),
+    ):
+        again = Preprocess.from_dict(json.loads(json.dumps(preprocess.to_dict())))
+        assert again == preprocess
+        assert hash(again) == hash(preprocess)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("input_size", (0, 5)), ("input_size", (5, 4097)), ("input_size", (5,)), ("input_size", [5.0, 5.0]),
+        ("input_size", [True, True]), ("input_size", "ab"), ("input_size", 224), ("input_size", None),
+        ("resize", "fit"), ("resize", None), ("resize", ["crop"]), ("interpolation", "lanczos"),
+        ("crop_fraction", 0), ("crop_fraction", 1.01), ("crop_fraction", float("nan")), ("crop_fraction", "1"),
+        ("crop_fraction", 0.001), ("crop_fraction", True),
+        ("mean", []), ("mean", (0.5,) * 13), ("mean", (0.5, "x", 0.5)), ("mean", (float("inf"), 0, 0)), ("mean", 0.5),
+        ("std", (1, 1)), ("std", (1, 0, 1)), ("std", (1, -1, 1)), ("std", None), ("std", {"a": 1}),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused(key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"^preprocess.{key} is .*; it must be "):
+        Preprocess.from_dict({**IMAGENET.to_dict(), key: value})
+    with pytest.raises(ConfigError, match=f"^preprocess.{key} is .*; it must be "):
+        replace(IMAGENET, **{key: value})
+
+
+def test_unknown_and_missing_settings_are_refused() -> None:
+    with pytest.raises(UnknownName, match=r"No preprocess setting named 'crop_fractoin'. Did you mean crop_fraction\?"):
+        Preprocess.from_dict({**IMAGENET.to_dict(), "crop_fractoin": 0.9})
+    values = IMAGENET.to_dict()
+    del values["std"], values["resize"]
+    with pytest.raises(ConfigError, match="lack resize, std; all of them"):
+        Preprocess.from_dict(values)
+    with pytest.raises(ClassicNetsError):
+        Preprocess.from_dict({})
