@@ -1,0 +1,262 @@
+"""What a network is made of, by stage and layer: shapes, kernels, parameters, multiply-adds, memory, receptive field.
+
+Everything is derived from the module itself, in one pass without data (see `trace`); no number is kept by hand.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import nn
+
+from classicnets.analysis.trace import Op, trace
+from classicnets.errors import ConfigError
+from classicnets.models.catalog import create, find
+from classicnets.models.contract import ConvNet
+from classicnets.models.facts import human
+
+Pair = tuple[int, int]
+"""A size along rows and columns."""
+
+
+_TRAINING_ONLY = "training only"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A stage or a layer.
+
+    name              a stage's name, or a layer's path in the trunk or head
+    kind              the layer's class, or the operations of a block's own; "" for a stage, or "training only"
+    output            shape without the batch: (C, H, W) or (features,)
+    kernels           the distinct kernel sizes of its convolutions and poolings
+    stride            how much coarser its output is than its input; None where positions are mixed
+    parameters        its own
+    macs              multiply-adds of its convolutions and linear layers, for one image
+    activation_bytes  what it writes for one image, in fp32; training keeps about that
+    receptive_field   image pixels that one output position depends on; None: all of them
+    jump              image pixels between two neighbouring output positions; None with `receptive_field`
+    """
+
+    name: str
+    kind: str
+    output: tuple[int, ...]
+    kernels: tuple[Pair, ...]
+    stride: Pair | None
+    parameters: int
+    macs: int
+    activation_bytes: int
+    receptive_field: Pair | None
+    jump: Pair | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A network's stages and layers at one input size; print it, or take `to_dict()`.
+
+    The last stage is the head; auxiliary heads follow it, which take part in training only: their parameters count,
+    their multiply-adds and activations do not.
+    """
+
+    model: str
+    paper: str
+    note: str
+    input: tuple[int, int, int]
+    stages: tuple[Row, ...]
+    layers: tuple[Row, ...]
+    parameters: int
+    macs: int
+    weight_bytes: int
+    activation_bytes: int
+
+    def to_dict(self, *, layers: bool = False) -> dict[str, Any]:
+        """All of it as JSON-ready values, in bytes, pixels and units; with the layers only on request."""
+        answer = asdict(self)
+        return answer if layers else {key: value for key, value in answer.items() if key != "layers"}
+
+    def to_json(self, *, layers: bool = False) -> str:
+        """`to_dict` as a JSON document."""
+        return json.dumps(self.to_dict(layers=layers), indent=2)
+
+    def to_text(self, *, layers: bool = False) -> str:
+        """A table for a terminal of 80 columns or more: a line per stage, or per layer."""
+        lines = [f"{self.model} at {'x'.join(map(str, self.input))}", self.paper, self.note]
+        lines = [line for line in lines if line]
+        lines += ["", *_table(self.layers if layers else self.stages, layers), ""]
+        lines += [
+            f"{self.parameters:,} parameters ({_mebibytes(self.weight_bytes)} MiB with buffers), "
+            f"{human(self.macs)} multiply-adds, {_mebibytes(self.activation_bytes)} MiB of activations",
+            "MACs: multiply-adds. MiB: activations written, for one image in fp32. field: pixels",
+            "that an output sees, a side (all: the whole image). jump: pixels to the next output.",
+        ]
+        if any(row.kind == _TRAINING_ONLY for row in self.stages):
+            lines += [f"* {_TRAINING_ONLY}: the parameters count, multiply-adds and activations do not."]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+
+def inspect(
+    model: str | ConvNet,
+    *,
+    image_size: int | Pair | None = None,
+    in_channels: int | None = None,
+    num_classes: int | None = None,
+) -> Summary:
+    """What a model of the catalog, or a network at hand, is made of at one image size (a side, or height and width).
+
+    What is not given is the variant's own. A network at hand is left as it is; `in_channels` and `num_classes` are
+    then its own and cannot be given. Raises UnknownName, and ConfigError for a size that the network does not take.
+
+    >>> inspect("resnet18").macs
+    1814073344
+    """
+    if isinstance(model, str):
+        paper, name = find(model).family.paper, model
+        net = create(model, num_classes=num_classes, in_channels=in_channels, device="meta")
+    elif in_channels is None and num_classes is None:
+        paper, name = "", type(model).__name__
+        net = _meta_twin(model)
+    else:
+        raise ConfigError("A network that is built has its channels and classes: give its name to change them.")
+    config = net.config
+    height, width = _size(config.image_size if image_size is None else image_size)
+    ops = trace(net.eval(), torch.empty(1, config.in_channels, height, width, device="meta"))
+    own = _own_parameters(net)
+    tensors = [*net.parameters(), *net.buffers()]
+    return Summary(
+        model=name,
+        paper=paper,
+        note=config.note,
+        input=(config.in_channels, height, width),
+        stages=tuple(_stages(net, ops, own)),
+        layers=tuple(_layers(net, ops, own)),
+        parameters=own.total(),
+        macs=sum(op.macs for op in ops),
+        weight_bytes=sum(t.numel() * t.element_size() for t in tensors),
+        activation_bytes=sum(op.bytes_written for op in ops),
+    )
+
+
+def _size(size: int | Pair) -> Pair:
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise ConfigError(f"An image of {height}x{width} pixels cannot be: both sides must be 1 or more.")
+    return height, width
+
+
+def _meta_twin(net: ConvNet) -> ConvNet:
+    """A copy with the same modules and shapes, and no data."""
+    memo: dict[int, Any] = {id(p): nn.Parameter(torch.empty_like(p, device="meta")) for p in net.parameters()}
+    memo |= {id(b): torch.empty_like(b, device="meta") for b in net.buffers()}
+    return copy.deepcopy(net, memo)
+
+
+def _own_parameters(net: ConvNet) -> Counter[str]:
+    """How many parameters each module holds itself, by its path; a shared one counts where it comes first."""
+    own: Counter[str] = Counter()
+    for name, parameter in net.named_parameters():
+        own[name.rpartition(".")[0]] += parameter.numel()
+    return own
+
+
+def _stages(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]:
+    """The trunk's stages, the head, and what else holds parameters: auxiliary heads, which did not run."""
+    ran = {name: list(group) for name, group in groupby(ops, key=lambda op: _stage_of(op.module))}
+    parameters: Counter[str] = Counter()
+    for path, count in own.items():
+        parameters[_stage_of(path)] += count
+    jump: Pair | None = (1, 1)
+    for name in [*(name for name, _ in net.trunk.named_children()), "head"]:
+        row = _row(name, "", ran[name], parameters.pop(name, 0))
+        yield replace(row, stride=(row.jump[0] // jump[0], row.jump[1] // jump[1]) if row.jump and jump else None)
+        jump = row.jump
+    for name, count in parameters.items():
+        yield _row(name, _TRAINING_ONLY, [], count)
+
+
+def _stage_of(path: str) -> str:
+    """trunk.conv2.block1.conv -> conv2; head.classifier -> head."""
+    first, *rest = path.split(".")
+    return rest[0] if first == "trunk" and rest else first
+
+
+def _layers(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]:
+    """What holds parameters, moves positions or writes memory, in the order of running.
+
+    What a block does outside its layers, such as adding its shortcut, is a row under the block's own name.
+    """
+    modules = dict(net.named_modules())
+    for path, group in groupby(ops, key=lambda op: op.module):
+        run = list(group)
+        is_layer = not any(modules[path].children())
+        kind = type(modules[path]).__name__ if is_layer else "+".join(op.kind for op in run)
+        row = _row(path.removeprefix("trunk."), kind, run, own[path] if is_layer else 0)
+        if row.parameters or row.stride or row.activation_bytes:
+            yield row
+
+
+def _row(name: str, kind: str, ops: Sequence[Op], parameters: int) -> Row:
+    """A row over some operations; its stride is the product of theirs."""
+    strides = [(op.windows[0].stride, op.windows[1].stride) for op in ops if op.windows]
+    looks = [op.windows for op in ops if op.windows and (op.macs or op.kind.endswith("pool2d"))]
+    fields = ops[-1].fields if ops else None
+    return Row(
+        name=name,
+        kind=kind,
+        output=ops[-1].output if ops else (),
+        kernels=tuple(sorted({(rows.kernel, columns.kernel) for rows, columns in looks})),
+        stride=(math.prod(s[0] for s in strides), math.prod(s[1] for s in strides)) if strides else None,
+        parameters=parameters,
+        macs=sum(op.macs for op in ops),
+        activation_bytes=sum(op.bytes_written for op in ops),
+        receptive_field=(fields[0].size, fields[1].size) if fields else None,
+        jump=(fields[0].jump, fields[1].jump) if fields else None,
+    )
+
+
+def _table(rows: Sequence[Row], layers: bool) -> list[str]:
+    header = [*(["layer", "kind"] if layers else ["stage"]), "output"]
+    words = len(header)
+    header += ["kernel", "stride", "parameters", "MACs", "MiB", "field", "jump"]
+    table = [header, []]
+    for row in rows:
+        name = f"{row.name}*" if row.kind == _TRAINING_ONLY else row.name
+        ran = bool(row.output)
+        table.append([
+            *([name, row.kind] if layers else [name]),
+            "x".join(map(str, row.output)),
+            ",".join(map(_pair, row.kernels)),
+            _pair(row.stride),
+            f"{row.parameters:,}" if row.parameters else "",
+            human(row.macs) if row.macs else "",
+            _mebibytes(row.activation_bytes) if ran else "",
+            _pair(row.receptive_field) or ("all" if ran else ""),
+            _pair(row.jump),
+        ])  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(header, *table[2:], strict=True)]
+    table[1] = ["-" * width for width in widths]
+    return [
+        "  ".join(
+            cell.ljust(w) if i < words else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in table
+    ]
+
+
+def _pair(pair: Pair | None) -> str:
+    """3 for (3, 3), 1x7 for (1, 7)."""
+    return "x".join(map(str, dict.fromkeys(pair or ())))
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.2f}" if size < 100 * 2**20 else f"{size / 2**20:,.0f}"
