@@ -168,7 +168,7 @@ class DenseNet(ConvNet):
 
     def _run(self, stage: nn.Module, x: Tensor) -> Tensor:
         if isinstance(stage, DenseBlock):  # recomputes its layers one by one
-            return stage.forward(x)
+            return stage(x)
         return super()._run(stage, x)
 
 
