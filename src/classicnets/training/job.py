@@ -34,7 +34,9 @@ from classicnets.training.loop import EpochDone, StepDone, TrainState, fit
 from classicnets.training.recipe import Recipe, choose_recipe, load_recipe, with_settings
 from classicnets.training.run import Run
 from classicnets.training.stopping import StopRequests
-from classicnets.weights import create_model
+from classicnets.weights import pretrained
+
+_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -57,7 +59,7 @@ class Job:
     ) -> None:
         self.run = run
         self.recipe = recipe
-        self.notes = tuple(notes)
+        self.notes = (*notes, *parts.notes)
         self.num_steps = recipe.epochs * steps_per_epoch(len(parts.train.labels), recipe.batch_size)
         self._parts = parts
         self._checkpoint_every = checkpoint_every
@@ -120,11 +122,12 @@ class Job:
         """Measure the best epoch's classifier on the test images, and write the report."""
         best = self.run.classifier
         best.model.to(self._parts.precision.device)
-        test = self._parts.data.test or self._parts.data.val
-        report = evaluate(best, test)
+        data = self._parts.data
+        part, images = ("test", data.test) if data.test else ("validation", data.val)
+        report = evaluate(best, images, data=f"{data.name} {part}")
         best.provenance["metrics"] = report.headline()
         best.save(self.run.path / "model")
-        page = write_report(self.run.path, report, test)
+        page = write_report(self.run.path, report, images)
         self.run.log("finished", **report.headline())
         return Finished(self.run, report, page)
 
@@ -223,6 +226,7 @@ class _Parts:
     classifier: Classifier
     precision: Precision
     fingerprint: str
+    notes: tuple[str, ...]
 
 
 def _prepare(recipe: Recipe, data: Data, device: torch.device, progress: Progress | None) -> _Parts:
@@ -231,29 +235,48 @@ def _prepare(recipe: Recipe, data: Data, device: torch.device, progress: Progres
     channels = data.train.images.shape[1] if data.train.images is not None else 3
     plain = Preprocess(input_size=(side, side), mean=(0.0,) * channels, std=(1.0,) * channels)
     large = round(side * recipe.augment.packing_scale)
-    packed = pack_data(
-        data, {"train": replace(plain, input_size=(large, large)), "val": plain, "test": plain}, progress=progress
-    )
+
+    def report(part: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(f"Reading {_NAMES[part]} images", done, total)
+
+    sizes = {"train": replace(plain, input_size=(large, large)), "val": plain, "test": plain}
+    packed = pack_data(data, sizes, progress=report)
     data = packed.data
-    mean, std = channel_stats(packed.train)
-    preprocess = replace(plain, mean=mean, std=std)
-    model = create_model(
-        recipe.model.name, num_classes=len(data.classes), in_channels=channels, weights=recipe.model.weights or None,
-        generator=torch.Generator().manual_seed(recipe.seed), **recipe.model.switches,
-    ).to(device).to(memory_format=torch.channels_last)  # fmt: skip
+    source = recipe.model
+    options = dict(
+        num_classes=len(data.classes),
+        in_channels=channels,
+        generator=torch.Generator().manual_seed(recipe.seed),
+        **source.switches,
+    )
+    found = pretrained(source.name, source.weights, **options) if source.weights else None
+    model = (found.model if found else create(source.name, **options)).to(device).to(memory_format=torch.channels_last)
+    mean, std = (
+        (found.preprocess.mean, found.preprocess.std) if found and found.preprocess else channel_stats(packed.train)
+    )
     fingerprint = data.train.fingerprint()
-    provenance = {
-        "data": {"name": data.name, "fingerprint": fingerprint, **recipe.data.model_dump(mode="json")},
-        "versions": {"classicnets": classicnets.__version__, "torch": torch.__version__},
-    }
     classifier = Classifier(
-        model=model, model_name=recipe.model.name, classes=data.classes, preprocess=preprocess, provenance=provenance,
+        model=model,
+        model_name=source.name,
+        classes=data.classes,
+        preprocess=replace(plain, mean=mean, std=std),
         tta="flip" if recipe.flip_at_test else "none",
-    )  # fmt: skip
+        provenance={
+            "data": {"name": data.name, "fingerprint": fingerprint, **recipe.data.model_dump(mode="json")},
+            "versions": {"classicnets": classicnets.__version__, "torch": torch.__version__},
+        },
+    )
     return _Parts(
-        packed.train, packed.val, data, TrainState.begin(model, recipe), classifier,
-        Precision.choose(recipe.precision, device), fingerprint,
-    )  # fmt: skip
+        train=packed.train,
+        val=packed.val,
+        data=data,
+        state=TrainState.begin(model, recipe),
+        classifier=classifier,
+        precision=Precision.choose(recipe.precision, device),
+        fingerprint=fingerprint,
+        notes=(f"starting from {found.source}", *found.notes) if found else (),
+    )
 
 
 def _load(source: str, recipe: Recipe) -> Data:
