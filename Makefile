@@ -1,0 +1,70 @@
+# Every target sets up what it needs: a virtual environment in .venv with the packages pinned in constraints.txt.
+# It needs Python 3.11 or newer and make; name another Python with `make PYTHON=python3.12 ...`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+EXAMPLES := $(filter-out examples/demo.py,$(wildcard examples/*.py))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check format lint types layers examples bench facts clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make the virtual environment and install everything, pinned
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' || { \
+		echo "classicnets needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+			"Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Making a virtual environment in $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(READY): $(VENV)/.created pyproject.toml constraints.txt
+	@echo "Installing classicnets and its pinned packages into $(VENV) (a few minutes the first time: PyTorch is large)"
+	@$(PIP) hatchling editables
+	@$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## Train a classifier on Fashion-MNIST, measure it, predict with it, and show where the report is
+	$(BIN)/python examples/demo.py
+
+test: $(READY) ## Run the tests
+	$(BIN)/pytest
+
+test-slow: $(READY) ## Run the tests that take long
+	$(BIN)/pytest -m slow
+
+check: lint types layers test ## Everything that must pass: format, lint, types, the layers, tests
+
+format: $(READY) ## Format the code and mend what the linter can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lint: $(READY) ## Check format and style
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+types: $(READY) ## Check types
+	$(BIN)/mypy
+
+layers: $(READY) ## Check that imports point down
+	$(BIN)/lint-imports
+
+examples: $(READY) ## Run every example
+	@set -e; for example in $(EXAMPLES); do echo "$(BIN)/python $$example"; $(BIN)/python $$example; done
+
+facts: $(READY) ## Make models/facts.json and docs/models.md again, after a change to a model
+	$(BIN)/python -m classicnets.analysis.make_facts
+
+bench: $(READY) ## Measure what the README states (about an hour); results go to benchmarks/results
+	@set -e; for bench in $(filter-out benchmarks/report.py,$(wildcard benchmarks/*.py)); do \
+		echo "$(BIN)/python $$bench"; $(BIN)/python $$bench; done
+
+clean: ## Remove the virtual environment, caches and build outputs; runs/ and downloaded data stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

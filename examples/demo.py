@@ -1,0 +1,47 @@
+"""The whole way on the command line: images become a classifier, which is measured, and used on images it never saw.
+
+    python examples/demo.py
+
+Trains on Fashion-MNIST; where that cannot be had, on the handwritten digits that come with scikit-learn.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+import classicnets as cn
+
+
+def classicnets(*arguments: str) -> None:
+    """Show a command and run it, as one would type it."""
+    print(f"\n$ classicnets {' '.join(arguments)}", flush=True)
+    subprocess.run([sys.executable, "-m", "classicnets", *arguments], check=True)
+
+
+def free_folder(path: Path) -> Path:
+    """The path, or the path with the first number that is free."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in range(2, 10_000))
+    return path if not path.exists() else next(p for p in numbered if not p.exists())
+
+
+try:
+    data = cn.load_data("fashion-mnist")
+except cn.ClassicNetsError as error:
+    print(f"No Fashion-MNIST here, so this runs on the small data set `digits` instead.\n{error}")
+    data = cn.load_data("digits")
+run = free_folder(Path("runs") / f"demo-{data.name}")
+
+classicnets("train", "resnet20_cifar", data.name, "--out", str(run))
+classicnets("evaluate", str(run))
+with tempfile.TemporaryDirectory() as folder:
+    print("\nFive test images, saved as files whose names say what they show:")
+    files = []
+    for i in range(5):
+        name = data.classes[int(data.test.labels[i])].replace("/", "-")
+        files.append(Path(folder) / f"{i}-{name}.png")
+        Image.fromarray(data.test.image(i)[0].numpy()).save(files[-1])
+    classicnets("predict", str(run), *map(str, files))
+print(f"\nThe report, to open in a browser: {(run / 'report.html').resolve()}")
