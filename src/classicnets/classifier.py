@@ -8,10 +8,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from classicnets.data.threads import in_threads
 from classicnets.errors import BadImage, ConfigError, UnknownName, WeightsError
 from classicnets.hardware import Precision, choose_device
 from classicnets.images import read_image
@@ -167,16 +166,16 @@ class Classifier:
     def _predict_many(
         self, images: Iterator[tuple[int, Image]], top_k: int, batch_size: int, precision: PrecisionName
     ) -> Iterator[Prediction | BadImage]:
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
-            while batch := list(itertools.islice(images, batch_size)):
-                names = [str(image) if isinstance(image, str | Path) else f"image {i}" for i, image in batch]
-                prepared = list(threads.map(self._prepare, (image for _, image in batch), names))
-                good = [image for image in prepared if isinstance(image, Tensor)]
-                answers = iter(self._best(torch.stack(good), top_k, precision) if good else ())
-                for name, image in zip(names, prepared, strict=True):
-                    yield image if isinstance(image, BadImage) else Prediction(name, next(answers), self.model_name)
+        while batch := list(itertools.islice(images, batch_size)):
+            named = [(str(image) if isinstance(image, str | Path) else f"image {i}", image) for i, image in batch]
+            prepared = list(in_threads(self._prepare, named, chunk=1))
+            good = [image for image in prepared if isinstance(image, Tensor)]
+            answers = iter(self._best(torch.stack(good), top_k, precision) if good else ())
+            for (name, _), image in zip(named, prepared, strict=True):
+                yield image if isinstance(image, BadImage) else Prediction(name, next(answers), self.model_name)
 
-    def _prepare(self, image: Image, name: str) -> Tensor | BadImage:
+    def _prepare(self, named: tuple[str, Image]) -> Tensor | BadImage:
+        name, image = named
         try:
             return self.preprocess.geometry(image if isinstance(image, Tensor) else read_image(image, name=name))
         except BadImage as error:
