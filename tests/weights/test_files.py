@@ -131,12 +131,15 @@ def test_head_replace_lets_exactly_the_head_differ_and_says_so() -> None:
         load_into(net, other.state_dict())
     notes = load_into(net, other.state_dict(), head="replace")
     assert notes == [
-        "aux_4a of the weights is left out: the model has no such layer.",
-        "head.classifier starts afresh: the weights are for another classifier.",
+        "Started afresh, as the weights are for another classifier: head.classifier.",
+        "Left out, as the model has none: aux_4a.",
     ]
     after = state_of(net)
     for key in after:
         assert torch.equal(after[key], (fresh if key.startswith("head.") else state_of(other))[key]), key
+    assert load_into(Net(aux=True), state_of(Net()), head="replace") == [
+        "Started afresh, as the weights have none: aux_4a."
+    ]
     with pytest.raises(KeysMismatch) as caught:
         load_into(net, {**other.state_dict(), "trunk.9": torch.zeros(1)}, head="replace")
     assert caught.value.unexpected == ("trunk.9",)

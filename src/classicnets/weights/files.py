@@ -89,22 +89,34 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], *, head: Head = "st
     """Copy a state dict in our own names into `model`, strictly; the model is untouched when anything does not fit.
 
     `head="replace"` is the one leniency: layers of the classifier (`head` and the auxiliary heads) that do not fit keep
-    the model's present weights. Returns one sentence for each layer treated so: say them to the user.
+    the model's present weights. Returns what was so treated, in sentences: say them to the user.
     `name` is what the message calls the weights (a path, usually).
     Raises KeysMismatch, which lists every key that is missing, unexpected or of another shape.
     """
     own = model.state_dict()
-    misfits = {key: why for key in dict.fromkeys([*own, *state]) if (why := _misfit(own.get(key), state.get(key)))}
+    misfits = _misfits(own, state)
     kept = {_layer(key) for key in misfits if head == "replace" and key.startswith(_HEADS)}
     _raise_for({key: why for key, why in misfits.items() if _layer(key) not in kept}, own, state, name)
     model.load_state_dict({**own, **{key: value for key, value in state.items() if _layer(key) not in kept}})
-    known = {_layer(key) for key in own}
-    return [
-        f"{layer} starts afresh: the weights are for another classifier."
-        if layer in known
-        else f"{layer} of the weights is left out: the model has no such layer."
-        for layer in sorted(kept)
-    ]
+
+    known, given = {_layer(key) for key in own}, {_layer(key) for key in state}
+    treated = {
+        "Started afresh, as the weights are for another classifier": kept & known & given,
+        "Started afresh, as the weights have none": kept - given,
+        "Left out, as the model has none": kept - known,
+    }
+    return [f"{what}: {', '.join(sorted(layers))}." for what, layers in treated.items() if layers]
+
+
+def require_fit(model: nn.Module, state: Mapping[str, Tensor], name: str = "") -> None:
+    """Raise KeysMismatch unless `load_into` would take `state` as it is. `model` may be on the meta device."""
+    own = model.state_dict()
+    _raise_for(_misfits(own, state), own, state, name)
+
+
+def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Every key that does not fit, and why."""
+    return {key: why for key in dict.fromkeys([*own, *state]) if (why := _misfit(own.get(key), state.get(key)))}
 
 
 def _misfit(own: Tensor | None, given: Tensor | None) -> str:

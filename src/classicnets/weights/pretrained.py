@@ -1,0 +1,236 @@
+"""Weights that were trained before: torchvision's published ones, and anybody's files.
+
+pretrained("resnet50", "torchvision")                    what torchvision publishes, its best
+pretrained("resnet50", "torchvision:IMAGENET1K_V1")      one of several
+pretrained("resnet50", "somebodys.pth")                  a file, in any naming that `translate` knows
+pretrained("resnet50", "runs/resnet50-birds")            a run, or a model folder
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import models
+from torchvision.transforms._presets import ImageClassification
+
+from classicnets.errors import ConfigError, WeightsError, unknown_name
+from classicnets.models.catalog import create, find
+from classicnets.models.contract import ConvNet
+from classicnets.preprocess import Preprocess
+from classicnets.weights.fetch import fetch
+from classicnets.weights.files import load_into
+from classicnets.weights.read import read
+from classicnets.weights.translate import TORCHVISION, first_convolution, fitting
+
+logger = logging.getLogger("classicnets")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model with weights in it, and what is known about them.
+
+    classes      the names of its outputs, in order; empty where they are not known or the classifier is new
+    preprocess   what its images went through; None where that is not known
+    source       where the weights come from, in words
+    notes        what had to be adapted, a sentence each: say them to the user
+    """
+
+    model: ConvNet
+    classes: tuple[str, ...]
+    preprocess: Preprocess | None
+    source: str
+    notes: tuple[str, ...]
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    weights: str | Path | None = None,
+    generator: torch.Generator | None = None,
+    **switches: Any,
+) -> ConvNet:
+    """A model of the catalog, with fresh weights or with `weights` (see `pretrained`), in training mode.
+
+    `switches` are the other fields of the family's config, say `activation="tanh"`. Fresh weights are a function of
+    `generator`. What had to be adapted to the weights is logged on the logger "classicnets".
+    Raises UnknownName and ConfigError; with weights, WeightsError too.
+
+    >>> create_model("resnet18", num_classes=10, in_channels=1).head.classifier
+    Linear(in_features=512, out_features=10, bias=True)
+    """
+    options = {"num_classes": num_classes, "in_channels": in_channels, "generator": generator, **switches}
+    if weights is None:
+        return create(name, **options)
+    return pretrained(name, weights, **options).model
+
+
+def pretrained(
+    name: str,
+    weights: str | Path,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    generator: torch.Generator | None = None,
+    **switches: Any,
+) -> Pretrained:
+    """The model `name` with trained weights: published ones ("torchvision", "torchvision:NAME"), a file, or a folder.
+
+    Number of classes and channels are the weights' own unless given. Another `num_classes` starts a new classifier,
+    another `in_channels` adapts the first convolution: summed for one channel, else repeated and scaled to keep its
+    response. Every other difference is refused. Published files are kept in the cache (`$CLASSICNETS_CACHE`, else
+    `~/.cache/classicnets`) and checked by their SHA-256.
+    Raises UnknownName, ConfigError, WeightsError, KeysMismatch and ChecksumMismatch.
+    """
+    found = _find(name, weights, num_classes)
+    switches = found.switches | switches
+    file_model, translated = fitting(name, found.state, source=found.source, **switches)
+    state, given = translated.state, file_model.config
+    model = create(
+        name,
+        num_classes=given.num_classes if num_classes is None else num_classes,
+        in_channels=given.in_channels if in_channels is None else in_channels,
+        generator=generator,
+        **switches,
+    )
+    notes = []
+    preprocess = found.preprocess
+    channels = model.config.in_channels
+    if channels != given.in_channels:
+        first = first_convolution(model)
+        state[first] = _for_channels(state[first], channels)
+        preprocess = preprocess and _preprocess_for_channels(preprocess, channels)
+        how = "summed" if channels == 1 else "repeated and scaled"
+        notes.append(
+            f"Adapted from {given.in_channels} to {channels} input channels: the filters of {first} are {how}."
+        )
+    if found.trunk_only:
+        state = {key: weight for key, weight in state.items() if not key.startswith("head.")}
+    # All but the heads is known to fit by now.
+    notes += load_into(model, state, head="replace", name=found.source)
+    kept_classes = model.config.num_classes == given.num_classes and not found.trunk_only
+    for note in notes:
+        logger.info("%s: %s", found.source, note)
+    return Pretrained(model, found.classes if kept_classes else (), preprocess, found.source, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Weights in the names of whoever made them, and what is known about them."""
+
+    state: dict[str, Tensor]
+    source: str
+    classes: tuple[str, ...] = ()
+    preprocess: Preprocess | None = None
+    switches: dict[str, Any] = field(default_factory=dict)
+    trunk_only: bool = False
+
+
+def _find(name: str, weights: str | Path, num_classes: int | None) -> _Found:
+    provider, _, which = str(weights).partition(":")
+    if provider == "torchvision":
+        return _published(name, which, num_classes)
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        return _in_folder(name, path)
+    if not path.exists():
+        raise WeightsError(
+            f"No weights {str(weights)!r}: neither a file or folder nor 'torchvision' or 'torchvision:NAME'. "
+            "Check the path."
+        )
+    return _Found(read(path).state, str(path))
+
+
+def _published(name: str, which: str, num_classes: int | None) -> _Found:
+    find(name)
+    if name not in TORCHVISION:
+        raise WeightsError(f"torchvision publishes no weights for {name}. It does for {', '.join(TORCHVISION)}.")
+    published = models.get_model_weights(TORCHVISION[name])
+    known = [weights.name for weights in published]
+    if which and which not in known:
+        raise unknown_name("torchvision weights", which, known, next_step=f"For {name} there are {', '.join(known)}.")
+    weights = published[which] if which else published.DEFAULT
+    categories = weights.meta["categories"]
+    if categories is None and num_classes is None:
+        raise WeightsError(
+            f"torchvision's {weights.name} for {name} are trained up to the classifier, which they leave empty. "
+            "Give num_classes to start one."
+        )
+    return _Found(
+        read(fetch(weights.url)).state,
+        f"torchvision {weights.name} ({weights.url})",
+        _distinct(categories or ()),
+        _preprocess(name, weights.transforms()),
+        trunk_only=categories is None,
+    )
+
+
+def _distinct(categories: Sequence[str]) -> tuple[str, ...]:
+    """The class names, with its number after each that several classes share (ImageNet has two of "crane")."""
+    times = Counter(categories)
+    return tuple(name if times[name] == 1 else f"{name} ({i})" for i, name in enumerate(categories))
+
+
+def _preprocess(name: str, transforms: ImageClassification) -> Preprocess:
+    """torchvision's transforms as ours.
+
+    Its GoogLeNet normalises the normalised image a second time (`transform_input`), from ImageNet's mean and deviation
+    to 0.5 and 0.5. Both together are one normalisation by 0.5 and 0.5.
+    """
+    (crop,), (resize,) = transforms.crop_size, transforms.resize_size
+    twice = name == "googlenet_bn"
+    return Preprocess(
+        input_size=(crop, crop),
+        crop_fraction=crop / resize,
+        interpolation=transforms.interpolation.value,
+        mean=(0.5,) * 3 if twice else tuple(transforms.mean),
+        std=(0.5,) * 3 if twice else tuple(transforms.std),
+    )
+
+
+def _in_folder(name: str, path: Path) -> _Found:
+    """The weights of a run, of a model folder, or of a checkpoint's folder."""
+    from classicnets.model_folder import build, read_config, read_weights  # it imports this package's files
+
+    folder = next((f for f in (path, path / "model") if (f / "model.safetensors").is_file()), None)
+    if folder is None:
+        raise WeightsError(f"{path} holds neither model.safetensors nor model/model.safetensors. Give a run folder.")
+    if not (folder / "config.json").is_file():
+        return _Found(read(folder / "model.safetensors").state, str(path))
+    saved = read_config(folder / "config.json")
+    if saved.architecture != name:
+        raise WeightsError(f"{path} holds a {saved.architecture}, and a {name} was asked for.")
+    state = read_weights(folder / "model.safetensors", saved.classicnets.sha256)
+    try:
+        config = build(name, saved.classicnets.config, state).config
+        preprocess = Preprocess.from_dict(saved.classicnets.preprocess)
+    except ConfigError as error:
+        raise WeightsError(f"{folder / 'config.json'}: {error}") from error
+    switches = {k: v for k, v in config.to_dict().items() if k not in ("num_classes", "in_channels")}
+    return _Found(state, str(path), tuple(saved.label_names), preprocess, switches)
+
+
+def _for_channels(weight: Tensor, channels: int) -> Tensor:
+    """Filters (out, in, h, w) for another number of channels: summed for one, else repeated, with the same response."""
+    if channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    given = weight.shape[1]
+    return weight[:, torch.arange(channels) % given] * (given / channels)
+
+
+def _preprocess_for_channels(preprocess: Preprocess, channels: int) -> Preprocess:
+    """The normalisation that goes with `_for_channels`: averaged for one channel, else repeated."""
+    mean, std = preprocess.mean, preprocess.std
+    if channels == 1:
+        return replace(preprocess, mean=(fmean(mean),), std=(fmean(std),))
+    repeat = [i % len(mean) for i in range(channels)]
+    return replace(preprocess, mean=tuple(mean[i] for i in repeat), std=tuple(std[i] for i in repeat))
