@@ -16,7 +16,7 @@ from torch import Tensor
 
 from classicnets.data.alike import THUMBNAIL, near_pairs
 from classicnets.data.content import digest
-from classicnets.data.given import Given, listed
+from classicnets.data.given import Given, counted, listed
 from classicnets.data.imageset import Data, ImageSet
 from classicnets.data.load import divide, read_source
 from classicnets.data.threads import in_threads
@@ -122,7 +122,9 @@ def quick_check(data: Data) -> list[str]:
         if absent and part != "train":
             warnings.append(f"no {part} image of {listed(absent)}: how well it is recognised cannot be told")
     if data.skipped:
-        warnings.append(f"{len(data.skipped)} images cannot be read and are left out, {data.skipped[0]} the first")
+        warnings.append(
+            f"{counted(len(data.skipped), 'image')} left out that cannot be read, {data.skipped[0]} the first"
+        )
     return warnings
 
 
@@ -150,7 +152,9 @@ def check_data(source: str | Path, *, seed: int = 0, progress: Callable[[int, in
         left[part] = images.subset(list(looks))
     readable = Given(given.name, given.source, left["train"], left.get("val"), left.get("test"))
     problems = list(given.problems)
-    problems += [f"{len(unreadable)} images cannot be read, {unreadable[0]} the first"] if unreadable else []
+    problems += (
+        [f"{counted(len(unreadable), 'image')} that cannot be read, {unreadable[0]} the first"] if unreadable else []
+    )
     problems += _empty_classes(given, readable)
     try:
         data = divide(readable, seed=seed)
@@ -261,9 +265,9 @@ def _wrong(duplicates: Sequence[Alike]) -> list[str]:
     contradicting = [alike for alike in duplicates if alike.contradicts]
     problems = []
     if crossing:
-        problems.append(f"{len(crossing)} images are in two parts, byte for byte: {crossing[0]}")
+        problems.append(f"{counted(len(crossing), 'image')} in two parts, byte for byte: {crossing[0]}")
     if contradicting:
-        problems.append(f"{len(contradicting)} images are there with two labels, byte for byte: {contradicting[0]}")
+        problems.append(f"{counted(len(contradicting), 'image')} with two labels, byte for byte: {contradicting[0]}")
     return problems
 
 
@@ -274,7 +278,7 @@ def _groups_in_two(given: Given) -> list[str]:
         for group in images.groups or ():
             parts_of[group].add(part)
     cut = sorted(group for group, parts in parts_of.items() if len(parts) > 1)
-    return [f"{len(cut)} groups are in two parts: {listed(cut)}"] if cut else []
+    return [f"{counted(len(cut), 'group')} in two parts: {listed(cut)}"] if cut else []
 
 
 def _worth_knowing(duplicates: Sequence[Alike], near: Sequence[Alike]) -> list[str]:
@@ -282,14 +286,14 @@ def _worth_knowing(duplicates: Sequence[Alike], near: Sequence[Alike]) -> list[s
     within = [alike for alike in duplicates if not alike.crosses]
     if within:
         more = sum(len(alike.ids) - 1 for alike in within)
-        warnings.append(f"{more} images are copies of others in their part, byte for byte: {within[0]}")
+        warnings.append(f"{counted(more, 'image')} there already in the same part, byte for byte: {within[0]}")
     crossing = [pair for pair in near if pair.crosses]
     if crossing:
         warnings.append(
-            f"{len(crossing)} pairs of near-identical images lie in different parts, so that results will look better "
-            f"than they are: {crossing[0]}. A `group` column in a table keeps together what belongs together"
+            f"{counted(len(crossing), 'pair')} of near-identical images across parts, so that results look better than "
+            f"they are: {crossing[0]}. A `group` column in a table keeps together what belongs together"
         )
     if len(near) > len(crossing):
         first = next(pair for pair in near if not pair.crosses)
-        warnings.append(f"{len(near) - len(crossing)} pairs of near-identical images lie in one part: {first}")
+        warnings.append(f"{counted(len(near) - len(crossing), 'pair')} of near-identical images within a part: {first}")
     return warnings

@@ -30,8 +30,11 @@ def read_folder(path: Path) -> Given:
     if not classes:
         raise DataError(f"There are no class folders in {parts['train']}. {_LAYOUTS}")
     problems = too_few_classes(classes)
-    problems += [f"the class folder {name!r} holds no images" for name, files in entries["train"].items() if not files]
-    problems += [_loose(folder) for folder in parts.values() if _images_in(folder)]
+    empty = [name for name, files in entries["train"].items() if not files]
+    problems += [f"no images in the class folder {listed(empty)}"] if empty else []
+    for folder in parts.values():
+        loose = _images_in(folder)
+        problems += [f"images in no class folder, but in {folder} itself: {listed(loose)}"] if loose else []
     for part, folders in entries.items():
         problems += _different(classes, tuple(folders), f"{parts['train'].name}/", f"{parts[part].name}/")
     sets = {
@@ -78,11 +81,6 @@ def _different(train: tuple[str, ...], other: tuple[str, ...], train_name: str, 
     if lacking:
         problems.append(f"{other_name} lacks classes that {train_name} has: {listed(lacking)}")
     return problems
-
-
-def _loose(folder: Path) -> str:
-    files = _images_in(folder)
-    return f"{len(files)} images lie in {folder} itself, in no class folder, {files[0]} the first of them"
 
 
 def _folders_in(path: Path) -> list[Path]:

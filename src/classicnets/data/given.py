@@ -81,3 +81,8 @@ def too_few_classes(classes: tuple[str, ...]) -> list[str]:
 def listed(names: Sequence[str]) -> str:
     """The first ten names, quoted, and how many more there are."""
     return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 image", "1,200 images"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_MOST_FILL = 1.1  # of what a part wants; a unit that would bring it above is left in training
+
 
 class Split(NamedTuple):
     """The indices of each part, ascending. Every image is in exactly one."""
@@ -52,6 +54,9 @@ def split(
             for label, count in classes[unit].items()
         )
 
+    def has_room(part: str, unit: int) -> bool:
+        return has[part].total() + len(units[unit]) <= _MOST_FILL * wanted[part].total()
+
     def move(unit: int, part: str) -> None:
         part_of[unit] = part
         has[part].update(classes[unit])
@@ -62,7 +67,7 @@ def split(
 
     for unit in order:
         best = max(("test", "val"), key=lambda part: gain(part, unit))
-        if gain(best, unit) > 0 and may_leave(unit):
+        if gain(best, unit) > 0 and has_room(best, unit) and may_leave(unit):
             move(unit, best)
     # Units that are large beside what is wanted were left in train: a class that a part lacks takes the best of them.
     for part in ("val", "test"):

@@ -57,7 +57,7 @@ def read_table(file: Path) -> Given:
             else:
                 missing.append(BadImage(name, f"no such file (line {reader.line_num} of {file.name})"))
     except csv.Error as error:
-        raise DataError(f"{file}, line {reader.line_num}: {error}. Save the table anew as CSV.") from None
+        raise DataError(f"{file}, after line {reader.line_num}: {error}. Save the table anew as CSV.") from None
     if not lines:
         raise DataError(f"{file} names no images; it ends after its first line.")
     if not entries["train"]:
