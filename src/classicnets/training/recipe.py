@@ -175,9 +175,12 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
 
 def choose_recipe(*, num_train: int, image_size: int) -> tuple[str, str]:
     """The shipped recipe that suits the data, and the reason in words: (name, reason)."""
-    if num_train >= 20_000 and image_size <= 40:
-        return "small-images", f"{num_train:,} training images of {image_size} pixels: many small images"
-    return "photos", f"{num_train:,} training images at {image_size} pixels: a photo folder, from scratch"
+    data = f"{num_train:,} training images of {image_size} pixels"
+    if image_size > 40:
+        return "photos", f"{data}, from scratch"
+    if num_train < 20_000:
+        return "small-set", f"{data}: few and small"
+    return "small-images", f"{data}: many and small"
 
 
 def _validated(values: Mapping[str, Any], name: str) -> Recipe:
