@@ -168,8 +168,14 @@ class DenseNet(ConvNet):
 
     def _run(self, stage: nn.Module, x: Tensor) -> Tensor:
         if isinstance(stage, DenseBlock):  # recomputes its layers one by one
-            return stage(x)
+            output: Tensor = stage(x)
+            return output
         return super()._run(stage, x)
+
+
+def _imagenet(*depths: int, growth_rate: int = 32, note: str) -> DenseNetConfig:
+    """A column of Table 1; DenseNet-161 is the authors' later one, in their repository."""
+    return DenseNetConfig(depths=depths, growth_rate=growth_rate, stem_channels=2 * growth_rate, note=note)
 
 
 def _cifar(depths: int, growth_rate: int, *, bc: bool) -> DenseNetConfig:
@@ -184,21 +190,32 @@ def _cifar(depths: int, growth_rate: int, *, bc: bool) -> DenseNetConfig:
         num_classes=10,
         image_size=32,
         min_size=4,
+        note=f"Table 2, {'with bottlenecks and compression (BC)' if bc else 'the basic form'}.",
     )
 
 
+_TABLE = "Table 1; as in torchvision and timm."
+
 VARIANTS: dict[str, DenseNetConfig] = {
-    "densenet121": DenseNetConfig(depths=(6, 12, 24, 16), growth_rate=32, stem_channels=64),
-    "densenet169": DenseNetConfig(depths=(6, 12, 32, 32), growth_rate=32, stem_channels=64),
-    "densenet201": DenseNetConfig(depths=(6, 12, 48, 32), growth_rate=32, stem_channels=64),
-    "densenet264": DenseNetConfig(depths=(6, 12, 64, 48), growth_rate=32, stem_channels=64),
-    "densenet161": DenseNetConfig(depths=(6, 12, 36, 24), growth_rate=48, stem_channels=96),
+    "densenet121": _imagenet(6, 12, 24, 16, note=_TABLE),
+    "densenet169": _imagenet(6, 12, 32, 32, note=_TABLE),
+    "densenet201": _imagenet(6, 12, 48, 32, note=_TABLE),
+    "densenet264": _imagenet(6, 12, 64, 48, note="Table 1; torchvision has none, timm's densenet264d another stem."),
+    "densenet161": _imagenet(
+        6, 12, 36, 24, growth_rate=48, note="From the authors' repository (k = 48); as in torchvision and timm."
+    ),
     "densenet40_k12_cifar": _cifar((40 - 4) // 3, 12, bc=False),
     "densenet_bc100_k12_cifar": _cifar((100 - 4) // 6, 12, bc=True),
     "densenet_bc250_k24_cifar": _cifar((250 - 4) // 6, 24, bc=True),
     "densenet_bc190_k40_cifar": _cifar((190 - 4) // 6, 40, bc=True),
     "densenet_tutorial": DenseNetConfig(
-        depths=(6, 12, 24, 16), growth_rate=32, stem_channels=64, bottleneck=False, final_norm=False, conv_bias=True
+        depths=(6, 12, 24, 16),
+        growth_rate=32,
+        stem_channels=64,
+        bottleneck=False,
+        final_norm=False,
+        conv_bias=True,
+        note="The guide's net: the blocks of 121 without its bottlenecks, and no batch norm before the head.",
     ),
 }
 

@@ -220,35 +220,70 @@ class ResNet(ConvNet):
                     nn.init.zeros_(last.weight)
 
 
-_18 = ResNetConfig(depths=(2, 2, 2, 2))
-_34 = ResNetConfig(depths=(3, 4, 6, 3))
-_50 = ResNetConfig(depths=(3, 4, 6, 3), bottleneck=True)
-_101 = ResNetConfig(depths=(3, 4, 23, 3), bottleneck=True)
-_152 = ResNetConfig(depths=(3, 8, 36, 3), bottleneck=True)
+_TABLE = "Table 1; as in torchvision and timm."
+_STRIDE = "Table 1, but for the stride in the 3x3, where the paper has it in the first 1x1; as in torchvision and timm."
+_18 = ResNetConfig(depths=(2, 2, 2, 2), note=_TABLE)
+_34 = ResNetConfig(depths=(3, 4, 6, 3), note=_TABLE)
+_50 = ResNetConfig(depths=(3, 4, 6, 3), bottleneck=True, note=_STRIDE)
+_101 = ResNetConfig(depths=(3, 4, 23, 3), bottleneck=True, note=_STRIDE)
+_152 = ResNetConfig(depths=(3, 8, 36, 3), bottleneck=True, note=_STRIDE)
 _IMAGENET = {18: _18, 34: _34, 50: _50, 101: _101, 152: _152}
+
+
+def _v1(row: ResNetConfig) -> ResNetConfig:
+    """Table 1 to the letter."""
+    return replace(row, stride_in_1x1=True, note="The paper's net: a bottleneck strides in its first 1x1.")
+
+
+def _plain(row: ResNetConfig) -> ResNetConfig:
+    """The counter-example of Sec. 4.1 and 4.2."""
+    return replace(row, residual=False, note="The paper's plain net: the same layers without shortcuts.")
 
 
 def _cifar(n: int) -> ResNetConfig:
     """Sec. 4.2: depth 6n + 2."""
     return ResNetConfig(
-        depths=(n, n, n), widths=(16, 32, 64), stem="3x3", shortcut="pad", num_classes=10, image_size=32
+        depths=(n, n, n),
+        widths=(16, 32, 64),
+        stem="3x3",
+        shortcut="pad",
+        num_classes=10,
+        image_size=32,
+        note="Sec. 4.2, with its shortcuts without parameters (option A).",
     )
 
 
 def _preact(n: int) -> ResNetConfig:
     """1603.05027, Table 4 and the authors' code: depth 9n + 2."""
-    return replace(_cifar(n), bottleneck=True, preactivation=True, shortcut="projection", stride_in_1x1=True)
+    return replace(
+        _cifar(n),
+        bottleneck=True,
+        preactivation=True,
+        shortcut="projection",
+        stride_in_1x1=True,
+        note="He et al. 2016, Identity Mappings (arXiv:1603.05027): batch norm and ReLU before each convolution.",
+    )
+
+
+def _tutorial(row: ResNetConfig) -> ResNetConfig:
+    return replace(row, conv_bias=True, note="The guide's net: its convolutions have biases, which batch norm undoes.")
 
 
 VARIANTS: dict[str, ResNetConfig] = {
     **{f"resnet{depth}": row for depth, row in _IMAGENET.items()},
-    **{f"resnet{depth}_v1": replace(_IMAGENET[depth], stride_in_1x1=True) for depth in (50, 101, 152)},
-    **{f"plain{depth}": replace(_IMAGENET[depth], residual=False) for depth in (18, 34)},
+    **{f"resnet{depth}_v1": _v1(_IMAGENET[depth]) for depth in (50, 101, 152)},
+    **{f"plain{depth}": _plain(_IMAGENET[depth]) for depth in (18, 34)},
     **{f"resnet{6 * n + 2}_cifar": _cifar(n) for n in (3, 5, 7, 9, 18, 200)},
-    **{f"plain{6 * n + 2}_cifar": replace(_cifar(n), residual=False) for n in (3, 9)},
-    "resnet18_cifar": replace(_18, stem="3x3", num_classes=10, image_size=32),
+    **{f"plain{6 * n + 2}_cifar": _plain(_cifar(n)) for n in (3, 9)},
+    "resnet18_cifar": replace(
+        _18,
+        stem="3x3",
+        num_classes=10,
+        image_size=32,
+        note="Not in the paper: resnet18 with a 3x3 stem and no first pool, as CIFAR repositories have it.",
+    ),
     **{f"preact_resnet{9 * n + 2}_cifar": _preact(n) for n in (18, 111)},
-    **{f"resnet{depth}_tutorial": replace(row, conv_bias=True) for depth, row in _IMAGENET.items()},
+    **{f"resnet{depth}_tutorial": _tutorial(row) for depth, row in _IMAGENET.items()},
 }
 
 FAMILY = Family(
