@@ -1,9 +1,71 @@
-"""`classicnets convert`."""
+"""`classicnets convert`: a weights file of one make into one of another."""
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from classicnets.cli.output import JsonFlag, error_console, print_json
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+  classicnets convert resnet50-0676ba61.pth --model resnet50
+
+  classicnets convert checkpoint.th --model resnet20_cifar --out resnet20.safetensors
+
+  classicnets convert runs/birds --model resnet18 --to torchvision --out birds.pth
+"""
+
+
+class Naming(StrEnum):
+    """Whose names the weights get."""
+
+    classicnets = "classicnets"
+    torchvision = "torchvision"
+    timm = "timm"
+    cifar = "cifar"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
+    app.command("convert", epilog=_EXAMPLES)(convert)
+
+
+def convert(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A weights file of any make, a run, or a model folder.")],
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="Whose weights they are: a name from `classicnets models`.")
+    ],
+    to: Annotated[
+        Naming, typer.Option(help="Whose names they get; cifar is the way of the community's CIFAR nets.")
+    ] = Naming.classicnets,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A new file, .safetensors or PyTorch's .pth; by default beside FILE."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Convert weights between this package, torchvision, timm and the community's CIFAR nets, in any direction.
+
+    What the file is, and whose names it has, is found out. Every weight must have its place: what does not fit is
+    listed, and nothing is written.
+    """
+    from classicnets.weights.convert import convert as convert_weights
+
+    done = convert_weights(file, model, to=to.value, out=out)
+    for remark in done.remarks:
+        error_console().print(f"note: {remark}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        print_json(done.to_dict())
+        return
+    typer.echo(f"read     {done.source}: {done.found}, names of {done.found_names}")
+    typer.echo(
+        f"model    {done.model}, {done.num_classes} classes, {done.in_channels} input channels: "
+        f"{done.weights} weights of {done.numbers:,} numbers, all in place"
+    )
+    typer.echo(f"written  {done.out}, names of {done.out_names}")
+    typer.echo(f"sha256   {done.sha256}")

@@ -21,14 +21,14 @@ from torch import Tensor
 from torchvision import models
 from torchvision.transforms._presets import ImageClassification
 
-from classicnets.errors import ConfigError, WeightsError, unknown_name
+from classicnets.errors import ConfigError, KeysMismatch, WeightsError, unknown_name
 from classicnets.models.catalog import create, find
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
 from classicnets.weights.fetch import fetch
 from classicnets.weights.files import load_into
 from classicnets.weights.read import read
-from classicnets.weights.translate import TORCHVISION, first_convolution, fitting
+from classicnets.weights.translate import TORCHVISION, first_convolution, fitting, remarks
 
 logger = logging.getLogger("classicnets")
 
@@ -91,7 +91,7 @@ def pretrained(
     `~/.cache/classicnets`) and checked by their SHA-256.
     Raises UnknownName, ConfigError, WeightsError, KeysMismatch and ChecksumMismatch.
     """
-    found = _find(name, weights, num_classes)
+    found = find_weights(name, weights, num_classes)
     switches = found.switches | switches
     file_model, translated = fitting(name, found.state, source=found.source, **switches)
     state, given = translated.state, file_model.config
@@ -102,8 +102,8 @@ def pretrained(
         generator=generator,
         **switches,
     )
-    notes = []
     preprocess = found.preprocess
+    notes = remarks(name, translated.naming) if preprocess is None else []
     channels = model.config.in_channels
     if channels != given.in_channels:
         first = first_convolution(model)
@@ -124,18 +124,20 @@ def pretrained(
 
 
 @dataclass(frozen=True)
-class _Found:
-    """Weights in the names of whoever made them, and what is known about them."""
+class Found:
+    """Weights in the names of whoever made them, and what is known about them; `kind` says what they were found in."""
 
     state: dict[str, Tensor]
     source: str
+    kind: str
     classes: tuple[str, ...] = ()
     preprocess: Preprocess | None = None
     switches: dict[str, Any] = field(default_factory=dict)
     trunk_only: bool = False
 
 
-def _find(name: str, weights: str | Path, num_classes: int | None) -> _Found:
+def find_weights(name: str, weights: str | Path, num_classes: int | None = None) -> Found:
+    """The weights that `pretrained` is asked for, read but not yet translated. Raises what `pretrained` does."""
     provider, _, which = str(weights).partition(":")
     if provider == "torchvision":
         return _published(name, which, num_classes)
@@ -147,10 +149,15 @@ def _find(name: str, weights: str | Path, num_classes: int | None) -> _Found:
             f"No weights {str(weights)!r}: neither a file or folder nor 'torchvision' or 'torchvision:NAME'. "
             "Check the path."
         )
-    return _Found(read(path).state, str(path))
+    return _in_file(path, str(path))
 
 
-def _published(name: str, which: str, num_classes: int | None) -> _Found:
+def _in_file(path: Path, source: str, **known: Any) -> Found:
+    checkpoint = read(path)
+    return Found(checkpoint.state, source, checkpoint.found, **known)
+
+
+def _published(name: str, which: str, num_classes: int | None) -> Found:
     find(name)
     if name not in TORCHVISION:
         raise WeightsError(f"torchvision publishes no weights for {name}. It does for {', '.join(TORCHVISION)}.")
@@ -165,11 +172,11 @@ def _published(name: str, which: str, num_classes: int | None) -> _Found:
             f"torchvision's {weights.name} for {name} are trained up to the classifier, which they leave empty. "
             "Give num_classes to start one."
         )
-    return _Found(
-        read(fetch(weights.url)).state,
+    return _in_file(
+        fetch(weights.url),
         f"torchvision {weights.name} ({weights.url})",
-        _distinct(categories or ()),
-        _preprocess(name, weights.transforms()),
+        classes=_distinct(categories or ()),
+        preprocess=_preprocess(name, weights.transforms()),
         trunk_only=categories is None,
     )
 
@@ -197,7 +204,7 @@ def _preprocess(name: str, transforms: ImageClassification) -> Preprocess:
     )
 
 
-def _in_folder(name: str, path: Path) -> _Found:
+def _in_folder(name: str, path: Path) -> Found:
     """The weights of a run, of a model folder, or of a checkpoint's folder."""
     from classicnets.model_folder import build, read_config, read_weights  # it imports this package's files
 
@@ -205,7 +212,7 @@ def _in_folder(name: str, path: Path) -> _Found:
     if folder is None:
         raise WeightsError(f"{path} holds neither model.safetensors nor model/model.safetensors. Give a run folder.")
     if not (folder / "config.json").is_file():
-        return _Found(read(folder / "model.safetensors").state, str(path))
+        return _in_file(folder / "model.safetensors", str(path))
     saved = read_config(folder / "config.json")
     if saved.architecture != name:
         raise WeightsError(f"{path} holds a {saved.architecture}, and a {name} was asked for.")
@@ -213,10 +220,10 @@ def _in_folder(name: str, path: Path) -> _Found:
     try:
         config = build(name, saved.classicnets.config, state).config
         preprocess = Preprocess.from_dict(saved.classicnets.preprocess)
-    except ConfigError as error:
+    except (ConfigError, KeysMismatch) as error:
         raise WeightsError(f"{folder / 'config.json'}: {error}") from error
     switches = {k: v for k, v in config.to_dict().items() if k not in ("num_classes", "in_channels")}
-    return _Found(state, str(path), tuple(saved.label_names), preprocess, switches)
+    return Found(state, str(path), "model folder", tuple(saved.label_names), preprocess, switches)
 
 
 def _for_channels(weight: Tensor, channels: int) -> Tensor:

@@ -181,6 +181,20 @@ def fitting(name: str, state: Mapping[str, Tensor], *, source: str = "", **switc
     return model, translated
 
 
+def remarks(name: str, naming: str) -> list[str]:
+    """What a user should know about the weights of the model `name` in that naming, a sentence each."""
+    if naming not in ("torchvision", "timm"):
+        return []
+    if name not in TORCHVISION:
+        return [
+            f"{naming} has no network that computes what {name} does, only the names are its own: weights of its "
+            "networks may load here, or these there, and answer wrongly."
+        ]
+    if name == "googlenet_bn":
+        return ["torchvision's googlenet normalises its input again (transform_input): here, use mean 0.5 and std 0.5."]
+    return []
+
+
 def first_convolution(model: ConvNet) -> str:
     """The name of the weight that sees the images: (out_channels, in_channels, height, width)."""
     return next(f"trunk.{key}" for key, weight in model.trunk.named_parameters() if weight.ndim == 4)
