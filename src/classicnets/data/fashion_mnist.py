@@ -132,8 +132,8 @@ def _read_part(folder: Path, part: str) -> ImageSet:
         raise DataError(f"{image_file} holds images of {images.shape[1]}x{images.shape[2]} pixels instead of 28x28")
     if len(images) != len(labels):
         raise DataError(f"{image_file} holds {len(images)} images and {label_file.name} {len(labels)} labels")
-    if len(labels) == 0 or labels.max() >= len(CLASSES):
-        raise DataError(f"{label_file} holds no labels, or one above {len(CLASSES) - 1}")
+    if labels.max() >= len(CLASSES):
+        raise DataError(f"{label_file} holds a label above {len(CLASSES) - 1}")
     ids = tuple(f"{part}/{i:05}" for i in range(len(labels)))
     return ImageSet(CLASSES, labels, ids, images=images.unsqueeze(1))
 
@@ -142,7 +142,7 @@ def read_idx(path: Path, *, dimensions: int) -> Tensor:
     """The uint8 array of an IDX file, gzipped if its name ends in .gz: two zero bytes, the type (8 is uint8), the
     number of dimensions, each size as a big-endian uint32, then the values.
 
-    Raises DataError for anything else, for values missing or left over, and for more than 256 MiB of them.
+    Raises DataError for anything else, for values missing or left over, and for none or more than 256 MiB of them.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -150,6 +150,8 @@ def read_idx(path: Path, *, dimensions: int) -> Tensor:
             if magic != 0x0800 + dimensions:
                 raise DataError(f"{path} is no IDX file of uint8 in {dimensions} dimensions (it begins {magic:#010x})")
             size = math.prod(shape)
+            if size == 0:
+                raise DataError(f"{path} holds no values")
             if size > _MOST_BYTES:
                 raise DataError(f"{path} claims to hold {size:,} bytes; the most that is read is {_MOST_BYTES:,}")
             values = bytearray(file.read(size + 1))

@@ -148,7 +148,7 @@ def pack_data(
     }
     gone = [name for name, count in left["train"].counts().items() if count == 0]
     if bad and gone:
-        raise DataError(f"No training image of {listed(gone)} can be read; add some, or remove the class.")
+        raise DataError(f"No training image of {listed(gone)} can be read. Add some, or remove it.")
     data = replace(data, train=left["train"], val=left["val"], test=left.get("test"), skipped=data.skipped + bad)
     return PackedData(packed["train"], packed["val"], packed.get("test"), data)
 

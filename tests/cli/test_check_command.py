@@ -1,0 +1,78 @@
+"""`classicnets check`, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from classicnets.cli.main import app
+from photos import write_photos
+
+
+def test_a_good_folder(photo_folder: Path) -> None:
+    result = CliRunner().invoke(app, ["check", str(photo_folder)])
+    assert result.exit_code == 0, result.output
+    assert "photos: 36 images, 3 classes" in result.stdout
+    assert "48x40 (36)" in result.stdout
+    assert "warning: fewer than 20 training images of 'disc', 'square', 'stripes'" in result.stdout
+    assert result.stdout.rstrip().endswith("Nothing that must be mended.")
+
+
+def test_problems_are_listed_and_end_with_three(photo_folder: Path) -> None:
+    (photo_folder / "disc/001.jpg").write_text("text")
+    shutil.copy(photo_folder / "disc/003.jpg", photo_folder / "square/copy.jpg")
+    result = CliRunner().invoke(app, ["check", str(photo_folder)])
+    assert result.exit_code == 3
+    assert "Cannot be read: 1\n  disc/001.jpg: this is not an image" in result.stdout
+    assert "The same, byte for byte: 1\n  disc/003.jpg (" in result.stdout
+    assert result.stdout.count("problem: ") == 2
+    assert "All is well" not in result.stdout
+
+
+def test_long_lists_are_cut(tmp_path: Path) -> None:
+    write_photos(tmp_path, 30)
+    for path in sorted((tmp_path / "disc").iterdir())[:25]:
+        path.write_bytes(b"")
+    result = CliRunner().invoke(app, ["check", str(tmp_path)])
+    assert result.stdout.count("the file is empty") == 21, "20 in the list, one in the problem"
+    assert "and 5 more; --json has all" in result.stdout
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_json(photo_folder: Path, bad: bool) -> None:
+    if bad:
+        (photo_folder / "disc/001.jpg").write_text("text")
+    result = CliRunner().invoke(app, ["check", str(photo_folder), "--json"])
+    assert result.exit_code == (3 if bad else 0)
+    answer = json.loads(result.stdout)
+    assert answer["ok"] is not bad
+    assert answer["num_images"] == 36 - bad
+
+
+def test_the_seed_is_the_splits(photo_folder: Path) -> None:
+    answers = [
+        json.loads(CliRunner().invoke(app, ["check", str(photo_folder), "--json", "--seed", seed]).stdout)
+        for seed in ("0", "5")
+    ]
+    assert [answer["split"][-6:] for answer in answers] == ["seed 0", "seed 5"]
+
+
+def test_a_place_that_does_not_exist_is_one_line_and_three(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "classicnets", "check", str(tmp_path / "nowhere")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 3
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error: There is no folder or file at {tmp_path}/nowhere, and no data set of that")
+    assert result.stderr.count("\n") == 1
+
+
+def test_class_names_are_printed_as_they_are(photo_folder: Path) -> None:
+    (photo_folder / "disc").rename(photo_folder / "[bold]犬 & co")
+    result = CliRunner().invoke(app, ["check", str(photo_folder)])
+    assert "[bold]犬 & co" in result.stdout
