@@ -107,11 +107,15 @@ def read_state(path: Path, *, name: str | None = None) -> os.stat_result:
 def find_images(path: str | Path) -> list[Path]:
     """Every image file under a folder, by suffix, sorted; a file is taken as it is.
 
-    Hidden files and folders are left out. Links are followed, though not to a folder around
-    `path`, and each folder is entered once, so that a loop ends.
-    Raises DataError where there is nothing at `path` or it cannot be listed.
+    Hidden files and folders are left out. Links are followed, though not to a folder around `path`, and each folder is
+    entered once, so that a loop ends. Raises DataError where there is nothing at `path` or it cannot be listed.
     """
     path = Path(path)
+    return [file for file in find_files(path) if is_image(file)] if path.is_dir() else find_files(path)
+
+
+def find_files(path: Path) -> list[Path]:
+    """As `find_images`, with files of every suffix."""
     if not path.is_dir():
         if not path.exists():
             raise DataError(f"There is nothing at {path}. Check the spelling; paths are relative to {Path.cwd()}.")
@@ -128,8 +132,13 @@ def find_images(path: str | Path) -> list[Path]:
             continue
         seen.add(_identity(folder))
         inner[:] = sorted(name for name in inner if not is_hidden(name))
-        found += [Path(folder, name) for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(file for file in found if not is_hidden(file.name))
+        found += [Path(folder, name) for name in files if not is_hidden(name)]
+    return sorted(found)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is an image by its suffix."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def is_hidden(name: str) -> bool:

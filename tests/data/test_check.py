@@ -215,6 +215,14 @@ class TestQuickCheck:
             "no val image of 'disc': how well it is recognised cannot be told",
         ]
 
+    def test_files_of_another_kind_are_told(self, photo_folder: Path) -> None:
+        for name in ("disc/a.HEIC", "square/b.heic", "square/notes.txt", "disc/.hidden", "README", "disc/more/LICENSE"):
+            (photo_folder / name).parent.mkdir(exist_ok=True)
+            (photo_folder / name).touch()
+        told = "files among the images that are of another kind, and left out: 2 .heic, 1 without a suffix, 1 .txt"
+        assert told in quick_check(load_data(photo_folder))
+        assert told in check_data(photo_folder).warnings
+
     def test_skipped_files_are_told(self, photo_folder: Path) -> None:
         (photo_folder / "disc/000.jpg").write_bytes(b"")
         warnings = quick_check(load_data(photo_folder, on_error="skip"))

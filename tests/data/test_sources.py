@@ -166,7 +166,7 @@ class TestFolder:
         [
             ("", r"There are no images in class folders in .*It must hold train/CLASS"),
             ("a.jpg", r"There are no images in class folders in "),
-            ("disc/notes.txt square/x.pdf", r"There are no images in class folders in "),
+            ("disc/a.heic square/b.HEIC", r"There are no images in class folders in .*Files of another kind: 2 .heic"),
             ("disc/a.jpg", r"there is only one class, 'disc', and a classifier tells at least two apart"),
             ("disc/a.jpg square/", r"no images in the class folder 'square'"),
             ("disc/a.jpg square/b.jpg c.jpg", r"images in no class folder, but in .* itself: 'c.jpg'"),

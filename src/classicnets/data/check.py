@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,6 +125,8 @@ def quick_check(data: Data) -> list[str]:
         warnings.append(
             f"{counted(len(data.skipped), 'image')} left out that cannot be read, {data.skipped[0]} the first"
         )
+    if data.ignored:
+        warnings.append(f"files among the images that are of another kind, and left out: {', '.join(data.ignored)}")
     return warnings
 
 
@@ -150,7 +152,7 @@ def check_data(source: str | Path, *, seed: int = 0, progress: Callable[[int, in
                 progress(done, total)
         seen[part] = list(looks.values())
         left[part] = images.subset(list(looks))
-    readable = Given(given.name, given.source, left["train"], left.get("val"), left.get("test"))
+    readable = replace(given, train=left["train"], val=left.get("val"), test=left.get("test"))
     problems = list(given.problems)
     problems += (
         [f"{counted(len(unreadable), 'image')} that cannot be read, {unreadable[0]} the first"] if unreadable else []

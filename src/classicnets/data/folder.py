@@ -8,11 +8,13 @@ Images may lie in further folders inside a class. Hidden files, and files withou
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from classicnets.data.given import PART_NAMES, Entry, Given, file_set, listed, name_of, too_few_classes
 from classicnets.errors import DataError
-from classicnets.images import IMAGE_SUFFIXES, find_images, is_hidden
+from classicnets.images import find_files, is_hidden, is_image
 
 _LAYOUTS = "It must hold train/CLASS/*.jpg and val/CLASS/*.jpg (and maybe test/), or CLASS/*.jpg alone."
 
@@ -23,14 +25,23 @@ def read_folder(path: Path) -> Given:
     if not path.is_dir():
         raise DataError(f"There is no folder at {path}. Check the spelling.")
     parts = _part_folders(path) or {"train": path}
-    entries = {part: _entries(folder, path) for part, folder in parts.items()}
-    if not any(files for folders in entries.values() for files in folders.values()):
-        raise DataError(f"There are no images in class folders in {path}. {_LAYOUTS}")
+    files = {part: {inner.name: find_files(inner) for inner in _folders_in(folder)} for part, folder in parts.items()}
+    ignored = _other_kinds(file for folders in files.values() for some in folders.values() for file in some)
+    entries = {
+        part: {
+            name: [Entry(file.relative_to(path).as_posix(), file, name) for file in some if is_image(file)]
+            for name, some in folders.items()
+        }
+        for part, folders in files.items()
+    }
+    if not any(some for folders in entries.values() for some in folders.values()):
+        others = f" Files of another kind: {', '.join(ignored)}." if ignored else ""
+        raise DataError(f"There are no images in class folders in {path}. {_LAYOUTS}{others}")
     classes = tuple(entries["train"])
     if not classes:
         raise DataError(f"There are no class folders in {parts['train']}. {_LAYOUTS}")
     problems = too_few_classes(classes)
-    empty = [name for name, files in entries["train"].items() if not files]
+    empty = [name for name, some in entries["train"].items() if not some]
     problems += [f"no images in the class folder {listed(empty)}"] if empty else []
     for folder in parts.values():
         loose = _images_in(folder)
@@ -38,10 +49,12 @@ def read_folder(path: Path) -> Given:
     for part, folders in entries.items():
         problems += _different(classes, tuple(folders), f"{parts['train'].name}/", f"{parts[part].name}/")
     sets = {
-        part: file_set([e for name, files in folders.items() if name in classes for e in files], classes)
+        part: file_set([entry for name in classes for entry in folders.get(name, [])], classes)
         for part, folders in entries.items()
     }
-    return Given(name_of(path), str(path), sets["train"], sets.get("val"), sets.get("test"), tuple(problems))
+    return Given(
+        name_of(path), str(path), sets["train"], sets.get("val"), sets.get("test"), tuple(problems), ignored=ignored
+    )
 
 
 def _part_folders(path: Path) -> dict[str, Path] | None:
@@ -64,12 +77,10 @@ def _part_folders(path: Path) -> dict[str, Path] | None:
     return {"train": train, **parts}
 
 
-def _entries(folder: Path, root: Path) -> dict[str, list[Entry]]:
-    """The images of every class folder in `folder`, by class, sorted."""
-    return {
-        inner.name: [Entry(file.relative_to(root).as_posix(), file, inner.name) for file in find_images(inner)]
-        for inner in _folders_in(folder)
-    }
+def _other_kinds(files: Iterable[Path]) -> tuple[str, ...]:
+    """How many files are no images, by suffix, the most frequent first: ("12 .heic", "1 .txt")."""
+    suffixes = Counter(file.suffix.lower() or "without a suffix" for file in files if not is_image(file))
+    return tuple(f"{count:,} {suffix}" for suffix, count in suffixes.most_common())
 
 
 def _different(train: tuple[str, ...], other: tuple[str, ...], train_name: str, other_name: str) -> list[str]:
@@ -89,9 +100,7 @@ def _folders_in(path: Path) -> list[Path]:
 
 def _images_in(path: Path) -> list[str]:
     return sorted(
-        file.name
-        for file in _listing(path)
-        if file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(file.name) and not file.is_dir()
+        file.name for file in _listing(path) if is_image(file) and not is_hidden(file.name) and not file.is_dir()
     )
 
 

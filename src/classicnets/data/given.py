@@ -20,6 +20,7 @@ class Given:
     Attributes:
         problems: why it cannot be trained on as it is, one sentence each.
         missing: files that the source names and that are not there.
+        ignored: how many files lie among the images whose suffix is no image's, by suffix: "12 .heic".
     """
 
     name: str
@@ -29,6 +30,7 @@ class Given:
     test: ImageSet | None = None
     problems: tuple[str, ...] = ()
     missing: tuple[BadImage, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def parts(self) -> Mapping[str, ImageSet]:

@@ -105,6 +105,7 @@ class Data:
         split: one sentence on how the three came about.
         on_error: what to do about images that cannot be decoded, here and when they are packed.
         skipped: the images that were left out so far; never any with `on_error="fail"`.
+        ignored: how many files lie among the images whose suffix is no image's, by suffix: "12 .heic".
     """
 
     name: str
@@ -115,6 +116,7 @@ class Data:
     split: str
     on_error: OnError = "fail"
     skipped: tuple[BadImage, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def load_data(
 
     >>> data = load_data("digits")
     >>> len(data.train), len(data.val), len(data.test)
-    (1437, 180, 180)
+    (1439, 179, 179)
     """
     if not (0 < val_fraction < 1 and 0 <= test_fraction < 1 and val_fraction + test_fraction < 1):
         raise ConfigError(
@@ -130,7 +130,7 @@ def divide(given: Given, *, seed: int = 0, val_fraction: float = 0.1, test_fract
             f"{given.source} has too few images to set some aside for validation: {len(given.train)}, those counted "
             f"that belong together. Add images, or a split of your own."
         )
-    return Data(given.name, given.source, train, val, test, sentence)
+    return Data(given.name, given.source, train, val, test, sentence, ignored=given.ignored)
 
 
 def _without_bad(given: Given) -> tuple[Given, tuple[BadImage, ...]]:
