@@ -1,9 +1,136 @@
-"""`classicnets evaluate`."""
+"""`classicnets evaluate`: how good a classifier is."""
 
 from __future__ import annotations
 
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from classicnets.cli.output import JsonFlag, console, error_console, print_json, print_table, progress_bars
+
+if TYPE_CHECKING:
+    from classicnets.evaluation import Report
+    from classicnets.evaluation.choose import Chosen
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+  classicnets evaluate runs/resnet20_cifar-fashion-mnist
+
+  classicnets evaluate runs/photos holiday/ --out holiday-report
+
+  classicnets evaluate runs/photos --split val --json
+"""
+_MOST_CLASSES = 30
+
+
+class Split(StrEnum):
+    """Which part of the data."""
+
+    test = "test"
+    val = "val"
+    train = "train"
+    all = "all"
+
+
+class OnBadImage(StrEnum):
+    """What to do about images that cannot be decoded."""
+
+    fail = "fail"
+    skip = "skip"
+
+
+class Arithmetic(StrEnum):
+    """Of the forward pass."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    auto = "auto"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
+    app.command(epilog=_EXAMPLES)(evaluate)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder, or the model folder of one.")],
+    data: Annotated[
+        str | None, typer.Argument(help="Labelled images: a folder, csv:FILE, a data set; the run's own if not given.")
+    ] = None,
+    split: Annotated[
+        Split | None, typer.Option(help="Which part of the data; its test images, if it has some, when not given.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder for the report; within the run if not given.")] = None,
+    on_error: Annotated[OnBadImage, typer.Option(help="Of images in DATA that cannot be decoded.")] = OnBadImage.fail,
+    precision: Annotated[Arithmetic, typer.Option(help="auto is bf16 where the hardware has it.")] = Arithmetic.fp32,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure a classifier on labelled images: accuracy, every class, calibration, the surest mistakes.
+
+    Writes evaluation/, figures/ and report.html: into the run for its own test images, into a folder of the run's
+    evaluations/ for any others, or where --out says.
+    """
+    from classicnets import evaluation
+    from classicnets.classifier import Classifier
+    from classicnets.evaluation.choose import given_images, own_images
+
+    classifier = Classifier.load(run, device=device)
+    part = split.value if split else None
+    chosen = own_images(classifier, part) if data is None else given_images(data, part, on_error=on_error.value)
+    for note in chosen.notes:
+        error_console().print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    with progress_bars() as progress:
+        report = evaluation.evaluate(
+            classifier, chosen.images, data=chosen.name, on_error=chosen.on_error, precision=precision.value,
+            progress=progress,
+        )  # fmt: skip
+    folder = out or _folder_in(run, chosen)
+    page = evaluation.write_report(folder, report, chosen.images) if folder else None
+    if as_json:
+        print_json({**report.to_dict(), "report": page and str(page)})
+    else:
+        _print(report)
+        _say(f"\nreport: {page}" if page else "\nNothing was written; --out FOLDER keeps a report.")
+
+
+def _folder_in(run: Path, chosen: Chosen) -> Path | None:
+    """Where in a run the report goes; None for a model folder, which holds the classifier alone."""
+    if not (run / "model" / "config.json").is_file():
+        return None
+    return run if chosen.is_own else run / "evaluations" / re.sub(r"[^\w.-]+", "-", chosen.name)
+
+
+def _print(report: Report) -> None:
+    low, high = report.top1_interval
+    _say(f"{report.model} on {report.data}: {report.num_images:,} images, {len(report.mistakes):,} wrong")
+    for line in report.skipped:
+        _say(f"skipped: {line}")
+    numbers = [
+        ("top-1 accuracy", f"{report.top1:.2%}", f"95% interval {low:.2%} to {high:.2%}"),
+        ("top-5 accuracy", f"{report.top5:.2%}", "") if len(report.classes) > 5 else None,
+        ("loss", f"{report.loss:.4f}", "nats"),
+        ("macro F1", f"{report.macro_f1:.2%}", "every class counts alike"),
+        ("calibration error", f"{report.calibration.ece:.2%}", "how far scores are off chances"),
+    ]
+    for name, value, note in filter(None, numbers):
+        _say(f"  {name:18} {value:>8}   {note}".rstrip())
+    scores = sorted(report.per_class.items(), key=lambda item: item[1].f1)
+    scores = [item for item in scores if item[1].support]
+    print_table(
+        ("class", "precision", "recall", "F1", "images"),
+        [(name, *(f"{value:.1%}" for value in score[:3]), score.support) for name, score in scores[:_MOST_CLASSES]],
+        title="\nclass by class, the worst first",
+    )
+    if len(scores) > _MOST_CLASSES:
+        _say(f"({len(scores) - _MOST_CLASSES} more; per_class.csv has all)")
+    if report.confusions:
+        print_table(("true class", "taken for", "images"), report.confusions[:5], title="\nmost frequent confusions")
+
+
+def _say(text: str) -> None:
+    console().print(text, markup=False, highlight=False, soft_wrap=True)

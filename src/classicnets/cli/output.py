@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -83,7 +84,10 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     target = error_console()
     tasks: dict[str, tuple[TaskID, float]] = {}
-    with Progress(*columns, console=target, transient=True, disable=not target.is_terminal) as progress:
+    # Where the answers go to a file, rich must not take them along to the terminal.
+    with Progress(
+        *columns, console=target, transient=True, disable=not target.is_terminal, redirect_stdout=sys.stdout.isatty()
+    ) as progress:
 
         def report(what: str, done: int, total: int) -> None:
             if what not in tasks:

@@ -1,9 +1,158 @@
-"""`classicnets predict`."""
+"""`classicnets predict`: images in, classes out."""
 
 from __future__ import annotations
 
+import csv
+import glob
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from classicnets.cli.output import error_console, print_table, progress_bars
+from classicnets.errors import BadImage, DataError
+
+if TYPE_CHECKING:
+    from classicnets.classifier import Prediction
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+  classicnets predict runs/photos cat.jpg
+
+  classicnets predict runs/photos holiday/ 'inbox/*.png' --top-k 1
+
+  classicnets predict runs/photos holiday/ --format jsonl > answers.jsonl
+"""
+
+
+class Format(StrEnum):
+    """How the answers are printed."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
+    app.command(epilog=_EXAMPLES)(predict)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder, or the model folder of one.")],
+    images: Annotated[list[str], typer.Argument(help="Image files, folders (with all that is in them), globs.")],
+    top_k: Annotated[int, typer.Option(min=1, help="How many classes to give for each image.")] = 5,
+    format: Annotated[Format, typer.Option(help="json is one document; jsonl and csv are written as they come.")] = (
+        Format.table
+    ),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+) -> None:
+    """Say what is in images, with a score for each of the best classes.
+
+    An image that cannot be read is an error line on stderr; the others are still answered, and the exit code is 3.
+    """
+    from classicnets.classifier import Classifier
+
+    classifier = Classifier.load(run, device=device)
+    found = _Found(images)
+    with progress_bars() as progress:
+        answers = classifier.predict_many(found.paths, top_k=top_k)
+        good = _Good(answers, total=len(found.paths), progress=progress)
+        _PRINT[format](good)
+    if found.problems or good.bad:
+        raise typer.Exit(3)
+
+
+class _Found:
+    """The images that the arguments name, each once, in order; `problems` counts the arguments that name none."""
+
+    def __init__(self, arguments: Iterable[str]) -> None:
+        paths: dict[Path, None] = {}
+        self.problems = 0
+        for argument in arguments:
+            try:
+                paths |= dict.fromkeys(_images_at(argument))
+            except DataError as error:
+                self.problems += 1
+                _say_error(error)
+        self.paths = list(paths)
+
+
+def _images_at(argument: str) -> list[Path]:
+    """The images of one argument. Raises DataError where there are none."""
+    from classicnets.images import find_images
+
+    path = Path(argument)
+    if path.exists() or not glob.has_magic(argument):
+        places = [path]
+    else:
+        places = sorted(map(Path, glob.glob(argument, recursive=True)))
+    found = [image for place in places for image in find_images(place)]
+    if not found:
+        raise DataError(f"{argument}: no images there. Give image files, folders that hold some, or globs.")
+    return found
+
+
+class _Good:
+    """The predictions among the answers; the bad images become lines on stderr, and are counted in `bad`."""
+
+    def __init__(
+        self, answers: Iterable[Prediction | BadImage], *, total: int, progress: Callable[[str, int, int], None]
+    ) -> None:
+        self._answers, self._total, self._progress = answers, total, progress
+        self.bad = 0
+
+    def __iter__(self) -> Iterator[Prediction]:
+        for done, answer in enumerate(self._answers, start=1):
+            if isinstance(answer, BadImage):
+                self.bad += 1
+                _say_error(answer)
+            else:
+                yield answer
+            self._progress("Images", done, self._total)
+
+
+def _say_error(error: DataError) -> None:
+    error_console().print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_table(predictions: Iterable[Prediction]) -> None:
+    rows = [
+        ("" if place else prediction.path, guess.label, f"{guess.score:.1%}")
+        for prediction in predictions
+        for place, guess in enumerate(prediction.predictions)
+    ]
+    if rows:
+        print_table(("image", "class", "score"), rows)
+
+
+def _print_json(predictions: Iterable[Prediction]) -> None:
+    typer.echo(json.dumps([prediction.to_dict() for prediction in predictions], indent=2, ensure_ascii=False))
+
+
+def _print_jsonl(predictions: Iterable[Prediction]) -> None:
+    for prediction in predictions:
+        typer.echo(json.dumps(prediction.to_dict(), ensure_ascii=False))
+
+
+def _print_csv(predictions: Iterable[Prediction]) -> None:
+    """One row a class: path, rank (1 is best), label, score, index, model."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("path", "rank", "label", "score", "index", "model"))
+    for prediction in predictions:
+        for rank, guess in enumerate(prediction.predictions, start=1):
+            writer.writerow((prediction.path, rank, guess.label, guess.score, guess.index, prediction.model))
+
+
+_PRINT: dict[Format, Callable[[Iterable[Prediction]], None]] = {
+    Format.table: _print_table,
+    Format.json: _print_json,
+    Format.jsonl: _print_jsonl,
+    Format.csv: _print_csv,
+}
