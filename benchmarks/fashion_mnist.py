@@ -48,7 +48,7 @@ def main() -> None:
         f"Fashion-MNIST, `{options.model}`, the shipped recipe",
         ("seed", "test accuracy", "minutes, from raw files to report"),
         rows,
-        ["The test images choose nothing: the best epoch is chosen on 5 % of the training images."],
+        ["The test images choose nothing: the best epoch is chosen on a tenth of the training images."],
     )
 
 

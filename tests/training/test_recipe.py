@@ -20,6 +20,11 @@ def test_every_shipped_recipe_loads_says_its_command_and_survives_its_own_toml(n
     assert parse_recipe(recipe.to_toml(), name) == recipe
 
 
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_recipe_that_is_chosen_by_the_data_does_not_divide_it_anew(name):
+    assert load_recipe(name).data == Recipe().data
+
+
 def test_toml_holds_names_that_need_quoting():
     recipe = with_settings(Recipe(), ['data.source="C:\\\\Bilder\\n\\"Käse\\" 图片"', "image_size=28"])
     assert recipe.data.source == 'C:\\Bilder\n"Käse" 图片'
