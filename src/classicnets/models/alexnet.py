@@ -155,7 +155,7 @@ VARIANTS: dict[str, AlexNetConfig] = {
         batch_norm=True,
         num_classes=10,
         image_size=32,
-        min_size=8,
+        min_size=1,
         note="Our own: AlexNet's eight layers and overlapping pools for images of 28 to 64 pixels, with batch norm.",
     ),
 }

@@ -84,8 +84,17 @@ class NiN(ConvNet):
         self.head = head(config, channels)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """He initialisation by fan-in, batch norms 1 and 0, biases 0."""
+        """He initialisation by fan-in, batch norms 1 and 0, biases 0; of the class maps N(0, .01) and biases 1.
+
+        The last ReLU is what makes NiN's training fail at ln(classes): once a map is 0 everywhere, it learns no more.
+        Small weights and a bias of 1, AlexNet's remedy (2012, Sec. 5), start all maps above 0.
+        """
         he_init(self, generator, mode="fan_in")
+        classifier = self.head.get_submodule("classifier")
+        assert isinstance(classifier, nn.Conv2d)
+        assert classifier.bias is not None
+        nn.init.normal_(classifier.weight, std=0.01, generator=generator)
+        nn.init.ones_(classifier.bias)
 
 
 def layer(

@@ -130,7 +130,7 @@ def _cifar(column: VGGConfig) -> VGGConfig:
         round_up=True,
         num_classes=10,
         image_size=32,
-        min_size=8,
+        min_size=1,
         note=f"{column.note[:-1]} with batch norm and one linear layer, for images of 28 to 64 pixels.",
     )
 
