@@ -60,9 +60,10 @@ examples: $(READY) ## Run every example
 
 facts: $(READY) ## Make models/facts.json and docs/models.md again, after a change to a model
 	$(BIN)/python -m classicnets.analysis.make_facts
+	$(BIN)/python benchmarks/models_table.py
 
 bench: $(READY) ## Measure what the README states (about an hour); results go to benchmarks/results
-	@set -e; for bench in $(filter-out benchmarks/report.py,$(wildcard benchmarks/*.py)); do \
+	@set -e; for bench in $(filter-out benchmarks/report.py benchmarks/models_table.py,$(wildcard benchmarks/*.py)); do \
 		echo "$(BIN)/python $$bench"; $(BIN)/python $$bench; done
 
 clean: ## Remove the virtual environment, caches and build outputs; runs/ and downloaded data stay

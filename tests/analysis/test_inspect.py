@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from classicnets.analysis import inspect
+from classicnets.analysis import Summary, inspect
 from classicnets.analysis.receptive_field import Window
 from classicnets.errors import ConfigError, UnknownName
 from classicnets.models.catalog import CATALOG, create
@@ -21,7 +21,7 @@ from classicnets.models.contract import ConvNet, NetConfig
 
 
 @pytest.mark.parametrize("name", CATALOG)
-def test_shapes_and_costs_are_those_that_pytorch_sees(name: str) -> None:
+def test_shapes_and_costs_are_those_that_pytorch_sees_and_take_no_second(name: str) -> None:
     net = create(name, device="meta").eval()
     parameters = sum(p.numel() for p in net.parameters())
     for path, module in [*net.named_modules()]:
@@ -31,7 +31,8 @@ def test_shapes_and_costs_are_those_that_pytorch_sees(name: str) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         outputs = net.features(torch.empty(1, config.in_channels, config.image_size, config.image_size, device="meta"))
         logits = net.head(list(outputs.values())[-1])
-    summary = inspect(name)
+    took, summary = timed_inspect(name)
+    assert took < 1.0 or timed_inspect(name)[0] < 1.0 or timed_inspect(name)[0] < 1.0  # the machine may be busy
     shapes = {row.name: row.output for row in summary.stages if row.output}
     assert shapes == {k: tuple(v.shape[1:]) for k, v in outputs.items()} | {"head": tuple(logits.shape[1:])}
     assert 2 * summary.macs == counter.get_total_flops()
@@ -44,14 +45,11 @@ def test_shapes_and_costs_are_those_that_pytorch_sees(name: str) -> None:
     assert sum(row.parameters for row in summary.layers) + in_training_only == summary.parameters
 
 
-@pytest.mark.parametrize("name", CATALOG)
-def test_takes_less_than_a_second(name: str) -> None:
-    def seconds() -> float:
-        start = time.process_time()
-        inspect(name)
-        return time.process_time() - start
-
-    assert any(seconds() < 1.0 for _ in range(3))  # the machine may be busy
+def timed_inspect(name: str) -> tuple[float, Summary]:
+    """Seconds of processor time, and the summary."""
+    start = time.process_time()
+    summary = inspect(name)
+    return time.process_time() - start, summary
 
 
 SMALL: dict[str, dict[str, object]] = {  # fewer channels, or layers: the same geometry in less time

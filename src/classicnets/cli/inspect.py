@@ -10,10 +10,20 @@ import typer
 from classicnets.cli.output import JsonFlag, print_json
 from classicnets.errors import ConfigError
 
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+  classicnets inspect resnet18
+
+  classicnets inspect vgg16 --image-size 256x320 --classes 10
+
+  classicnets inspect googlenet --layers
+"""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command("inspect")(inspect)
+    app.command(epilog=_EXAMPLES)(inspect)
 
 
 def inspect(
@@ -29,13 +39,7 @@ def inspect(
     layers: Annotated[bool, typer.Option("--layers", help="A line for every layer instead of every stage.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show a model's shapes, kernels, parameters, multiply-adds, memory and receptive field.
-
-    Examples:
-      classicnets inspect resnet18
-      classicnets inspect vgg16 --image-size 256x320 --classes 10
-      classicnets inspect googlenet --layers
-    """
+    """Show a model's shapes, kernels, parameters, multiply-adds, memory and receptive field."""
     from classicnets.analysis import inspect as inspect_model
 
     size = None if image_size is None else _size(image_size)

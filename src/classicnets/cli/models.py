@@ -11,10 +11,20 @@ import typer
 from classicnets.cli.output import JsonFlag, print_json
 from classicnets.errors import unknown_name
 
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+  classicnets models
+
+  classicnets models resnet
+
+  classicnets models 'densenet*_cifar' --json
+"""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command("models")(models)
+    app.command(epilog=_EXAMPLES)(models)
 
 
 def models(
@@ -23,13 +33,7 @@ def models(
     ] = "*",
     as_json: JsonFlag = False,
 ) -> None:
-    """List the models: year, parameters, multiply-adds at the paper's image size, and the smallest image.
-
-    Examples:
-      classicnets models
-      classicnets models resnet
-      classicnets models 'densenet*_cifar' --json
-    """
+    """List the models: year, parameters, multiply-adds at the paper's image size, and the smallest image."""
     from classicnets.models.facts import FACTS, human, list_models
 
     names = list_models(pattern if any(c in pattern for c in "*?[") else f"*{pattern}*")

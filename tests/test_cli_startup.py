@@ -1,0 +1,59 @@
+"""The command line answers at once: nothing heavy is loaded for help, or for the list of models."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "PIL",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "safetensors",
+    "simplejpeg",
+)
+
+_RUN = """
+import sys
+from classicnets.cli.main import app
+for arguments in {commands}:
+    app(arguments, standalone_mode=False)
+loaded = [name for name in {heavy} if name in sys.modules]
+assert not loaded, loaded
+"""
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_help_and_models_load_nothing_heavy() -> None:
+    verbs = ["models", "inspect", "check", "train", "evaluate", "predict", "convert", "doctor"]
+    commands = [["--help"], *([verb, "--help"] for verb in verbs), ["models"], ["models", "vgg", "--json"]]
+    done = python(_RUN.format(commands=commands, heavy=HEAVY))
+    assert done.returncode == 0, done.stderr
+    assert "resnet152_tutorial" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", ["--help", "models"])
+def test_answers_within_three_tenths_of_a_second_of_python(arguments: str) -> None:
+    def cost() -> float:
+        return seconds("-m", "classicnets", arguments) - seconds("-c", "pass")
+
+    # The processor's time, which other programs on a busy machine change little; and the best of some.
+    assert any(cost() < 0.3 for _ in range(5))
+
+
+def seconds(*arguments: str) -> float:
+    """Processor time of a Python run."""
+    before = os.times()
+    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
