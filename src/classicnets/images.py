@@ -164,7 +164,7 @@ def _guarded(name: str, step: Callable[[], _Answer]) -> _Answer:
     except UnidentifiedImageError:
         reason = f"this is not an image in a known format ({', '.join(_FORMATS)})"
     except OSError as error:
-        reason = error.strerror.lower() if error.strerror else str(error)
+        reason = error.strerror.lower() if error.strerror else f"the data is damaged ({error})"
     except Exception as error:
         reason = f"the data is damaged ({error or type(error).__name__})"
     raise BadImage(name, reason)

@@ -55,7 +55,9 @@ def test_unreadable_files_are_each_named(split_folder: Path) -> None:
     ]  # fmt: skip
     assert "Premature end" in found.unreadable[2].reason
     assert found.counts["train"]["disc"] == 22
-    assert found.problems[0].startswith("3 images that cannot be read, train/disc/000.jpg: this is not an image")
+    assert found.problems[0].startswith(
+        "3 images cannot be read; the first is train/disc/000.jpg: this is not an image"
+    )
     assert not found.ok
 
 
@@ -72,6 +74,14 @@ def test_all_unreadable(photo_folder: Path) -> None:
     assert found.num_images == 0
     assert len(found.unreadable) == 36
     assert not found.ok
+
+
+def test_no_training_image_left(split_folder: Path) -> None:
+    for path in split_folder.glob("train/*/*.jpg"):
+        path.write_bytes(b"")
+    found = check_data(split_folder)
+    assert found.counts["val"] == dict.fromkeys(PHOTO_CLASSES, 4)
+    assert "no training image that can be read" in found.problems[-1]
 
 
 def test_copies_across_parts_are_a_problem(split_folder: Path) -> None:
@@ -226,7 +236,7 @@ class TestQuickCheck:
     def test_skipped_files_are_told(self, photo_folder: Path) -> None:
         (photo_folder / "disc/000.jpg").write_bytes(b"")
         warnings = quick_check(load_data(photo_folder, on_error="skip"))
-        assert warnings[-1] == "1 image left out that cannot be read, disc/000.jpg: the file is empty the first"
+        assert warnings[-1] == "1 image cannot be read, and left out; the first is disc/000.jpg: the file is empty"
 
 
 class TestNearPairs:
@@ -236,8 +246,8 @@ class TestNearPairs:
         )
 
     def test_what_saving_and_resizing_do_is_seen_through(self) -> None:
-        different = [make_photo(kind, seed, size=(200, 150)) for kind in ("disc", "square") for seed in range(60)]
-        photo = different[77]
+        different = [make_photo(kind, seed, size=(200, 150)) for kind in ("disc", "square") for seed in range(25)]
+        photo = different[33]
         changed = [
             Image.open(io.BytesIO(encode(photo, quality=40))),
             photo.resize((100, 75)),
@@ -247,8 +257,8 @@ class TestNearPairs:
         ]
         pairs = near_pairs(self.thumbnails([*different, *changed]))
         n = len(different)
-        assert {(77, n + i) for i in range(len(changed))} <= set(pairs)
-        assert all(i in (77, *range(n, n + 5)) and j >= n for i, j in pairs)
+        assert {(33, n + i) for i in range(len(changed))} <= set(pairs)
+        assert all(i in (33, *range(n, n + 5)) and j >= n for i, j in pairs)
 
     def test_flat_and_dark_images_differ_by_brightness(self) -> None:
         flat = torch.arange(0, 250, 25, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 16, 18)
@@ -260,11 +270,11 @@ class TestNearPairs:
         assert near_pairs(torch.zeros(1, 1, 16, 18, dtype=torch.uint8)) == []
 
     def test_many_images_of_which_half_are_blank(self) -> None:
-        """All with all would be 200 million comparisons; the blank ones agree in everything."""
+        """All with all would be 18 million comparisons; the blank ones agree in everything."""
         random = torch.Generator().manual_seed(0)
-        thumbnails = torch.randint(0, 256, (20_000, 1, 16, 18), generator=random, dtype=torch.uint8)
-        thumbnails[8_000:18_000] = 40
-        thumbnails[18_000:] = thumbnails[:2_000] ^ 1
+        thumbnails = torch.randint(0, 256, (6_000, 1, 16, 18), generator=random, dtype=torch.uint8)
+        thumbnails[2_000:5_000] = 40
+        thumbnails[5_000:] = thumbnails[:1_000] ^ 1
         pairs = set(near_pairs(thumbnails))
-        assert len(pairs & {(i, 18_000 + i) for i in range(2_000)}) > 1_990
-        assert len(pairs) < 2_000 + 10_000 * 32
+        assert len(pairs & {(i, 5_000 + i) for i in range(1_000)}) > 995
+        assert len(pairs) < 1_000 + 3_000 * 32

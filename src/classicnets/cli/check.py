@@ -68,6 +68,7 @@ def _print(found: DataCheck) -> None:
     _list("Cannot be read", found.unreadable)
     _list("The same, byte for byte", found.duplicates)
     _list("Near-identical", found.near_duplicates)
+    _say("")
     for warning in found.warnings:
         _say(f"warning: {warning}", style="yellow")
     for problem in found.problems:

@@ -107,9 +107,9 @@ class DataCheck:
 def quick_check(data: Data) -> list[str]:
     """Warnings that need no image to be opened: imbalance, classes with few images or absent from a part."""
     warnings = []
-    counts = data.train.counts()
+    counts = {name: count for name, count in data.train.counts().items() if count}
     least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-    if counts[most] >= _IMBALANCE * max(1, counts[least]):
+    if counts[most] >= _IMBALANCE * counts[least]:
         warnings.append(
             f"the classes are unbalanced: {counts[most]:,} training images of {most!r}, {counts[least]:,} of "
             f"{least!r}; look at the accuracy of each class, not at the mean alone"
@@ -118,12 +118,12 @@ def quick_check(data: Data) -> list[str]:
     if few:
         warnings.append(f"fewer than {_FEW_IMAGES} training images of {listed(few)}")
     for part, images in data.parts.items():
-        absent = [name for name, count in images.counts().items() if not count]
-        if absent and part != "train":
+        absent = [name for name, count in images.counts().items() if name in counts and not count]
+        if absent:
             warnings.append(f"no {part} image of {listed(absent)}: how well it is recognised cannot be told")
     if data.skipped:
         warnings.append(
-            f"{counted(len(data.skipped), 'image')} left out that cannot be read, {data.skipped[0]} the first"
+            f"{counted(len(data.skipped), 'image')} cannot be read, and left out; the first is {data.skipped[0]}"
         )
     if data.ignored:
         warnings.append(f"files among the images that are of another kind, and left out: {', '.join(data.ignored)}")
@@ -155,7 +155,7 @@ def check_data(source: str | Path, *, seed: int = 0, progress: Callable[[int, in
     readable = replace(given, train=left["train"], val=left.get("val"), test=left.get("test"))
     problems = list(given.problems)
     problems += (
-        [f"{counted(len(unreadable), 'image')} that cannot be read, {unreadable[0]} the first"] if unreadable else []
+        [f"{counted(len(unreadable), 'image')} cannot be read; the first is {unreadable[0]}"] if unreadable else []
     )
     problems += _empty_classes(given, readable)
     try:
@@ -285,7 +285,7 @@ def _groups_in_two(given: Given) -> list[str]:
 
 def _worth_knowing(duplicates: Sequence[Alike], near: Sequence[Alike]) -> list[str]:
     warnings = []
-    within = [alike for alike in duplicates if not alike.crosses]
+    within = [alike for alike in duplicates if not (alike.crosses or alike.contradicts)]
     if within:
         more = sum(len(alike.ids) - 1 for alike in within)
         warnings.append(f"{counted(more, 'image')} there already in the same part, byte for byte: {within[0]}")

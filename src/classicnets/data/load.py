@@ -106,6 +106,8 @@ def read_source(source: str | Path) -> Given:
 def divide(given: Given, *, seed: int = 0, val_fraction: float = 0.1, test_fraction: float = 0.1) -> Data:
     """Split off what the source does not come with. Raises DataError where there are too few images for it."""
     train, val, test = given.train, given.val, given.test
+    if not len(train):
+        raise DataError(f"{given.source} has no training image that can be read.")
     if val is not None:
         sentence = f"{', '.join(given.parts)} as given" + ("" if test is not None else "; there are no test images")
     else:
