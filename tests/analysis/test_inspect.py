@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -62,6 +63,16 @@ SMALL: dict[str, dict[str, object]] = {  # fewer channels, or layers: the same g
 }
 
 
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for one another cost more than they give where layers are tiny."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("name", SMALL)
 def test_receptive_field_is_where_the_gradient_comes_from(name: str) -> None:
     net = linearised(create(name, in_channels=1, num_classes=2, **SMALL[name]))
@@ -182,8 +193,7 @@ def test_layers_are_named_and_ordered_as_they_run() -> None:
 def test_text_fits_a_terminal_and_says_what_it_counts() -> None:
     summary = inspect("resnet50")
     text = str(summary)
-    assert max(map(len, text.splitlines())) <= 100
-    assert max(len(line) for line in text.splitlines() if line.startswith(("stage", "conv", "head"))) <= 80
+    assert max(map(len, text.splitlines())) <= 80
     assert "25,557,032 parameters" in text
     assert "conv5  2048x7x7" in text
     assert "conv5.block1.residual.conv1" in summary.to_text(layers=True)

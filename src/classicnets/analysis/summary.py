@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -63,7 +64,7 @@ class Summary:
     """A network's stages and layers at one input size; print it, or take `to_dict()`.
 
     The last stage is the head; auxiliary heads follow it, which take part in training only: their parameters count,
-    their multiply-adds and activations do not.
+    their multiply-adds and activations do not. `weight_bytes` are those of parameters and buffers.
     """
 
     model: str
@@ -88,14 +89,14 @@ class Summary:
 
     def to_text(self, *, layers: bool = False) -> str:
         """A table for a terminal of 80 columns or more: a line per stage, or per layer."""
-        lines = [f"{self.model} at {'x'.join(map(str, self.input))}", self.paper, self.note]
-        lines = [line for line in lines if line]
+        lines = [f"{self.model} at {'x'.join(map(str, self.input))}"]
+        lines += [line for text in (self.paper, self.note) for line in textwrap.wrap(text, 80)]
         lines += ["", *_table(self.layers if layers else self.stages, layers), ""]
         lines += [
-            f"{self.parameters:,} parameters ({_mebibytes(self.weight_bytes)} MiB with buffers), "
+            f"{self.parameters:,} parameters ({_mebibytes(self.weight_bytes)} MiB), "
             f"{human(self.macs)} multiply-adds, {_mebibytes(self.activation_bytes)} MiB of activations",
-            "MACs: multiply-adds. MiB: activations written, for one image in fp32. field: pixels",
-            "that an output sees, a side (all: the whole image). jump: pixels to the next output.",
+            "MACs: multiply-adds. MiB: activations, all those of one image in fp32.",
+            "field: pixels a side that an output sees. jump: pixels from it to the next one.",
         ]
         if any(row.kind == _TRAINING_ONLY for row in self.stages):
             lines += [f"* {_TRAINING_ONLY}: the parameters count, multiply-adds and activations do not."]
