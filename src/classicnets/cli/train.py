@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from classicnets.cli.evaluate import OnBadImage
 from classicnets.cli.output import JsonFlag, error_console, print_json, progress_bars
 from classicnets.errors import ConfigError
 
@@ -53,6 +55,10 @@ def train(
         Path | None, typer.Option(help="The run folder; runs/MODEL-DATA if not given. Never overwritten.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides the first weights, the order and the augmentation.")] = None,
+    on_error: Annotated[
+        OnBadImage | None,
+        typer.Option(help="Of images that cannot be decoded: stop before training, or go on without."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     checkpoint_every: Annotated[
         int | None, typer.Option(min=1, metavar="STEPS", help="Also save within an epoch, every so many steps.")
@@ -65,8 +71,8 @@ def train(
     """Train a network on images, measure it on images it never saw, and write a report."""
     from classicnets import training
 
-    values = {"epochs": epochs, "seed": seed, "model.weights": f'"{weights}"' if weights is not None else None}
-    settings = [*(set_ or ()), *(f"{key}={value}" for key, value in values.items() if value is not None)]
+    values = {"epochs": epochs, "seed": seed, "model.weights": weights, "data.on_error": on_error}
+    settings = [*(set_ or ()), *(f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None)]
     with progress_bars() as progress:
         if resume is not None:
             if model or data or settings or recipe or out:

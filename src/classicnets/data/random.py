@@ -19,7 +19,8 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 def uniform(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
     """Independent draws from [0, 1) for each sample: int64 (B,) -> float32 (B, draws)."""
     with np.errstate(over="ignore"):
-        counters = indices.numpy().astype(np.uint64)[:, None] * np.uint64(draws) + np.arange(draws, dtype=np.uint64)
+        firsts: Words = indices.numpy().astype(np.uint64) * np.uint64(draws)
+        counters: Words = firsts[:, None] + np.arange(draws, dtype=np.uint64)
         bits = _mix(_key(seed, epoch) + counters * _GOLDEN)
     return torch.from_numpy((bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24))
 

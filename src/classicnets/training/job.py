@@ -164,7 +164,7 @@ def start(
     resolved = draft.model_copy(
         update={
             "image_size": size,
-            "model": draft.model.model_copy(update={"name": model}),
+            "model": draft.model.model_copy(update={"name": model, "weights": _absolute(draft.model.weights)}),
             "data": draft.data.model_copy(update={"source": loaded.source}),
         }
     )
@@ -277,6 +277,11 @@ def _prepare(recipe: Recipe, data: Data, device: torch.device, progress: Progres
         fingerprint=fingerprint,
         notes=(f"starting from {found.source}", *found.notes) if found else (),
     )
+
+
+def _absolute(weights: str) -> str:
+    """The weights as they can be found again from another folder."""
+    return str(Path(weights).absolute()) if weights and Path(weights).exists() else weights
 
 
 def _load(source: str, recipe: Recipe) -> Data:
