@@ -30,19 +30,19 @@ _HOME = {
     "train": "training",
 }
 
-__all__ = [*_HOME, "__version__"]  # noqa: PLE0604  (the table above is the list)
+__all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
-    from classicnets.analysis import inspect
-    from classicnets.classifier import Classifier, load
-    from classicnets.data import load_data
-    from classicnets.errors import ClassicNetsError
-    from classicnets.evaluation import evaluate
-    from classicnets.images import read_image
-    from classicnets.models.facts import list_models
-    from classicnets.preprocess import Preprocess
-    from classicnets.training import resume, train
-    from classicnets.weights import create_model
+    from classicnets.analysis import inspect as inspect
+    from classicnets.classifier import Classifier as Classifier, load as load
+    from classicnets.data import load_data as load_data
+    from classicnets.errors import ClassicNetsError as ClassicNetsError
+    from classicnets.evaluation import evaluate as evaluate
+    from classicnets.images import read_image as read_image
+    from classicnets.models.facts import list_models as list_models
+    from classicnets.preprocess import Preprocess as Preprocess
+    from classicnets.training import resume as resume, train as train
+    from classicnets.weights import create_model as create_model
 
 
 def __getattr__(name: str) -> Any:
