@@ -34,14 +34,16 @@ __all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
     from classicnets.analysis import inspect as inspect
-    from classicnets.classifier import Classifier as Classifier, load as load
+    from classicnets.classifier import Classifier as Classifier
+    from classicnets.classifier import load as load
     from classicnets.data import load_data as load_data
     from classicnets.errors import ClassicNetsError as ClassicNetsError
     from classicnets.evaluation import evaluate as evaluate
     from classicnets.images import read_image as read_image
     from classicnets.models.facts import list_models as list_models
     from classicnets.preprocess import Preprocess as Preprocess
-    from classicnets.training import resume as resume, train as train
+    from classicnets.training import resume as resume
+    from classicnets.training import train as train
     from classicnets.weights import create_model as create_model
 
 
