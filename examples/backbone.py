@@ -1,6 +1,6 @@
 """A trunk as a backbone: what each stage gives, its stride and its channels, and a feature pyramid on top.
 
-    python examples/backbone.py
+python examples/backbone.py
 """
 
 import torch

@@ -1,6 +1,6 @@
 """A training is something to iterate over: draw it, log it, stop it when you have seen enough, and go on later.
 
-    python examples/follow_a_training.py
+python examples/follow_a_training.py
 """
 
 import tempfile

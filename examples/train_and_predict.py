@@ -1,6 +1,6 @@
 """From data to a classifier, in Python: train, look at what was measured, predict, load it again.
 
-    python examples/train_and_predict.py
+python examples/train_and_predict.py
 """
 
 import tempfile
