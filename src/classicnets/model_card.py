@@ -74,9 +74,16 @@ def _figures(config: Mapping[str, Any]) -> Iterator[str]:
     recipe = training.pop("recipe", None)
     yield "## How good it is"
     yield ""
-    yield "Measured on images that were used neither to train it nor to choose it; accuracies are shares, from 0 to 1."
-    yield ""
-    yield from _table(provenance.get("metrics"), otherwise="Not measured yet: `classicnets evaluate` does it.")
+    metrics = provenance.get("metrics") or {}
+    if metrics:
+        chose = str(metrics.get("data", "")).endswith("validation")
+        yield (
+            "Measured on the images that chose its best epoch: expect less on new images."
+            if chose
+            else "Measured on images that were used neither to train it nor to choose it."
+        )
+        yield ""
+    yield from _table(metrics, otherwise="Not measured yet: `classicnets evaluate` does it.")
     yield "## How it was trained"
     yield ""
     yield from _table(training, otherwise="Not recorded.")

@@ -1,0 +1,399 @@
+"""The Classifier: one path of inference, a folder that comes back equal, and no way in for a file that was changed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm.data
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+import classicnets
+from classicnets.classifier import Classifier, Prediction
+from classicnets.errors import BadImage, ChecksumMismatch, ConfigError, KeysMismatch, WeightsError
+from classicnets.weights.files import sha256_of
+from classifiers import images_for, tiny_classifier
+from photos import encode, make_photo
+
+# ---- inference
+
+
+def test_any_batch_size_gives_the_same_logits() -> None:
+    classifier = tiny_classifier()
+    images = images_for(classifier, 13).images
+    expected = classifier.logits(images)
+    assert expected.shape == (13, 3)
+    for batch_size in (1, 4, 13):
+        torch.testing.assert_close(classifier.logits(images, batch_size=batch_size), expected)
+
+
+def test_logits_are_those_of_the_model_on_preprocessed_images() -> None:
+    classifier = tiny_classifier()
+    images = images_for(classifier, 4).images
+    with torch.no_grad():
+        expected = classifier.model.eval()((images.float() / 255 - 0.4) / 0.2)
+    torch.testing.assert_close(classifier.logits(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_modes_are_left_as_they_were_on_errors_too() -> None:
+    classifier = tiny_classifier()
+    classifier.model.train()
+    classifier.model.trunk[0].eval()  # a frozen stage
+    before = [module.training for module in classifier.model.modules()]
+    classifier.logits(torch.zeros(2, 1, 12, 12, dtype=torch.uint8))
+    assert [module.training for module in classifier.model.modules()] == before
+    with pytest.raises(ConfigError, match="1 channels"):
+        classifier.logits(torch.zeros(2, 2, 12, 12, dtype=torch.uint8))
+    assert [module.training for module in classifier.model.modules()] == before
+    assert len(set(before)) == 2
+
+
+def test_flip_averages_the_probabilities_of_an_image_and_its_mirror_image() -> None:
+    plain, flip = tiny_classifier(), tiny_classifier(tta="flip")
+    images = images_for(plain, 5).images
+    expected = (plain.logits(images).softmax(1) + plain.logits(images.flip(-1)).softmax(1)) / 2
+    torch.testing.assert_close(flip.logits(images).softmax(1), expected)
+    assert not torch.allclose(plain.logits(images).softmax(1), expected, atol=1e-3)
+
+
+def test_bf16_is_close_and_logits_are_float32() -> None:
+    classifier = tiny_classifier()
+    images = images_for(classifier, 6).images
+    coarse = classifier.logits(images, precision="bf16")
+    assert coarse.dtype == torch.float32
+    torch.testing.assert_close(coarse, classifier.logits(images), atol=0.1, rtol=0.1)
+    assert not torch.equal(coarse, classifier.logits(images))
+
+
+def test_progress_ends_with_all_images() -> None:
+    seen: list[tuple[int, int]] = []
+    images = torch.zeros(5, 1, 12, 12, dtype=torch.uint8)
+    tiny_classifier().logits(images, batch_size=2, progress=lambda *step: seen.append(step))
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_no_images_give_no_logits() -> None:
+    assert tiny_classifier().logits(torch.zeros(0, 1, 12, 12, dtype=torch.uint8)).shape == (0, 3)
+
+
+# ---- predict
+
+
+def test_path_bytes_and_tensor_get_the_same_answer(tmp_path: Path) -> None:
+    classifier = tiny_classifier()
+    data = encode(make_photo("disc", 0), "png")
+    path = tmp_path / "disc.png"
+    path.write_bytes(data)
+    answers = [classifier.predict(image) for image in (path, str(path), data, classicnets.read_image(path))]
+    assert [a.path for a in answers] == [str(path), str(path), "image 0", "image 0"]
+    assert len({a.predictions for a in answers}) == 1
+    assert answers[0].label == answers[0].predictions[0].label == classifier.classes[answers[0].predictions[0].index]
+    scores = [guess.score for guess in answers[0].predictions]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(1)
+
+
+def test_predict_is_what_logits_say() -> None:
+    classifier = tiny_classifier()
+    image = images_for(classifier, 1).images[0]
+    (best,) = classifier.predict(image, top_k=1).predictions
+    probabilities = classifier.logits(image[None]).softmax(1)[0]
+    assert best.index == int(probabilities.argmax())
+    assert best.score == pytest.approx(probabilities.max().item())
+
+
+def test_many_are_answered_in_order_and_bad_ones_are_named(tmp_path: Path) -> None:
+    classifier = tiny_classifier()
+    (tmp_path / "text.jpg").write_text("no image")
+    good = [make_photo("disc", i) for i in range(5)]
+    given: list[Any] = [encode(image) for image in good]
+    given.insert(2, tmp_path / "text.jpg")
+    given.append(tmp_path / "none.png")
+    answers = list(classifier.predict_many(iter(given), batch_size=3))
+    assert [type(a) for a in answers] == [Prediction] * 2 + [BadImage] + [Prediction] * 3 + [BadImage]
+    assert answers[2].name == str(tmp_path / "text.jpg")
+    alone = [classifier.predict(image).predictions for image in given if isinstance(image, bytes)]
+    together = [a.predictions for a in answers if isinstance(a, Prediction)]
+    assert [[g.label for g in guesses] for guesses in together] == [[g.label for g in guesses] for guesses in alone]
+    with pytest.raises(BadImage, match=r"none\.png"):
+        classifier.predict(tmp_path / "none.png")
+
+
+def test_json_of_a_prediction() -> None:
+    answer = tiny_classifier().predict(torch.zeros(3, 20, 20, dtype=torch.uint8), top_k=1)
+    (guess,) = answer.predictions
+    assert json.loads(json.dumps(answer.to_dict())) == {
+        "path": "image 0",
+        "predictions": [{"label": guess.label, "score": guess.score, "index": guess.index}],
+        "model": "resnet20_cifar",
+    }
+
+
+def test_top_k_beyond_the_classes_means_all() -> None:
+    assert len(tiny_classifier().predict(torch.zeros(3, 20, 20, dtype=torch.uint8), top_k=99).predictions) == 3
+
+
+@pytest.mark.parametrize(("images", "options"), [("cat.jpg", {}), ([], {"top_k": 0}), ([], {"batch_size": 0})])
+def test_predict_many_refuses_at_once(images: Any, options: dict[str, int]) -> None:
+    with pytest.raises(ConfigError):
+        tiny_classifier().predict_many(images, **options)
+
+
+# ---- parts that do not fit
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": ("a", "b")}, "3 classes apart, and 2 names"),
+        ({"classes": ("a", "a", "b")}, "distinct and not empty. To mend: 'a'"),
+        ({"classes": ("a", "", "b")}, "distinct and not empty. To mend: ''"),
+        ({"classes": ("a", "\udc80", "b")}, "valid Unicode"),
+        ({"preprocess": tiny_classifier(channels=3).preprocess}, "takes 1 channels, the preprocessing gives 3"),
+        ({"tta": "mirror"}, "allowed: 'none', 'flip'"),
+    ],
+)
+def test_parts_must_fit(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(tiny_classifier(), **change)
+
+
+# ---- on disk
+
+CLASSES = ("T-shirt/top", "猫", 'quote " and, comma')
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    provenance = {"data": {"name": "things [x]"}, "metrics": {"top1": 0.5, "top1_interval": [0.4, 0.6]}}
+    return tiny_classifier(CLASSES, tta="flip", provenance=provenance).save(tmp_path / "run" / "model")
+
+
+@pytest.mark.parametrize("what", [".", ".."])
+def test_a_model_folder_and_its_run_load_the_same(saved: Path, what: str) -> None:
+    original = tiny_classifier(CLASSES, tta="flip")
+    loaded = classicnets.load(saved / what)
+    images = images_for(original, 4).images
+    torch.testing.assert_close(loaded.logits(images), original.logits(images), rtol=1e-5, atol=1e-6)
+    assert (loaded.model_name, loaded.classes, loaded.tta) == ("resnet20_cifar", CLASSES, "flip")
+    assert loaded.preprocess == original.preprocess
+    assert loaded.model.config == original.model.config
+    assert loaded.provenance["metrics"]["top1_interval"] == [0.4, 0.6]
+    assert not loaded.model.training
+
+
+def test_saving_what_was_loaded_gives_the_same_bytes(saved: Path, tmp_path: Path) -> None:
+    again = Classifier.load(saved).save(tmp_path / "again")
+    for name in ("config.json", "model.safetensors", "README.md"):
+        assert (again / name).read_bytes() == (saved / name).read_bytes()
+
+
+def test_an_older_classifier_is_replaced_and_nothing_else_is(saved: Path, tmp_path: Path) -> None:
+    tiny_classifier(("x", "y")).save(saved)
+    assert Classifier.load(saved).classes == ("x", "y")
+    assert sorted(f.name for f in saved.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert [f.name for f in saved.parent.iterdir()] == ["model"]
+    (saved / "mine.txt").write_text("precious")
+    with pytest.raises(ConfigError, match=r"mine\.txt"):
+        tiny_classifier().save(saved)
+    assert (saved / "mine.txt").read_text() == "precious"
+    with pytest.raises(ConfigError, match="a file"):
+        tiny_classifier().save(saved / "mine.txt")
+
+
+def test_config_is_what_timm_reads(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text("utf-8"))
+    assert {key: config[key] for key in ("architecture", "num_classes", "num_features", "label_names")} == {
+        "architecture": "resnet20_cifar",
+        "num_classes": 3,
+        "num_features": 64,
+        "label_names": list(CLASSES),
+    }
+    resolved = timm.data.resolve_data_config(pretrained_cfg=config["pretrained_cfg"])
+    assert resolved == {
+        "input_size": [1, 12, 12],
+        "interpolation": "bilinear",
+        "mean": [0.4],
+        "std": [0.2],
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+    }
+
+
+def test_the_card_says_what_it_is(saved: Path) -> None:
+    _, header, text = (saved / "README.md").read_text("utf-8").split("---\n", 2)
+    assert yaml.safe_load(header) == {
+        "library_name": "classicnets",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "classicnets"],
+        "datasets": ["things [x]"],
+        "metrics": ["accuracy"],
+    }
+    for words in (
+        "resnet20\\_cifar on things \\[x\\]",
+        "猫",
+        "12 x 12 pixels",
+        "| top1 interval | 0.4 to 0.6 |",
+        "mirror",
+    ):
+        assert words in text
+
+
+def test_a_card_says_when_its_figures_chose_the_model(tmp_path: Path) -> None:
+    tiny_classifier(provenance={"metrics": {"data": "x validation", "top1": 1.0}}).save(tmp_path / "m")
+    assert "expect less on new images" in (tmp_path / "m" / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: None, "does not exist"),
+        (lambda p: p.mkdir(), "neither config.json nor model/config.json"),
+        (lambda p: p.write_text("x"), "neither config.json nor model/config.json"),
+        (lambda p: (p.mkdir(), (p / "recipe.toml").touch()), "train --resume"),
+    ],
+)
+def test_a_place_without_a_classifier(tmp_path: Path, make: Callable[[Path], Any], message: str) -> None:
+    make(tmp_path / "place")
+    with pytest.raises(WeightsError, match=message):
+        Classifier.load(tmp_path / "place")
+
+
+def test_device_that_is_not_there(saved: Path) -> None:
+    with pytest.raises(ConfigError, match="quantum"):
+        Classifier.load(saved, device="quantum")
+
+
+# ---- files that were changed
+
+
+def _edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    change(config)
+    path.write_text(json.dumps(config), "utf-8")
+
+
+def _edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+    """Change the weights and their recorded SHA-256, as someone who knows the format would."""
+    path = folder / "model.safetensors"
+    state = load_file(path)
+    change(state)
+    save_file(state, path)
+    _edit(folder, lambda c: c["classicnets"].update(sha256=sha256_of(path)))
+
+
+@pytest.mark.parametrize("where", [10, -10])
+def test_a_flipped_byte(saved: Path, where: int) -> None:
+    path = saved / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[where] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ChecksumMismatch, match="damaged or was changed"):
+        Classifier.load(saved)
+
+
+def test_a_truncated_file(saved: Path) -> None:
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ChecksumMismatch):
+        Classifier.load(saved)
+    _edit(saved, lambda c: c["classicnets"].update(sha256=sha256_of(path)))
+    with pytest.raises(WeightsError, match="not a whole safetensors file"):
+        Classifier.load(saved)
+
+
+def test_a_missing_weights_file(saved: Path) -> None:
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match="Cannot read"):
+        Classifier.load(saved)
+
+
+def test_a_pickle_in_place_of_the_weights_does_not_run(saved: Path, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "pwned",))
+
+    path = saved / "model.safetensors"
+    path.write_bytes(pickle.dumps(Evil()))
+    _edit(saved, lambda c: c["classicnets"].update(sha256=sha256_of(path)))
+    with pytest.raises(WeightsError):
+        Classifier.load(saved)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda s: s.pop("head.classifier.weight"), KeysMismatch, "missing: head.classifier.weight"),
+        (lambda s: s.update(extra=torch.zeros(1)), KeysMismatch, "unexpected: extra"),
+        (lambda s: s.update({"head.classifier.bias": torch.zeros(4)}), KeysMismatch, "head.classifier.bias"),
+        (lambda s: s["head.classifier.bias"].fill_(float("nan")), WeightsError, "not finite"),
+        (lambda s: s["head.classifier.bias"].fill_(float("inf")), WeightsError, "not finite"),
+        (lambda s: s.clear(), KeysMismatch, "missing"),
+    ],
+)
+def test_weights_that_do_not_fit(saved: Path, change: Callable[[Any], Any], error: type, message: str) -> None:
+    _edit_weights(saved, change)
+    with pytest.raises(error, match=message):
+        Classifier.load(saved)
+
+
+def _ours(**values: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda config: config["classicnets"].update(values)
+
+
+def _net(**values: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda config: config["classicnets"]["config"].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(architecture="resnet999"), "'resnet999' is not one of this package's"),
+        (lambda c: c.update(architecture="os.system"), "not one of this package's"),
+        (lambda c: c.update(architecture=["resnet20_cifar"]), "architecture"),
+        (lambda c: c.pop("architecture"), "architecture"),
+        (lambda c: c.update(label_names=["a", "b"]), "2 the label_names"),
+        (lambda c: c.update(label_names=["a", "a", "b"]), "distinct"),
+        (lambda c: c.update(label_names="abc"), "label_names"),
+        (lambda c: c.update(num_classes=10**12), "1000000000000 is the num_classes"),
+        (lambda c: c.update(classicnets=7), "classicnets"),
+        (lambda c: c.pop("classicnets"), "not written by classicnets"),
+        (lambda c: c["classicnets"].pop("sha256"), "sha256"),
+        (_ours(sha256="0"), "sha256"),
+        (_ours(surprise=1), "surprise"),
+        (_ours(format=2), "format"),
+        (_ours(tta="mirror"), "tta"),
+        (_ours(preprocess={}), "preprocess"),
+        (lambda c: c["classicnets"]["preprocess"].update(input_size=[10**9, 10**9]), "input_size"),
+        (lambda c: c["classicnets"]["preprocess"].update(surprise=1), "surprise"),
+        (_net(surprise=1), "surprise"),
+        (_net(depths=[10**9]), "a size above 4096"),
+        (_net(widths=[4096] * 3, depths=[9] * 3), "asks for"),
+        (_net(depths=[]), "depths|built"),
+        (_net(depths="deep"), "depths"),
+        (_net(in_channels=-1), "in_channels"),
+        (_net(activation="os.system"), "activation"),
+        (_net(num_classes=None), "the network's classes"),
+        (_net(in_channels=3), "channels"),
+    ],
+)
+def test_a_config_that_was_edited(saved: Path, change: Callable[[Any], Any], message: str) -> None:
+    _edit(saved, change)
+    with pytest.raises(WeightsError, match=message):
+        Classifier.load(saved)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff\xfe", "[" * 100_000, '{"classicnets": {}}'])
+def test_a_config_that_is_none(saved: Path, text: str) -> None:
+    (saved / "config.json").write_text(text, "latin-1")
+    with pytest.raises(WeightsError, match="is not a classifier's config"):
+        Classifier.load(saved)
