@@ -20,7 +20,7 @@ from classicnets.models.catalog import create
 from classicnets.models.googlenet import GoogLeNet
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from classicnets.weights import create_model, pretrained
-from classicnets.weights.files import save_safetensors, sha256_of
+from classicnets.weights.files import load_safetensors, save_safetensors, sha256_of
 from classicnets.weights.translate import TORCHVISION
 
 pytestmark = pytest.mark.usefixtures("own_caches")
@@ -245,9 +245,17 @@ def test_one_channel_becomes_three(file: Path) -> None:
 
 
 def test_a_misfit_names_the_file_and_the_keys(file: Path) -> None:
-    with pytest.raises(KeysMismatch, match=rf"{file}: \d+ weights do not fit") as caught:
+    state = load_safetensors(file)
+    del state["trunk.conv2.block3.residual.conv1.weight"]
+    save_safetensors(file, state)
+    with pytest.raises(KeysMismatch, match=rf"{file}: 1 weights do not fit") as caught:
+        create_model("resnet20_cifar", weights=file)
+    assert caught.value.missing == ("trunk.conv2.block3.residual.conv1.weight",)
+
+
+def test_weights_of_another_model_name_the_models_they_fit(file: Path) -> None:
+    with pytest.raises(KeysMismatch, match=rf"{file}: .* They fit resnet20_cifar, plain20_cifar"):
         create_model("resnet32_cifar", weights=file)
-    assert "trunk.conv2.block4.residual.conv1.weight" in caught.value.missing
 
 
 @pytest.mark.parametrize("weights", ["nowhere.pth", "imagenet", "torchvison"])

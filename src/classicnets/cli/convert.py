@@ -49,10 +49,9 @@ def convert(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Convert weights between this package, torchvision, timm and the community's CIFAR nets, in any direction.
+    """Convert weights between classicnets, torchvision, timm and the community's CIFAR nets, in any direction.
 
-    What the file is, and whose names it has, is found out. Every weight must have its place: what does not fit is
-    listed, and nothing is written.
+    What FILE is, and whose names it has, is found out. Where a key does not fit, all such are listed, nothing written.
     """
     from classicnets.weights.convert import convert as convert_weights
 

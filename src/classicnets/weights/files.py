@@ -139,7 +139,7 @@ def _raise_for(misfits: Mapping[str, str], own: Mapping[str, Tensor], state: Map
     if all(key.startswith(_HEADS) for key in misfits):
         message += "Only the classifier differs: load with head='replace' to start a new one, or give its num_classes."
     else:
-        message += "Check that the weights are of this very model, and that num_classes and in_channels are theirs."
+        message += "They are of another model, or another version of it."
     raise KeysMismatch(
         message,
         missing=[key for key in misfits if key not in state],

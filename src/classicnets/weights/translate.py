@@ -16,9 +16,10 @@ from torch import Tensor
 
 from classicnets.errors import ConfigError, KeysMismatch
 from classicnets.models.alexnet import AlexNet
-from classicnets.models.catalog import create, find
+from classicnets.models.catalog import CATALOG, create, find
 from classicnets.models.contract import ConvNet
 from classicnets.models.densenet import DenseNet
+from classicnets.models.facts import FACTS
 from classicnets.models.googlenet import GoogLeNet
 from classicnets.models.resnet import ResNet
 from classicnets.models.vgg import VGG, VGGConfig
@@ -166,9 +167,24 @@ def fitting(name: str, state: Mapping[str, Tensor], *, source: str = "", **switc
 
     Its number of classes, its input channels, and whether it has auxiliary heads, are what the weights have; `switches`
     are the config's other fields. `source` is what messages call the weights.
-    Raises UnknownName, ConfigError, and KeysMismatch, which lists every key that does not fit.
+    Raises UnknownName, ConfigError, and KeysMismatch, which lists every key that does not fit. Where all of them fit
+    another model of the catalog, the message names that instead, and the exception's cause has the list.
     """
-    options: dict[str, Any] = dict(switches)
+    try:
+        return _fit(name, state, source, switches)
+    except KeysMismatch as error:
+        others = [other for other in CATALOG if other != name and _fits(other, state)]
+        if not others:
+            raise
+        raise KeysMismatch(
+            f"{source or 'The weights'}: {len(state)} weights, not those of {name}. They fit {', '.join(others)}."
+        ) from error
+
+
+def _fit(
+    name: str, state: Mapping[str, Tensor], source: str, switches: Mapping[str, Any]
+) -> tuple[ConvNet, Translated]:
+    options = dict(switches)
     if hasattr(find(name).config, "aux"):
         options["aux"] = True
     widest = create(name, device="meta", **options)
@@ -179,6 +195,29 @@ def fitting(name: str, state: Mapping[str, Tensor], *, source: str = "", **switc
     model = create(name, device="meta", **options)
     require_fit(model, translated.state, source)
     return model, translated
+
+
+def _fits(name: str, state: Mapping[str, Tensor]) -> bool:
+    """Whether the weights are those of the model `name`, as far as keys and shapes tell; the cheap questions first."""
+    numbers = sum(weight.numel() for weight in state.values())
+    if not 0.5 < numbers / FACTS[name]["params"] < 2:
+        return False
+    auxiliary: dict[str, Any] = {}
+    if hasattr(find(name).config, "aux"):
+        auxiliary["aux"] = any("aux" in key for key in state)
+    own = create(name, device="meta", **auxiliary).state_dict()
+    if _without_counts(own) != _without_counts(state):
+        return False
+    try:
+        _fit(name, state, "", {})
+    except KeysMismatch:
+        return False
+    return True
+
+
+def _without_counts(state: Mapping[str, Tensor]) -> int:
+    """The number of weights; old files have no counts of batches."""
+    return sum(not key.endswith("num_batches_tracked") for key in state)
 
 
 def remarks(name: str, naming: str) -> list[str]:
@@ -220,9 +259,8 @@ def to_ours(state: Mapping[str, Tensor], model: ConvNet, *, source: str = "") ->
     naming = max(scores, key=lambda n: scores[n])
     if not scores[naming]:
         raise KeysMismatch(
-            f"{source or 'The weights'}: no key is known for this {type(model).__name__}, by the names of "
-            f"{', '.join(known)}. They are of another model: give its name.",
-            missing=list(known["classicnets"]),
+            f"{source or 'The weights'}: none of the {len(state)} keys is known for this {type(model).__name__}, "
+            f"by the names of {' or '.join(known)}. The weights are of another network.",
             unexpected=list(state),
         )
     ours = {theirs: own for own, theirs in known[naming].items()}
