@@ -326,6 +326,13 @@ def test_ends_of_a_strange_shape_are_refused(resnet20: dict[str, Tensor], key: s
         fitting("resnet20_cifar", {**resnet20, key: weight})
 
 
+def test_a_linear_layer_of_timms_that_is_no_window_is_refused() -> None:
+    state = from_timm("vgg11").state_dict()
+    with pytest.raises(KeysMismatch) as caught:
+        fitting("vgg11", {**state, "pre_logits.fc1.weight": torch.tensor(1.0)})
+    assert caught.value.misshaped == ("head.fc6.weight: () given, (4096, 25088) in the model",)
+
+
 def test_a_naming_without_a_place_for_the_model_is_refused() -> None:
     model = create("nin", device="meta")
     with pytest.raises(ConfigError, match="no names in 'timm'; it has them in classicnets"):

@@ -269,7 +269,10 @@ def to_ours(state: Mapping[str, Tensor], model: ConvNet, *, source: str = "") ->
         raise KeysMismatch(
             f"{source or 'The weights'}: the names are {naming}'s, and these are not.", unexpected=clashing
         )
-    flat = {ours.get(key, key): value.flatten(1) if key in _KERNELS else value for key, value in state.items()}
+    flat = {
+        ours.get(key, key): value.flatten(1) if key in _KERNELS and value.ndim == 4 else value
+        for key, value in state.items()
+    }
     for own in known["classicnets"]:
         layer, _, last = own.rpartition(".")
         if last == "num_batches_tracked" and f"{layer}.running_mean" in flat:
