@@ -104,10 +104,12 @@ def confusion(report: Report, theme: Theme = LIGHT) -> Figure:
     axes.tick_params(length=0, colors=theme.ink)
     axes.set_xlabel("predicted", color=theme.faint, fontsize=9)
     axes.set_ylabel("true", color=theme.faint, fontsize=9)
-    axes.set_xticks([i + 0.5 for i in range(size - 1)], minor=True)
-    axes.set_yticks([i + 0.5 for i in range(size - 1)], minor=True)
-    axes.grid(which="minor", color=theme.paper, linewidth=1.2 if size <= _MOST_COUNTS else 0.3)
-    axes.tick_params(which="minor", length=0)
+    if labelled:
+        edges = [i + 0.5 for i in range(size - 1)]
+        axes.set_xticks(edges, minor=True)
+        axes.set_yticks(edges, minor=True)
+        axes.grid(which="minor", color=theme.paper, linewidth=1.2 if size <= _MOST_COUNTS else 0.3)
+        axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
     if size <= _MOST_COUNTS:
         _write_counts(axes, counts, theme, font=min(9.0, 34 * side / size / 2.6))

@@ -1,0 +1,115 @@
+"""`classicnets evaluate` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from classicnets.evaluation import Report
+from classifiers import tiny_classifier
+from photos import PHOTO_CLASSES
+
+
+@pytest.fixture
+def run(photo_folder: Path, tmp_path: Path) -> Path:
+    """A run folder as a training on `photo_folder` leaves it, with a model that learned nothing."""
+    record = {
+        "source": str(photo_folder), "split_seed": 0, "val_fraction": 0.25, "test_fraction": 0.25, "on_error": "fail",
+    }  # fmt: skip
+    tiny_classifier(PHOTO_CLASSES, channels=3, provenance={"data": record}).save(tmp_path / "run" / "model")
+    return tmp_path / "run"
+
+
+def _files(folder: Path) -> set[str]:
+    return {f.name for f in folder.iterdir()}
+
+
+def test_its_own_test_images(run_cli, run: Path) -> None:
+    answer = run_cli("evaluate", run)
+    assert answer.code == 0
+    report = Report.load(run / "evaluation")
+    assert report.data == "photos test"
+    assert report.num_images == 9
+    for words in (f"{report.top1:.2%}", "photos test: 9 images", *PHOTO_CLASSES, str(run / "report.html")):
+        assert words in answer.out
+    assert "changed since the training" in answer.err  # the record of this run has no fingerprint
+    assert _files(run) == {"model", "evaluation", "figures", "report.html"}
+    assert {"confusion.png", "reliability.png", "mistakes.png"} == _files(run / "figures")
+
+
+def test_other_images_leave_the_runs_own_report_alone(run_cli, run: Path, photo_folder: Path) -> None:
+    assert run_cli("evaluate", run, "--split", "val").code == 0
+    answer = run_cli("evaluate", run, photo_folder, "--json")
+    assert answer.code == 0
+    parsed = json.loads(answer.out)
+    assert parsed["num_images"] == 36
+    assert parsed["report"] == str(run / "evaluations" / "photos" / "report.html")
+    assert Report.load(run / "evaluations" / "photos" / "evaluation").to_dict() == {
+        key: value for key, value in parsed.items() if key != "report"
+    }
+    assert _files(run / "evaluations") == {"photos", "photos-validation"}
+    assert _files(run) == {"model", "evaluations"}
+
+
+def test_a_model_folder_is_left_alone(run_cli, run: Path, tmp_path: Path) -> None:
+    before = _files(run / "model")
+    answer = run_cli("evaluate", run / "model")
+    assert answer.code == 0
+    assert "Nothing was written" in answer.out
+    assert run_cli("evaluate", run / "model", "--out", tmp_path / "out").code == 0
+    assert _files(tmp_path / "out") == {"evaluation", "figures", "report.html"}
+    assert _files(run / "model") == before
+    assert _files(run) == {"model"}
+
+
+def test_bad_images_fail_or_are_listed(run_cli, run: Path, photo_folder: Path) -> None:
+    (photo_folder / "disc" / "text.jpg").write_text("no image")
+    answer = run_cli("evaluate", run, photo_folder)
+    assert answer.code == 3
+    assert "text.jpg" in answer.err
+    answer = run_cli("evaluate", run, photo_folder, "--on-error", "skip")
+    assert answer.code == 0
+    assert "36 images" in answer.out
+    assert "skipped: disc/text.jpg" in answer.out
+
+
+def test_a_class_it_does_not_know(run_cli, run: Path, photo_folder: Path) -> None:
+    (photo_folder / "disc").rename(photo_folder / "circle")
+    answer = run_cli("evaluate", run, photo_folder)
+    assert answer.code == 3
+    assert "does not know 'circle'" in answer.err
+    assert not (run / "evaluations").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["none"], 4, "does not exist"),
+        (["{run}", "none"], 3, "no folder or file"),
+        (["{run}", "--split", "most"], 2, "most"),
+        (["{run}", "{photos}", "--split", "test"], 3, "not divided into parts"),
+        (["{run}", "--out", "{run}/model/config.json/x"], 6, "Cannot write"),
+        (["{run}", "--device", "quantum"], 2, "quantum"),
+    ],
+)
+def test_mistakes(run_cli, run: Path, photo_folder: Path, arguments: list[str], code: int, words: str) -> None:
+    answer = run_cli("evaluate", *(argument.format(run=run, photos=photo_folder) for argument in arguments))
+    assert answer.code == code
+    assert words in answer.err
+
+
+def test_a_run_whose_data_has_gone(run_cli, run: Path, photo_folder: Path) -> None:
+    photo_folder.rename(photo_folder.with_name("elsewhere"))
+    answer = run_cli("evaluate", run)
+    assert answer.code == 3
+    assert str(photo_folder) in answer.err
+
+
+def test_a_tampered_model(run_cli, run: Path) -> None:
+    path = run / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    answer = run_cli("evaluate", run)
+    assert answer.code == 4
+    assert "damaged or was changed" in answer.err

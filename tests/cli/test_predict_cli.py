@@ -1,0 +1,114 @@
+"""`classicnets predict` as a user meets it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from classicnets.classifier import Classifier
+from classicnets.cli import output
+from classifiers import tiny_classifier
+from photos import PHOTO_CLASSES
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of a classifier of photos."""
+    folder = tmp_path_factory.mktemp("run") / "model"
+    return tiny_classifier(PHOTO_CLASSES, channels=3).save(folder)
+
+
+@pytest.fixture
+def bad_folder(photo_folder: Path) -> Path:
+    """36 photos and a text file named .jpg."""
+    (photo_folder / "disc" / "text.jpg").write_text("no image")
+    return photo_folder
+
+
+def test_json_lines(run_cli, model: Path, photo_folder: Path) -> None:
+    answer = run_cli("predict", model, photo_folder, "--format", "jsonl", "--top-k", 2)
+    assert answer.code == 0
+    lines = [json.loads(line) for line in answer.out.splitlines()]
+    assert len(lines) == 36
+    classifier = Classifier.load(model)
+    for line in lines[::10]:
+        assert list(line) == ["path", "predictions", "model"]
+        assert line["model"] == "resnet20_cifar"
+        expected = classifier.predict(line["path"], top_k=2).predictions
+        assert [(p["label"], p["index"]) for p in line["predictions"]] == [(g.label, g.index) for g in expected]
+        assert [p["score"] for p in line["predictions"]] == pytest.approx([g.score for g in expected], abs=1e-5)
+
+
+def test_json_and_csv_and_table_say_the_same(run_cli, model: Path, photo_folder: Path) -> None:
+    image = photo_folder / "disc" / "000.jpg"
+    (parsed,) = json.loads(run_cli("predict", model.parent, image, "--format", "json").out)
+    rows = list(csv.DictReader(io.StringIO(run_cli("predict", model, image, "--format", "csv").out)))
+    table = run_cli("predict", model, image).out
+    assert [row["label"] for row in rows] == [p["label"] for p in parsed["predictions"]]
+    assert [row["rank"] for row in rows] == ["1", "2", "3"]
+    assert {row["path"] for row in rows} == {str(image)}
+    for guess in parsed["predictions"]:
+        assert guess["label"] in table
+        assert f"{guess['score']:.1%}" in table
+
+
+def test_a_bad_file_is_said_and_the_others_are_answered(run_cli, model: Path, bad_folder: Path) -> None:
+    answer = run_cli("predict", model, bad_folder, bad_folder / "none.jpg", "--format", "jsonl")
+    assert answer.code == 3
+    assert len(answer.out.splitlines()) == 36
+    errors = answer.err.splitlines()
+    assert [line.startswith("error: ") for line in errors] == [True, True]
+    assert "none.jpg" in errors[0]
+    assert "text.jpg: this is not an image" in errors[1]
+
+
+def test_globs_and_repeats(run_cli, model: Path, photo_folder: Path, monkeypatch) -> None:
+    monkeypatch.chdir(photo_folder)
+    answer = run_cli("predict", model, "*/00[01].jpg", "disc/000.jpg", "disc/000.jpg", "--format", "jsonl")
+    assert answer.code == 0
+    paths = [json.loads(line)["path"] for line in answer.out.splitlines()]
+    assert paths == [f"{kind}/00{i}.jpg" for kind in PHOTO_CLASSES for i in (0, 1)]
+    assert len(run_cli("predict", model, "**/*.jpg", "--format", "jsonl").out.splitlines()) == 36
+    Path("odd [1].jpg").write_bytes(Path("disc/000.jpg").read_bytes())
+    assert run_cli("predict", model, "odd [1].jpg").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["{model}", "{photos}/none.jpg"], 3, "nothing at"),
+        (["{model}", "{photos}/*.gif"], 3, "no images there"),
+        (["{model}", "{empty}"], 3, "no images there"),
+        (["{photos}", "{photos}"], 4, "is no classifier"),
+        (["none", "{photos}"], 4, "does not exist"),
+        (["{model}"], 2, "images"),
+        (["{model}", "{photos}", "--top-k", "0"], 2, "top-k"),
+        (["{model}", "{photos}", "--format", "xml"], 2, "xml"),
+        (["{model}", "{photos}", "--device", "quantum"], 2, "quantum"),
+    ],
+)
+def test_mistakes(
+    run_cli, model: Path, photo_folder: Path, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"model": model, "photos": photo_folder, "empty": tmp_path / "empty"}
+    answer = run_cli("predict", *(argument.format(**places) for argument in arguments))
+    assert answer.code == code
+    assert answer.out == ""
+    assert words in answer.err
+
+
+def test_answers_stay_on_stdout_beside_a_progress_bar(capsys, monkeypatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(output, "error_console", lambda: Console(file=terminal, force_terminal=True))
+    with output.progress_bars() as progress:
+        progress("Images", 1, 2)
+        sys.stdout.write("an answer\n")
+    assert capsys.readouterr().out == "an answer\n"
+    assert "an answer" not in terminal.getvalue()
