@@ -7,7 +7,6 @@ Trains on Fashion-MNIST; where that cannot be had, on the handwritten digits tha
 
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from PIL import Image
@@ -36,12 +35,13 @@ run = free_folder(Path("runs") / f"demo-{data.name}")
 
 classicnets("train", "resnet20_cifar", data.name, "--out", str(run))
 classicnets("evaluate", str(run))
-with tempfile.TemporaryDirectory() as folder:
-    print("\nFive test images, saved as files whose names say what they show:")
-    files = []
-    for i in range(5):
-        name = data.classes[int(data.test.labels[i])].replace("/", "-")
-        files.append(Path(folder) / f"{i}-{name}.png")
-        Image.fromarray(data.test.image(i)[0].numpy()).save(files[-1])
-    classicnets("predict", str(run), *map(str, files))
+
+images = run / "test-images"
+images.mkdir()
+for i in range(5):
+    name = data.classes[int(data.test.labels[i])].replace("/", "-")
+    Image.fromarray(data.test.image(i)[0].numpy()).save(images / f"{i} {name}.png")
+print(f"\n{images} now has five test images; their names say what they show.")
+classicnets("predict", str(run), str(images), "--top-k", "2")
+
 print(f"\nThe report, to open in a browser: {(run / 'report.html').resolve()}")
