@@ -89,17 +89,17 @@ def confusion(report: Report, theme: Theme = LIGHT) -> Figure:
     size = len(shown)
     side = min(max(4.2, 0.52 * size), 13.0)
     labelled = size <= _MOST_NAMES
-    font = 9.0 if size <= 20 else max(3.5, 9.0 * 20 / size + 0.8)
+    font = min(9.0, 0.62 * 72 * side / size)  # of the cells' height
+    turned = size > 4
     margin = 0.3 + (max(len(names[i]) for i in shown) * font * 0.008 if labelled else 0.3)
-    figure = _figure((side + margin + 0.4, side + margin + 1.1), theme)
-    axes = figure.add_axes((
-        (margin + 0.15) / figure.get_figwidth(), (margin + 0.15) / figure.get_figheight(),
-        side / figure.get_figwidth(), side / figure.get_figheight(),
-    ))  # fmt: skip
+    below = margin if turned else 0.5
+    width, height = side + margin + 0.4, side + below + 1.1
+    figure = _figure((width, height), theme)
+    axes = figure.add_axes(((margin + 0.15) / width, (below + 0.15) / height, side / width, side / height))
     axes.imshow(_shares(counts, theme).numpy(), interpolation="nearest")
     if labelled:
         ticks = [names[i] for i in shown]
-        axes.set_xticks(range(size), ticks, rotation=90 if size > 4 else 0, fontsize=font, family=names.families)
+        axes.set_xticks(range(size), ticks, rotation=90 if turned else 0, fontsize=font, family=names.families)
         axes.set_yticks(range(size), ticks, fontsize=font, family=names.families)
     axes.tick_params(length=0, colors=theme.ink)
     axes.set_xlabel("predicted", color=theme.faint, fontsize=9)
