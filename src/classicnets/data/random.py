@@ -20,7 +20,7 @@ def uniform(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
     """Independent draws from [0, 1) for each sample: int64 (B,) -> float32 (B, draws)."""
     with np.errstate(over="ignore"):
         firsts: Words = indices.numpy().astype(np.uint64) * np.uint64(draws)
-        counters: Words = firsts[:, None] + np.arange(draws, dtype=np.uint64)
+        counters: Words = np.add.outer(firsts, np.arange(draws, dtype=np.uint64))
         bits = _mix(_key(seed, epoch) + counters * _GOLDEN)
     return torch.from_numpy((bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24))
 
