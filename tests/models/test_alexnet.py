@@ -78,9 +78,9 @@ def test_dropout_is_where_the_version_has_it(name: str) -> None:
         assert layers == ["pool", "flatten", "drop6", "fc6", "drop7", "fc7", "classifier"]
 
 
-def test_the_paper_starts_from_small_weights_and_some_biases_of_one() -> None:
+def test_the_papers_initialisation_has_small_weights_and_some_biases_of_one() -> None:
     """Sec. 5, and Caffe's bvlc_alexnet for the .005."""
-    model = create("alexnet_2012", generator=torch.Generator().manual_seed(0))
+    model = create("alexnet_2012", init="paper", generator=torch.Generator().manual_seed(0))
     layers = {name.split(".")[1]: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     for name, layer in layers.items():
         assert layer.weight.std().item() == pytest.approx(0.005 if name in ("fc6", "fc7") else 0.01, rel=0.02), name

@@ -82,3 +82,11 @@ def test_the_logits_are_the_averages_of_the_class_maps() -> None:
 
 def test_no_linear_layer() -> None:
     assert not any(isinstance(m, nn.Linear) for m in create("nin", device="meta").modules())
+
+
+@pytest.mark.parametrize("name", ["nin", "nin_cifar"])
+def test_all_class_maps_start_above_zero_so_that_their_relu_passes_gradient(name: str) -> None:
+    model = create(name, num_classes=10, generator=torch.Generator().manual_seed(0)).eval()
+    with torch.inference_mode():
+        maps = model.head.act(model.head.classifier(model.trunk(images(4, 3, 64, 64))))
+    assert (maps > 0).float().mean() > 0.95

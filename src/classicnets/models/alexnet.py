@@ -43,10 +43,11 @@ class AlexNetConfig(NetConfig):
     hidden            widths of fc6 and fc7
     grid              positions per side that fc6 sees; another image size is averaged to it
     lrn               local response normalisation after conv1 and conv2, with the paper's constants
-    batch_norm        after every convolution, which then has no bias
+    batch_norm        after every convolution, fc6 and fc7, which then have no biases
     dropout           probability, and `dropout_on`: the inputs or the outputs (the paper) of fc6 and fc7
     init              "paper": N(0, .01), fc6 and fc7 N(0, .005), biases 1 in conv2, conv4, conv5, fc6 and fc7, else 0
-                      (Sec. 5; the .005 from Caffe); "he": N(0, 2 / fan_in), the known fix for training without LRN
+                      (Sec. 5; the .005 from Caffe). It is meant for pixels of 0 to 255 and stays at ln(classes) with
+                      normalised ones; hence "he": N(0, 2 / fan_in), biases 0
     """
 
     widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
@@ -110,7 +111,9 @@ def head(config: AlexNetConfig) -> nn.Sequential:
     for i, width in enumerate(config.hidden, start=6):
         if config.dropout_on == "inputs":
             layers[f"drop{i}"] = nn.Dropout(config.dropout)
-        layers[f"fc{i}"] = nn.Linear(features, width)
+        layers[f"fc{i}"] = nn.Linear(features, width, bias=not config.batch_norm)
+        if config.batch_norm:
+            layers[f"bn{i}"] = nn.BatchNorm1d(width)
         layers[f"act{i}"] = activation(config.activation)
         if config.dropout_on == "outputs":
             layers[f"drop{i}"] = nn.Dropout(config.dropout)
@@ -123,7 +126,7 @@ def head(config: AlexNetConfig) -> nn.Sequential:
 def paper_init(net: AlexNet, generator: torch.Generator | None) -> None:
     """Sec. 5: small normal weights, and biases of 1 that start the ReLUs of some layers with positive inputs."""
     for name, module in net.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.reset_parameters()
         elif isinstance(module, nn.Conv2d | nn.Linear):
             layer = name.split(".")[1]
@@ -138,8 +141,7 @@ VARIANTS: dict[str, AlexNetConfig] = {
         groups=2,
         lrn=True,
         dropout_on="outputs",
-        init="paper",
-        note="The paper's net: two towers, local response normalisation, biases that start at 1.",
+        note="The paper's net: two towers and local response normalisation. init='paper' starts its weights as it did.",
     ),
     "alexnet_owt": AlexNetConfig(
         widths=(64, 192, 384, 256, 256),

@@ -320,6 +320,7 @@ VARIANTS: dict[str, GoogLeNetConfig] = {
         dropout=0.0,
         aux_dropout=0.0,
         aux_pool="4x4-late",
+        init="he",
         min_size=1,
         note="The guide's net, its channels mended: no normalisation, no dropout, one convolution in conv2.",
     ),
