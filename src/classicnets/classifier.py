@@ -1,6 +1,6 @@
 """The Classifier: a model, its class names, its preprocessing and where it came from, as one thing.
 
-Training makes one, evaluation measures one, `predict` asks one. What it is on disk is in `model_folder`.
+Training makes one, evaluation measures one, `predict` asks one. What it is on disk is in `weights/model_folder.py`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from classicnets.errors import BadImage, ConfigError, UnknownName, WeightsError
 from classicnets.hardware import Precision, choose_device
 from classicnets.images import read_image
 from classicnets.model_card import model_card
-from classicnets.model_folder import FILES, build, find_folder, make_config, read_config, read_weights
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
 from classicnets.weights.files import load_into, save_safetensors, sha256_of, written_aside
+from classicnets.weights.model_folder import FILES, build, find_folder, make_config, read_config, read_weights
 
 Image = str | Path | bytes | Tensor
 """A path, the bytes of an image file, or a decoded image: uint8 (3, H, W), RGB."""

@@ -27,6 +27,7 @@ from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
 from classicnets.weights.fetch import fetch
 from classicnets.weights.files import load_into
+from classicnets.weights.model_folder import build, read_config, read_weights
 from classicnets.weights.read import read
 from classicnets.weights.translate import TORCHVISION, first_convolution, fitting, remarks
 
@@ -206,8 +207,6 @@ def _preprocess(name: str, transforms: ImageClassification) -> Preprocess:
 
 def _in_folder(name: str, path: Path) -> Found:
     """The weights of a run, of a model folder, or of a checkpoint's folder."""
-    from classicnets.model_folder import build, read_config, read_weights  # it imports this package's files
-
     folder = next((f for f in (path, path / "model") if (f / "model.safetensors").is_file()), None)
     if folder is None:
         raise WeightsError(f"{path} holds neither model.safetensors nor model/model.safetensors. Give a run folder.")
