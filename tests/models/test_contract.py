@@ -254,7 +254,12 @@ def test_export_and_compile(name: str) -> None:
 @pytest.mark.timeout(1800)
 @every_model
 def test_export_and_compile_at_full_size(name: str) -> None:
-    exported_and_compiled_equal_eager(create(name, generator=seeded()))
+    model = create(name, generator=seeded())
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    model(images(model.config, 4))  # without statistics, a thousand layers in eval mode overflow
+    exported_and_compiled_equal_eager(model)
 
 
 def test_every_family_says_its_paper_and_every_name_belongs_to_one() -> None:
