@@ -39,7 +39,7 @@ def peak_mebibytes() -> float:
 
 
 def measure(net: str, batch_size: int, image_size: int, steps: int) -> dict[str, float]:
-    """Train for a few steps in this process: its peak, what the steps added to it, and the cheapest step's CPU seconds."""
+    """Train for a few steps in this process: its peak, what the steps added, and the cheapest step's CPU seconds."""
     torch.manual_seed(0)
     model = NETS[net]().train()
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
@@ -76,7 +76,7 @@ def main() -> None:
         rows,
         [
             "Outputs, gradients and batch-norm statistics of ours are the same in both modes (`tests/models`). "
-            "torchvision's memory-efficient mode counts every batch twice in the running statistics that it recomputes.",
+            "torchvision's memory-efficient mode counts every batch twice in the statistics that it recomputes.",
         ],
     )
 
