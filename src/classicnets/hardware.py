@@ -20,8 +20,8 @@ def choose_device(name: str = "auto") -> torch.device:
         )
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
         raise ConfigError(f"No device {name!r} on this machine. Use --device auto or --device cpu.") from None
     return device
 

@@ -60,9 +60,10 @@ def test_epochs_and_seeds_differ(packed):
     assert not same(batches(packed), batches(packed, seed=2))
 
 
-def test_images_are_normalised_channels_last_and_resized_on_request(packed):
+def test_images_are_normalised_and_resized_on_request(packed):
     batch = batches(packed, image_size=(8, 8))[0]
     assert batch.images.shape == (16, 1, 8, 8)
+    assert not batch.images.isnan().any()
     full = batches(packed)[0].images
     assert full.dtype == torch.float32
     assert full.min() >= -0.4 / 0.2 - 1e-6

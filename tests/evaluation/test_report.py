@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from classicnets.classifier import Classifier
-from classicnets.data import ImageSet
+from classicnets.data import ImageSet, load_data
 from classicnets.errors import ConfigError, DataError
 from classicnets.evaluation import Report, evaluate, metrics
 from classicnets.evaluation.choose import given_images, own_images
@@ -180,7 +180,7 @@ def test_own_images_are_those_the_training_kept_apart(photo_folder: Path) -> Non
 
 
 def test_changed_data_is_said(photo_folder: Path) -> None:
-    fingerprint = own_images(_trained_on(photo_folder), "train").images.fingerprint()
+    fingerprint = load_data(photo_folder).fingerprint()
     assert own_images(_trained_on(photo_folder, fingerprint=fingerprint)).notes == ()
     (note,) = own_images(_trained_on(photo_folder, fingerprint="0" * 64)).notes
     assert "changed since the training" in note

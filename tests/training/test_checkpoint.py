@@ -47,7 +47,7 @@ def test_a_changed_byte_is_found_and_the_one_before_is_used(tmp_path, name):
     found, notes = newest_checkpoint(tmp_path)
     assert found.trainer["step"] == 1
     assert "step-000002" in notes[0]
-    assert "Going back" in notes[0]
+    assert "the one before" in notes[0]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "trainer.pt", "manifest.json"])
@@ -57,6 +57,15 @@ def test_a_missing_file_is_found(tmp_path, name):
     with pytest.raises(WeightsError, match="not a whole checkpoint"):
         load_checkpoint(path)
     assert newest_checkpoint(tmp_path)[0] is None
+
+
+def test_damaged_later_ones_make_room_for_new_ones(tmp_path):
+    for step in (390, 400):
+        (save_checkpoint(tmp_path, step, checkpoint(step)) / "manifest.json").unlink()
+    (tmp_path / "step-000400-backup").mkdir()
+    save_checkpoint(tmp_path, 10, checkpoint(10))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000010", "step-000400-backup"]
+    assert newest_checkpoint(tmp_path)[0].trainer["step"] == 10
 
 
 def test_no_folder_means_no_checkpoint(tmp_path):

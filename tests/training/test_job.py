@@ -2,14 +2,24 @@
 
 import csv
 import json
+import math
 import os
+import shutil
 import signal
 
 import pytest
 import torch
 
 from classicnets.classifier import Classifier
-from classicnets.errors import ConfigError, DataError, StorageError, UnknownName
+from classicnets.data import load_data
+from classicnets.errors import (
+    ConfigError,
+    DataError,
+    StorageError,
+    TrainingDiverged,
+    UnknownName,
+    WeightsError,
+)
 from classicnets.training import EpochDone, Finished, StepDone, resume, start, train
 from classicnets.weights.files import load_safetensors
 
@@ -70,10 +80,14 @@ def test_a_run_is_never_overwritten(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_after_the_step_and_the_run_goes_on_bit_for_bit(tmp_path, job, number):
     whole = train("resnet20_cifar", "digits", epochs=2, settings=FAST, out=tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit) as stopped:
+
+    def follow():
         for event in job:
             if isinstance(event, StepDone) and event.step == 1:
                 os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit) as stopped:
+        follow()
     if number == signal.SIGTERM:
         assert stopped.value.code == 143
     assert [p.name for p in (job.run.path / "checkpoints").iterdir()] == ["step-000001"]
@@ -92,6 +106,98 @@ def test_closing_keeps_what_was_reached(job):
     iterator.close()
     assert len(rows(job.run)) == 1
     assert (job.run.path / "model" / "config.json").is_file()
+
+
+def test_a_second_interrupt_stops_at_once_and_keeps_the_last_whole_checkpoint(tmp_path, job, monkeypatch):
+    whole = train("resnet20_cifar", "digits", epochs=2, settings=FAST, out=tmp_path / "whole")
+    update = torch.optim.SGD.step
+
+    def interrupted(self, *args):
+        update(self, *args)
+        if job._parts.state.step == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.optim.SGD, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(job)
+    monkeypatch.undo()
+    assert [p.name for p in (job.run.path / "checkpoints").iterdir()] == ["step-000002"]
+    for _ in (again := resume(job.run)):
+        pass
+    assert same(weights(again.run), weights(whole))
+
+
+def test_weights_that_are_not_finite_reach_no_checkpoint(job):
+
+    def follow():
+        for event in job:
+            if isinstance(event, StepDone) and event.step == 2:
+                with torch.no_grad():
+                    job._parts.state.model.head.classifier.bias.fill_(-math.inf)
+                    job._parts.state.model.head.classifier.bias[0] = 0
+
+    with pytest.raises(TrainingDiverged, match=r"optim\.lr"):
+        follow()
+    assert [p.name for p in (job.run.path / "checkpoints").iterdir()] == ["step-000002"]
+
+
+def test_a_loss_that_stays_at_chance_is_named(tmp_path):
+    job = start(
+        "resnet20_cifar", "digits", settings=["epochs=1", *FAST, "batch_size=8", "optim.lr=1e-9"], out=tmp_path / "run"
+    )
+    for _ in job:
+        pass
+    assert "nothing is learned" in job.warnings[0]
+    assert "warning" in (job.run.path / "events.jsonl").read_text()
+
+
+def test_a_run_without_whole_checkpoints_keeps_its_model(job):
+    for _ in job:
+        pass
+    before = weights(job.run)
+    for manifest in job.run.path.glob("checkpoints/*/manifest.json"):
+        manifest.write_text("{}")
+    with pytest.raises(WeightsError, match="no whole checkpoint"):
+        resume(job.run)
+    assert same(weights(job.run), before)
+
+
+def test_data_that_was_divided_otherwise_is_found_again(tmp_path):
+    data = load_data("digits", seed=7, val_fraction=0.3, test_fraction=0.2)
+    run = train("resnet20_cifar", data, epochs=1, settings=FAST, out=tmp_path / "run")
+    assert (run.recipe.data.split_seed, run.recipe.data.val_fraction, run.recipe.data.test_fraction) == (7, 0.3, 0.2)
+    *_, finished = resume(run)
+    assert finished.report.num_images == len(data.test)
+
+
+def test_weights_to_start_from_are_not_needed_to_go_on(tmp_path):
+    first = train("resnet20_cifar", "digits", epochs=1, settings=FAST, out=tmp_path / "first")
+    settings = ["epochs=2", *FAST, f'model.weights="{first.path}"']
+    job = start("resnet20_cifar", "digits", settings=settings, out=tmp_path / "second")
+    assert any("starting from" in note for note in job.notes)
+    events = iter(job)
+    while not isinstance(next(events), EpochDone):
+        pass
+    events.close()
+    shutil.rmtree(first.path)
+    *_, finished = resume(job.run)
+    assert len(rows(finished.run)) == 2
+
+
+def test_without_test_images_the_validation_images_are_named(photo_folder, tmp_path):
+    for part in ("train", "val"):
+        (tmp_path / "data" / part).mkdir(parents=True)
+        for folder in photo_folder.iterdir():
+            shutil.copytree(folder, tmp_path / "data" / part / folder.name)
+    job = start(
+        "resnet20_cifar",
+        tmp_path / "data",
+        settings=["epochs=1", "batch_size=8", "image_size=16"],
+        out=tmp_path / "run",
+    )
+    *_, finished = job
+    assert finished.report.data.endswith("validation")
+    assert any("chose the best epoch" in warning for warning in job.warnings)
 
 
 def test_resuming_a_finished_run_changes_nothing(job):
@@ -130,6 +236,16 @@ def test_mistakes_are_told_before_anything_is_made(tmp_path):
         start("resnet20_cifar", "digits", settings=["model.switches.no_such_switch=1"], out=out)
     with pytest.raises(DataError):
         start("resnet20_cifar", tmp_path / "nowhere", out=out)
+    with pytest.raises(ConfigError, match="decided by the data"):
+        start("resnet20_cifar", "digits", settings=["model.switches.in_channels=3"], out=out)
+    with pytest.raises(ConfigError, match="cannot be built"):
+        start("resnet20_cifar", "digits", settings=["model.switches.widths=[-1,16,16]"], out=out)
+    with pytest.raises(ConfigError, match="32 pixels or more"):
+        start("vgg11", "digits", settings=["image_size=16"], out=out)
+    with pytest.raises(ConfigError, match="give it as the argument"):
+        start("resnet20_cifar", "digits", settings=["model.name=vgg11"], out=out)
+    with pytest.raises(ConfigError, match="no folder for a run"):
+        start("resnet20_cifar", "digits", out="/")
     with pytest.raises(ConfigError, match="device"):
         start("resnet20_cifar", "digits", out=out, device="quantum")
     (tmp_path / "file").write_text("")

@@ -21,15 +21,16 @@ CPU = torch.device("cpu")
 class Training:
     """A training of a small ResNet on the corners, from the beginning."""
 
-    def __init__(self, data, recipe, **switches):
+    def __init__(self, data, recipe, name="resnet20_cifar", **switches):
         packed = pack_data(data, PREPROCESS)
+        if name == "resnet20_cifar":
+            switches = {"depths": (1, 1, 1), "widths": (8, 16, 16), **switches}
         self.recipe = recipe
         model = create(
-            "resnet20_cifar", num_classes=4, in_channels=1, depths=(1, 1, 1), widths=(8, 16, 16),
-            generator=torch.Generator().manual_seed(recipe.seed), **switches,
-        )  # fmt: skip
+            name, num_classes=4, in_channels=1, generator=torch.Generator().manual_seed(recipe.seed), **switches
+        )
         self.state = TrainState.begin(model, recipe)
-        classifier = Classifier(model=model, model_name="resnet20_cifar", classes=data.classes, preprocess=PREPROCESS)
+        classifier = Classifier(model=model, model_name=name, classes=data.classes, preprocess=PREPROCESS)
         self.events = fit(
             self.state, packed.train, packed.val, classifier, recipe, Precision.choose(recipe.precision, CPU)
         )
@@ -83,18 +84,24 @@ def test_going_on_is_bit_for_bit_the_same_as_never_stopping(corners, recipe, set
     assert list(map(without_times, whole.state.history)) == list(map(without_times, rest.state.history))
 
 
-def test_dropout_is_a_function_of_the_step_too(corners, recipe):
-    """The callers' own randomness is neither used nor moved."""
+SMALL_ALEXNET = {"widths": (8, 8, 8, 8, 8), "hidden": (16, 16), "dropout": 0.5}
+
+
+def test_dropout_is_a_function_of_the_step(corners, recipe):
+    """The caller's own randomness is neither used nor moved, and going on drops what would have been dropped."""
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = Training(corners, recipe)
-    first.run(steps=4)
+    whole = Training(corners, recipe, "alexnet_cifar", **SMALL_ALEXNET)
+    whole.run(steps=7)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    second = Training(corners, recipe)
-    second.run(steps=4)
-    pairs = zip(first.state.tensors().values(), second.state.tensors().values(), strict=True)
+    first, rest = (Training(corners, recipe, "alexnet_cifar", **SMALL_ALEXNET) for _ in range(2))
+    first.run(steps=3)
+    rest.state.restore(first.state.tensors(), first.state.trainer())
+    rest.run(steps=7)
+    pairs = zip(whole.state.tensors().values(), rest.state.tensors().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+    assert any(isinstance(module, torch.nn.Dropout) and module.p == 0.5 for module in whole.state.model.modules())
 
 
 def test_another_seed_is_another_training(corners, recipe):
@@ -130,9 +137,15 @@ def test_the_average_follows_the_model():
 
 def test_progressive_sizes_grow_to_the_full_size():
     grow = ProgressiveSection(start=0.7, until=0.6)
-    sizes = [image_size_at(grow, (28, 28), done / 10)[0] for done in range(10)]
+    sizes = [image_size_at(grow, (28, 28), done / 10, 1)[0] for done in range(10)]
     assert sizes[0] == 20
     assert sizes == sorted(sizes)
     assert all(size % 4 == 0 for size in sizes)
     assert sizes[6:] == [28] * 4
-    assert image_size_at(ProgressiveSection(), (28, 30), 0.0) == (28, 30)
+    assert image_size_at(ProgressiveSection(), (28, 30), 0.0, 1) == (28, 30)
+
+
+def test_progressive_sizes_never_go_below_what_the_network_takes():
+    grow = ProgressiveSection(start=0.5, until=0.9)
+    assert image_size_at(grow, (32, 32), 0.0, 29) == (29, 29)
+    assert image_size_at(grow, (32, 48), 0.0, 29) == (29, 29)

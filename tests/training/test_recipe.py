@@ -55,6 +55,7 @@ def test_switches_of_the_model_are_free_names():
         ("epochs.more=1", UnknownName, "'epochs' is a value"),
         ("augment.crop=random", ConfigError, "augment.crop"),
         ("seed=-1", ConfigError, "seed"),
+        ("optim.lr=inf", ConfigError, "optim.lr"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_a_hint(setting, error, said):
@@ -77,7 +78,17 @@ def test_a_wrong_file_is_refused_with_its_name(tmp_path):
 
 
 def test_the_choice_of_a_recipe_is_one_that_is_shipped_and_gives_a_reason():
-    for num_train, image_size in ((57_000, 28), (1_600, 64), (1_500, 8)):
-        name, reason = choose_recipe(num_train=num_train, image_size=image_size)
-        assert name in shipped_recipes()
+    chosen = set()
+    for num_train, image_size, batch_norm, pretrained in (
+        (57_000, 28, True, False),
+        (1_600, 64, True, False),
+        (1_500, 8, True, False),
+        (57_000, 28, False, False),
+        (1_600, 64, False, True),
+    ):
+        name, reason = choose_recipe(
+            num_train=num_train, image_size=image_size, batch_norm=batch_norm, pretrained=pretrained
+        )
+        chosen.add(name)
         assert f"{num_train:,}" in reason
+    assert chosen == set(shipped_recipes())

@@ -26,6 +26,8 @@ def doctor(as_json: JsonFlag = False) -> None:
 def _facts() -> dict[str, Any]:
     from importlib.metadata import version
 
+    import torch
+
     from classicnets.data import find_fashion_mnist
     from classicnets.data.pack import default_cache
     from classicnets.hardware import choose_device, has_bf16
@@ -40,6 +42,7 @@ def _facts() -> dict[str, Any]:
         "device": str(device),
         "bf16 in hardware": has_bf16(device),
         "precision in training": "bf16" if has_bf16(device) else "fp32",
+        "int8 in hardware": device.type != "cpu" or bool(torch.cpu._is_vnni_supported()),
         "fashion-mnist": str(fashion) if fashion else "not here yet; fetched on first use",
         "cache": str(default_cache()),
     }

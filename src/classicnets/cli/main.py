@@ -6,9 +6,9 @@ Commands import what they need when they run, so that `--help` and `models` answ
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -43,42 +43,34 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; never returns."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Run the command line; never returns. Usage errors, Ctrl-C (130) and broken pipes are typer's."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # an exception, so that `finally` blocks run
     try:
         app()
     except ClassicNetsError as error:
-        error_console().print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
     except OSError as error:
-        if error.errno not in _STORAGE_ERRORS:
+        if error.errno not in _ADVICE:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        error_console().print(
-            f"error: {error.strerror}{where}. Free some space or choose another folder with --out.",
-            style="red", markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
-        sys.exit(6)
-    except KeyboardInterrupt:
-        error_console().print("interrupted", style="yellow")
-        sys.exit(130)
+        _fail(f"{error.strerror}{where}. {_ADVICE[error.errno]}", 6)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        _fail("There is not enough memory. Try smaller batches (--set batch_size=32) or smaller images.", 6)
 
 
-_STORAGE_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EACCES)
+_ROOM = "Free some space, or choose another folder."
+_ADVICE = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: _ROOM,
+    errno.EROFS: "Choose another folder.",
+    errno.EIO: "The disk does not answer; nothing more was written.",
+    errno.EACCES: "Change its permissions, or choose another one.",
+}
 
 
-class Terminated(SystemExit):
-    """SIGTERM, raised in the main thread so that `finally` blocks run; exits with 143."""
-
-
-def _terminate(signum: int, frame: object) -> None:
-    raise Terminated(143)
-
-
-if __name__ == "__main__":
-    # A broken pipe (`classicnets models | head -1`) ends quietly, as every Unix tool does.
-    try:
-        main()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+def _fail(message: str, code: int) -> NoReturn:
+    error_console().print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)

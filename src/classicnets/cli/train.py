@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,7 +50,8 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="How many times to go through the training images.")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Start from these: a file, a run, torchvision[:NAME]; the head starts afresh.")
+        str | None,
+        typer.Option(help="Start from these: a file, a run, torchvision[:NAME]; a head of another size starts afresh."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder; runs/MODEL-DATA if not given. Never overwritten.")
@@ -72,7 +74,10 @@ def train(
     from classicnets import training
 
     values = {"epochs": epochs, "seed": seed, "model.weights": weights, "data.on_error": on_error}
-    settings = [*(set_ or ()), *(f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None)]
+    settings = [
+        *(set_ or ()),
+        *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None),
+    ]
     with progress_bars() as progress:
         if resume is not None:
             if model or data or settings or recipe or out:
@@ -98,24 +103,28 @@ def _follow(job: Job) -> Finished:
     """Run the job to its end, showing what it does."""
     from classicnets.training import EpochDone, Finished
 
-    target = error_console()
+    def say(text: str, style: str = "") -> None:
+        error_console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
     for note in job.notes:
-        target.print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
-    target.print(f"writing to {job.run.path}", markup=False, highlight=False, soft_wrap=True)
+        say(note, "dim")
+    say(f"writing to {job.run.path}")
+    warned = 0
     try:
         with _bar(job) as show:
             for event in job:
+                for warning in job.warnings[warned:]:
+                    say(warning, "yellow")
+                warned = len(job.warnings)
                 if isinstance(event, Finished):
                     return event
                 show(event)
                 if isinstance(event, EpochDone):
-                    target.print(_line(event, job.recipe.epochs), markup=False, highlight=False)
+                    say(_line(event, job.recipe.epochs))
     except (KeyboardInterrupt, SystemExit):
-        target.print(
-            f"Stopped. What was learned is in {job.run.path}/model; "
-            f"go on with: classicnets train --resume {job.run.path}",
-            style="yellow", markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        if (job.run.path / "model" / "config.json").is_file():
+            say(f"Stopped. What was learned is in {job.run.path}/model.", "yellow")
+        say(f"Go on with: classicnets train --resume {shlex.quote(str(job.run.path))}", "yellow")
         raise
     raise AssertionError("a job ends with Finished")
 
@@ -163,7 +172,8 @@ def _line(row: EpochDone, epochs: int) -> str:
 def _print_end(finished: Finished) -> None:
     report, run = finished.report, finished.run.path
     low, high = report.top1_interval
-    typer.echo(f"top-1 {report.top1:.2%} (95 % interval {low:.2%} to {high:.2%}) on {report.num_images:,} test images")
+    interval = f"95 % interval {low:.2%} to {high:.2%}"
+    typer.echo(f"top-1 {report.top1:.2%} ({interval}) on {report.num_images:,} images of {report.data}")
     typer.echo(f"report: {finished.page}")
     typer.echo(f"next:   classicnets predict {run} IMAGE...")
 

@@ -27,7 +27,7 @@ class Augment(BaseModel):
     that is set to the image's mean (DeVries and Taylor 2017); 0 for none.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     crop: Literal["none", "pad", "resized"] = "none"
     padding: Annotated[int, Field(ge=0, le=64)] = 4

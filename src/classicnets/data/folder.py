@@ -8,6 +8,7 @@ Images may lie in further folders inside a class. Hidden files, and files withou
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +30,7 @@ def read_folder(path: Path) -> Given:
     ignored = _other_kinds(file for folders in files.values() for some in folders.values() for file in some)
     entries = {
         part: {
-            name: [Entry(file.relative_to(path).as_posix(), file, name) for file in some if is_image(file)]
+            name: [Entry(_readable(file.relative_to(path).as_posix()), file, name) for file in some if is_image(file)]
             for name, some in folders.items()
         }
         for part, folders in files.items()
@@ -109,3 +110,8 @@ def _listing(path: Path) -> list[Path]:
         return list(path.iterdir())
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}. Make the folder readable.") from None
+
+
+def _readable(name: str) -> str:
+    """A file's name as valid Unicode, whatever bytes the disk has."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -105,6 +105,7 @@ class Data:
         split: one sentence on how the three came about.
         on_error: what to do about images that cannot be decoded, here and when they are packed.
         skipped: the images that were left out so far; never any with `on_error="fail"`.
+        seed, val_fraction, test_fraction: what `load_data` was given to divide the images with.
         ignored: how many files lie among the images whose suffix is no image's, by suffix: "12 .heic".
     """
 
@@ -114,6 +115,9 @@ class Data:
     val: ImageSet
     test: ImageSet | None
     split: str
+    seed: int = 0
+    val_fraction: float = 0.1
+    test_fraction: float = 0.1
     on_error: OnError = "fail"
     skipped: tuple[BadImage, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -128,6 +132,10 @@ class Data:
         """ "train", "val" and, where there is one, "test"."""
         parts = {"train": self.train, "val": self.val}
         return parts if self.test is None else {**parts, "test": self.test}
+
+    def fingerprint(self) -> str:
+        """SHA-256 that changes with any image of any part, as `ImageSet.fingerprint` does."""
+        return hashlib.sha256("".join(images.fingerprint() for images in self.parts.values()).encode()).hexdigest()
 
 
 def cannot_be_read(bad: Sequence[BadImage], num_images: int) -> DataError:

@@ -75,7 +75,9 @@ def load_data(
     if gone:
         raise DataError(f"No training image of {listed(gone)} can be read. Add some, or remove it.")
     data = divide(given, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction)
-    return replace(data, on_error=on_error, skipped=bad)
+    return replace(
+        data, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction, on_error=on_error, skipped=bad
+    )
 
 
 def read_source(source: str | Path) -> Given:

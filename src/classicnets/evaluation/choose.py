@@ -51,7 +51,7 @@ def own_images(classifier: Classifier, part: str | None = None) -> Chosen:
     best = "test" if data.test is not None else "val"
     part = part or best
     notes = []
-    if data.on_error == "fail" and data.train.fingerprint() != record.get("fingerprint"):
+    if data.on_error == "fail" and data.fingerprint() != record.get("fingerprint"):
         notes.append("The data has changed since the training: what is test now may have been training images then.")
     if part == "all":
         images = joined(tuple(data.parts.values()))

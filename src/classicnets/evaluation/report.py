@@ -23,7 +23,7 @@ from torch import Tensor
 
 from classicnets.classifier import Classifier, PrecisionName
 from classicnets.data.imageset import ImageSet, OnError
-from classicnets.data.pack import pack
+from classicnets.data.pack import Packed, pack
 from classicnets.errors import DataError
 from classicnets.evaluation import metrics
 from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Interval
@@ -224,6 +224,7 @@ def evaluate(
     classifier: Classifier,
     images: ImageSet,
     *,
+    packed: Packed | None = None,
     data: str = "",
     on_error: OnError = "fail",
     batch_size: int = 256,
@@ -233,6 +234,7 @@ def evaluate(
     """Measure a classifier on labelled images, where its model is. Every image counts exactly once.
 
     Classes are matched by name: those of `images` may come in another order than the classifier's, or be fewer.
+    `packed` are the same images, where the classifier's preprocessing packed them before.
     `data` is what the report calls the images. With `on_error="skip"`, images that cannot be decoded are left out and
     listed. `progress` is called with what is being done, how much of it is done, and how much there is.
 
@@ -243,7 +245,7 @@ def evaluate(
         raise DataError("There are no images to evaluate on.")
     to_ours = _matched(images, classifier.classes)
     report = partial(progress, "Reading images") if progress else None
-    packed = pack(images, classifier.preprocess, on_error=on_error, progress=report)
+    packed = packed or pack(images, classifier.preprocess, on_error=on_error, progress=report)
     report = partial(progress, "Classifying") if progress else None
     logits = classifier.logits(packed.images, batch_size=batch_size, precision=precision, progress=report)
     labels = to_ours[packed.labels]

@@ -88,8 +88,11 @@ def create(
             near = did_you_mean(switch, known)
             hint = f" Did you mean {', '.join(near)}?" if near else ""
             raise ConfigError(f"{name} has no switch {switch!r}.{hint} It has {', '.join(known)}.")
-    with torch.device("meta"):
-        model = family.net(replace(config, **switches))
+    try:
+        with torch.device("meta"):
+            model = family.net(replace(config, **switches))
+    except (RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
+        raise ConfigError(f"{name} cannot be built with {switches}: {error}. Change one of them.") from error
     if torch.device(device).type == "meta":
         return model
     model.to_empty(device="cpu")

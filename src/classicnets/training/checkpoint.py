@@ -20,6 +20,7 @@ from classicnets.errors import ChecksumMismatch, WeightsError
 from classicnets.weights.files import load_safetensors, save_safetensors, sha256_of, written_aside
 
 _FILES = ("model.safetensors", "trainer.pt")
+_FORMAT = 1
 _KEPT = 2
 
 
@@ -39,8 +40,10 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
         save_safetensors(new / "model.safetensors", checkpoint.tensors)
         torch.save(checkpoint.trainer, new / "trainer.pt")
         hashes = {name: sha256_of(new / name) for name in _FILES}
-        (new / "manifest.json").write_text(json.dumps({"format": 1, "step": step, "sha256": hashes}), "utf-8")
-    for old in _by_step(folder)[:-_KEPT]:
+        (new / "manifest.json").write_text(json.dumps({"format": _FORMAT, "step": step, "sha256": hashes}), "utf-8")
+    reached = [path for path in _by_step(folder) if _step(path) <= step]
+    later = [path for path in _by_step(folder) if _step(path) > step]  # left by a run that went back, being damaged
+    for old in [*later, *reached[:-_KEPT], *folder.glob(".step-*")]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -48,7 +51,10 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint folder. Raises WeightsError or ChecksumMismatch where it is not whole."""
     try:
-        hashes = json.loads((path / "manifest.json").read_text())["sha256"]
+        manifest = json.loads((path / "manifest.json").read_text("utf-8"))
+        if manifest["format"] != _FORMAT:
+            raise WeightsError(f"{path}: of format {manifest['format']}, and this version reads {_FORMAT}.")
+        hashes = manifest["sha256"]
         for name in _FILES:
             if sha256_of(path / name) != hashes[name]:
                 raise ChecksumMismatch(f"{path / name}: not the file that was saved (its SHA-256 differs).")
@@ -65,10 +71,15 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         try:
             return load_checkpoint(path), notes
         except WeightsError as error:
-            notes.append(f"{error} Going back to the one before.")
+            notes.append(f"{error} Looking for the one before.")
     return None, notes
 
 
 def _by_step(folder: Path) -> list[Path]:
     """Checkpoint folders, oldest first."""
-    return sorted((p for p in folder.glob("step-*") if p.is_dir()), key=lambda p: int(p.name.removeprefix("step-")))
+    found = (path for path in folder.glob("step-*") if path.is_dir() and path.name.removeprefix("step-").isdecimal())
+    return sorted(found, key=_step)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))

@@ -134,7 +134,9 @@ def fit(
     per_epoch = steps_per_epoch(len(train.labels), recipe.batch_size)
     while len(state.history) < recipe.epochs:
         epoch = len(state.history)
-        size = image_size_at(recipe.progressive, classifier.preprocess.input_size, epoch / recipe.epochs)
+        size = image_size_at(
+            recipe.progressive, classifier.preprocess.input_size, epoch / recipe.epochs, state.model.config.min_size
+        )
         batches = training_batches(
             train, classifier.preprocess, recipe.augment, batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch,
             start=state.step - epoch * per_epoch, image_size=size, workers=recipe.workers,
@@ -148,7 +150,7 @@ def fit(
             tally = state.tally
             yield StepDone(epoch + 1, state.step, loss, tally.correct / tally.images, lr, tally.images / tally.seconds)
         classifier.model = state.evaluated
-        logits = classifier.logits(val.images, precision=precision.name)
+        logits = classifier.logits(val.images, batch_size=max(64, recipe.batch_size), precision=precision.name)
         state.seconds += state.tally.seconds + time.perf_counter() - before
         row = EpochDone(
             epoch=epoch + 1,
@@ -162,6 +164,11 @@ def fit(
             images_per_second=state.tally.images / state.tally.seconds,
             seconds=state.seconds,
         )
+        if not math.isfinite(row.val_loss):
+            raise TrainingDiverged(
+                f"The validation loss is {row.val_loss} after epoch {row.epoch}: the weights have grown out of bounds. "
+                f"Try a lower rate (--set optim.lr={recipe.optim.lr / 4:.3g}) or --set optim.clip_norm=1."
+            )
         state.history.append(row)
         state.tally = Tally()
         yield row
@@ -173,7 +180,7 @@ def train_step(
     """One optimizer step on one batch; returns the batch's loss."""
     images, labels = images.to(precision.device), labels.to(precision.device)
     state.model.train()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([precision.device] if precision.device.type == "cuda" else []):
         torch.manual_seed((recipe.seed << 32) + state.step & 0x7FFF_FFFF_FFFF_FFFF)  # dropout, a function of the step
         with precision():
             loss, logits = objective(state.model, images, labels, recipe.loss)
@@ -210,9 +217,12 @@ def update_average(average: ConvNet, model: ConvNet, decay: float) -> None:
             a.copy_(b)
 
 
-def image_size_at(progressive: ProgressiveSection, full: tuple[int, int], done: float) -> tuple[int, int]:
-    """The image size (height, width) at the share `done` of the run, in multiples of 4 until it is full."""
+def image_size_at(
+    progressive: ProgressiveSection, full: tuple[int, int], done: float, smallest: int
+) -> tuple[int, int]:
+    """The image size (height, width) at the share `done` of the run: multiples of 4, at least `smallest`, then full."""
     if done >= progressive.until:
         return full
     scale = progressive.start + (1 - progressive.start) * done / progressive.until
-    return tuple(min(side, 4 * math.ceil(side * scale / 4)) for side in full)  # type: ignore[return-value]  # two in, two out
+    height, width = (min(side, max(smallest, 4 * math.ceil(side * scale / 4))) for side in full)
+    return height, width

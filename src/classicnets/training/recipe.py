@@ -21,7 +21,7 @@ from classicnets.errors import ConfigError, UnknownName, unknown_name
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Positive = Annotated[float, Field(gt=0)]
@@ -170,17 +170,21 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
             if not isinstance(table, dict):
                 raise UnknownName(f"--set {setting}: {section!r} is a value, not a section.")
         table[last] = value
-    return _validated(values, "--set")
+    return _validated(values, "recipe")
 
 
-def choose_recipe(*, num_train: int, image_size: int) -> tuple[str, str]:
-    """The shipped recipe that suits the data, and the reason in words: (name, reason)."""
+def choose_recipe(*, num_train: int, image_size: int, batch_norm: bool, pretrained: bool) -> tuple[str, str]:
+    """The shipped recipe that suits the network and the data, and the reason in words: (name, reason)."""
     data = f"{num_train:,} training images of {image_size} pixels"
+    if pretrained:
+        return "finetune", f"{data}, and weights that were trained before"
+    if not batch_norm:
+        return "no-batch-norm", f"{data}, from scratch, and a network without batch norm, which needs a low rate"
     if image_size > 40:
         return "photos", f"{data}, from scratch"
     if num_train < 20_000:
-        return "small-set", f"{data}: few and small"
-    return "small-images", f"{data}: many and small"
+        return "small-set", f"{data}, from scratch: few and small"
+    return "small-images", f"{data}, from scratch: many and small"
 
 
 def _validated(values: Mapping[str, Any], name: str) -> Recipe:

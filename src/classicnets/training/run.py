@@ -8,9 +8,11 @@ runs/resnet20_cifar-fashion-mnist/
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import platform
+import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -44,15 +46,19 @@ class Run:
             folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
             try:
                 folder.mkdir(parents=True)
-                run = cls(folder)
-                (folder / "recipe.toml").write_text(recipe.to_toml(), "utf-8")
-                (folder / "environment.json").write_text(json.dumps(environment(precision), indent=2), "utf-8")
             except FileExistsError:
                 continue
             except OSError as error:
                 raise StorageError(
                     f"Cannot write the run to {folder} ({error.strerror}). Choose another place with --out."
                 ) from None
+            run = cls(folder)
+            try:
+                run._write("recipe.toml", recipe.to_toml())
+                run._write("environment.json", json.dumps(environment(precision), indent=2) + "\n")
+            except StorageError:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
             return run
         raise StorageError(f"{path} and 9,999 numbered folders beside it exist already. Choose another --out.")
 
@@ -62,6 +68,9 @@ class Run:
         run = cls(Path(path))
         if not (run.path / "recipe.toml").is_file():
             raise ConfigError(f"{path} is not a run folder: it has no recipe.toml. Give a folder that `train` made.")
+        recipe = run.recipe
+        if not (recipe.model.name and recipe.data.source and recipe.image_size):
+            raise ConfigError(f"{path}/recipe.toml names no model, data or image size, as the recipe of a run does.")
         return run
 
     @property
@@ -70,13 +79,22 @@ class Run:
         return parse_recipe((self.path / "recipe.toml").read_text("utf-8"), str(self.path / "recipe.toml"))
 
     @property
+    def environment(self) -> dict[str, Any]:
+        """What it began on, as `environment` tells it; empty where that is lost."""
+        try:
+            found = json.loads((self.path / "environment.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
     def classifier(self) -> Classifier:
         """The classifier of the best epoch."""
         return Classifier.load(self.path / "model")
 
     @property
     def report(self) -> Report:
-        """What was measured on the test images."""
+        """What was measured on the test images, or on the validation images where there are no others."""
         return Report.load(self.path / "evaluation")
 
     def write_metrics(self, history: Sequence[EpochDone]) -> None:
@@ -91,13 +109,21 @@ class Run:
 
     def log(self, event: str, **values: Any) -> None:
         """Append a line to `events.jsonl`: when, what, and its values."""
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-            file.write(json.dumps({"time": stamp, "event": event, **values}, ensure_ascii=False) + "\n")
+        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values}
+        try:
+            with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        except OSError as error:
+            raise StorageError(f"Cannot write {self.path}/events.jsonl: {error.strerror}. Free some space.") from None
+
+    def _write(self, name: str, text: str) -> None:
+        with written_aside(self.path / name) as new:
+            new.write_text(text, "utf-8", newline="")
 
     def _write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        with written_aside(self.path / name) as new, new.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([header, *rows])
+        self._write(name, text.getvalue())
 
 
 def environment(precision: str) -> dict[str, Any]:

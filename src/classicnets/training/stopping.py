@@ -20,9 +20,11 @@ class StopRequests:
             self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, *exception: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if kind is None:
+            self.obey()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = number
