@@ -180,7 +180,7 @@ def test_own_images_are_those_the_training_kept_apart(photo_folder: Path) -> Non
 
 
 def test_changed_data_is_said(photo_folder: Path) -> None:
-    fingerprint = load_data(photo_folder).fingerprint()
+    fingerprint = load_data(photo_folder, val_fraction=0.2, test_fraction=0.2).fingerprint()
     assert own_images(_trained_on(photo_folder, fingerprint=fingerprint)).notes == ()
     (note,) = own_images(_trained_on(photo_folder, fingerprint="0" * 64)).notes
     assert "changed since the training" in note
