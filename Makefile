@@ -62,7 +62,7 @@ facts: $(READY) ## Make models/facts.json and docs/models.md again, after a chan
 	$(BIN)/python -m classicnets.analysis.make_facts
 	$(BIN)/python benchmarks/models_table.py
 
-bench: $(READY) ## Measure what the README states (about an hour); results go to benchmarks/results
+bench: $(READY) ## Measure what the README states (an hour or two); results go to benchmarks/results
 	@set -e; for bench in $(filter-out benchmarks/report.py benchmarks/models_table.py,$(wildcard benchmarks/*.py)); do \
 		echo "$(BIN)/python $$bench"; $(BIN)/python $$bench; done
 

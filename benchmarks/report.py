@@ -11,6 +11,8 @@ from pathlib import Path
 from classicnets.training.run import environment
 
 RESULTS = Path(__file__).parent / "results"
+SIGN_DIGITS = Path(__file__).parents[2] / "shared" / "data" / "sign-digits"
+"""Photos of hands that show digits, where the folder beside the project has them; else give another folder."""
 
 
 def write_results(

@@ -3,7 +3,7 @@
 Takes a CSV with `path,label,group`, `group` being the person. The same recipe is trained twice from scratch: on a split
 by person, and on a split that ignores persons, so that pictures of the same hand stand on both sides.
 
-    python benchmarks/sign_digits.py INDEX_CSV --seeds 0 1 2
+    python benchmarks/sign_digits.py [INDEX_CSV] --seeds 0 1 2
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from report import write_results
+from report import SIGN_DIGITS, write_results
 
 
 def measure(source: Path, model: str, seed: int, settings: list[str]) -> tuple[float, int, float]:
@@ -49,7 +49,7 @@ def without_groups(index: Path, folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("index", type=Path)
+    parser.add_argument("index", type=Path, nargs="?", default=SIGN_DIGITS / "index.csv")
     parser.add_argument("--model", default="resnet20_cifar")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")

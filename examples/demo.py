@@ -17,7 +17,9 @@ import classicnets as cn
 def classicnets(*arguments: str) -> None:
     """Show a command and run it, as one would type it."""
     print(f"\n$ classicnets {' '.join(arguments)}", flush=True)
-    subprocess.run([sys.executable, "-m", "classicnets", *arguments], check=True)
+    done = subprocess.run([sys.executable, "-m", "classicnets", *arguments], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)  # the command has said why
 
 
 def free_folder(path: Path) -> Path:
