@@ -1,9 +1,10 @@
 """Does every family get off ln(classes) in its first epoch on Fashion-MNIST, with the recipe it gets by default?
 
-A network that has learned nothing has the loss ln(10) = 2.303. Each training is stopped once the mean loss of 50 steps is
-below half of that; the table says when, as a share of the first epoch.
+A network that has learned nothing has the loss ln(10) = 2.303. Each training is stopped once the mean loss of 50
+steps is below half of that; the table says when, as a share of the first epoch.
 
     python benchmarks/first_epoch.py
+
 """
 
 from __future__ import annotations

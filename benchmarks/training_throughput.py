@@ -1,11 +1,13 @@
 """Training images per second, data loading included: ours beside the plain torchvision manner, in one run.
 
-Both train the same network, layer by layer, each in its own library's build, from the same folder of JPEGs, at the same
-image size and batch size. The plain manner is what tutorials show: ImageFolder, transforms, DataLoader with two workers,
-fp32, NCHW. Ours is what `classicnets train` does. Epochs alternate, A B C A B C, so that a drift of the machine's speed
-meets all alike; the first epoch of each is a warm-up. Ours decodes and packs once before it, which is stated beside.
+Both train the same network, layer by layer, each in its own library's build, from the same folder of JPEGs, at the
+same image size and batch size. The plain manner is what tutorials show: ImageFolder, transforms, DataLoader with two
+workers, fp32, NCHW. Ours is what `classicnets train` does. Epochs alternate, A B C A B C, so that a drift of the
+machine's speed meets all alike; the first epoch of each is a warm-up. Ours decodes and packs once before it, which is
+stated beside.
 
     python benchmarks/training_throughput.py [FOLDER] --model resnet18 --image-size 64
+
 """
 
 from __future__ import annotations
