@@ -4,7 +4,6 @@ A network that has learned nothing has the loss ln(10) = 2.303. Each training is
 steps is below half of that; the table says when, as a share of the first epoch.
 
     python benchmarks/first_epoch.py
-
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fashion-MNIST the way a textbook trains it, beside ours: images per second of both, in one run, data loading included.
+"""Fashion-MNIST the way a textbook trains it, beside ours: images per second of both in one run, loading included.
 
 Dive into Deep Learning trains ResNet-18 on Fashion-MNIST resized to 96 pixels: Resize and ToTensor per image,
 DataLoader, batches of 256, SGD, fp32, NCHW, 10 epochs of 60,000. Ours is `classicnets train resnet20_cifar fashion-
@@ -7,7 +7,6 @@ compares two ways to a classifier of the same quality (accuracies: results/fashi
 libraries on one net.
 
     python benchmarks/textbook_throughput.py
-
 """
 
 from __future__ import annotations

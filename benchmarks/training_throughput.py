@@ -7,7 +7,6 @@ machine's speed meets all alike; the first epoch of each is a warm-up. Ours deco
 stated beside.
 
     python benchmarks/training_throughput.py [FOLDER] --model resnet18 --image-size 64
-
 """
 
 from __future__ import annotations
