@@ -21,7 +21,8 @@ def write_results(
     """Write `results/NAME.md`: the title, the machine, one table, and notes; print it too."""
     facts = environment("")
     machine = f"{facts['cpu']}, {os.cpu_count()} cores, torch {facts['torch']}, classicnets {facts['classicnets']}"
-    command = f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip()
+    arguments = [Path(argument).name if os.sep in argument else argument for argument in sys.argv[1:]]
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     lines = [
         f"# {title}",
         "",
