@@ -52,16 +52,20 @@ def main() -> None:
     parser.add_argument("index", type=Path, nargs="?", default=SIGN_DIGITS / "index.csv")
     parser.add_argument("--model", default="resnet20_cifar")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds-beside", type=int, nargs="+", default=[0], help="those of the random split")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        sources = {"by person": options.index, "random": without_groups(options.index, Path(folder))}
-        for split, source in sources.items():
-            runs = [measure(source, options.model, seed, options.settings) for seed in options.seeds]
+        splits = {
+            "by person": (options.index, options.seeds),
+            "random": (without_groups(options.index, Path(folder)), options.seeds_beside),
+        }
+        for split, (source, seeds) in splits.items():
+            runs = [measure(source, options.model, seed, options.settings) for seed in seeds]
             rows += [
                 (split, seed, images, f"{accuracy:.4f}", f"{minutes:.1f}")
-                for seed, (accuracy, images, minutes) in zip(options.seeds, runs, strict=True)
+                for seed, (accuracy, images, minutes) in zip(seeds, runs, strict=True)
             ]
             accuracies, _, minutes = zip(*runs, strict=True)
             rows.append((split, "mean", "", f"{statistics.mean(accuracies):.4f}", f"{statistics.mean(minutes):.1f}"))
