@@ -10,7 +10,7 @@ import classicnets as cn
 
 model = cn.create_model("resnet18", num_classes=10).eval()
 images = torch.randn(1, 3, 96, 128)
-with torch.inference_mode():
+with torch.no_grad():
     features = model.features(images)
 for name, output in features.items():
     print(f"{name:6} {tuple(output.shape)}")
