@@ -10,6 +10,7 @@ import sys
 import pytest
 from PIL import Image
 
+TRAIN_DIGITS = (sys.executable, "-m", "classicnets", "train", "resnet20_cifar", "digits")
 FAST = ("--set", "batch_size=256", "--set", "precision=fp32", "--set", "model.switches.depths=[1,1,1]")
 
 
@@ -167,18 +168,7 @@ def test_a_full_disk_is_said_and_ends_with_6(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    command = [
-        sys.executable,
-        "-m",
-        "classicnets",
-        "train",
-        "resnet20_cifar",
-        "digits",
-        "--epochs",
-        "1",
-        "--out",
-        "run",
-    ]
+    command = [*TRAIN_DIGITS, "--epochs", "1", "--out", "run"]
     done = subprocess.run(
         [*command, "--set", "batch_size=512"],
         cwd=tmp_path,
@@ -205,18 +195,7 @@ def test_a_place_that_cannot_be_written_ends_with_6(run_cli):
 def test_a_stopped_training_says_how_to_go_on(tmp_path, number, code):
     import signal
 
-    command = [
-        sys.executable,
-        "-m",
-        "classicnets",
-        "train",
-        "resnet20_cifar",
-        "digits",
-        "--epochs",
-        "500",
-        "--out",
-        "run",
-    ]
+    command = [*TRAIN_DIGITS, "--epochs", "500", "--out", "run"]
     with subprocess.Popen(
         [*command, *FAST], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
