@@ -86,7 +86,7 @@ class Ours:
             epoch=next(self.epochs),
         )  # fmt: skip
         for batch in batches:
-            train_step(self.state, batch.images, batch.labels, 0.1, self.recipe, self.precision)
+            train_step(self.state, batch, 0.1, self.recipe, self.precision)
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ class Ours:
             epoch=self.epochs,
         )  # fmt: skip
         for batch in batches:
-            train_step(self.state, batch.images, batch.labels, 0.01, self.recipe, self.precision)
+            train_step(self.state, batch, 0.01, self.recipe, self.precision)
             count += len(batch.labels)
         self.epochs += 1
         return count

@@ -17,11 +17,30 @@ from classicnets.preprocess import Preprocess
 
 
 class Batch(NamedTuple):
-    """Network input (B, C, H, W), normalised and channels-last; labels int64 (B,); indices int64 (B,) in the set."""
+    """Network input (B, C, H, W), normalised and channels-last; labels int64 (B,); indices int64 (B,) in the set.
+
+    `targets` are what the loss compares with: the labels, or probabilities float32 (B, K) where images are mixed.
+    """
 
     images: Tensor
     labels: Tensor
+    targets: Tensor
     indices: Tensor
+
+
+class Part(NamedTuple):
+    """Which part of every batch this process makes: the `rank`-th of `world` equal ones."""
+
+    rank: int
+    world: int
+
+    def of(self, n: int) -> slice:
+        """The part of `n` samples."""
+        return slice(n * self.rank // self.world, n * (self.rank + 1) // self.world)
+
+
+WHOLE = Part(0, 1)
+"""All of every batch."""
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
@@ -40,9 +59,11 @@ def training_batches(
     start: int = 0,
     image_size: tuple[int, int] | None = None,
     workers: int = 0,
+    part: Part = WHOLE,
 ) -> Iterator[Batch]:
     """The batches of `epoch` from number `start` on, each augmented; `workers` threads make them ahead of time.
 
+    With `part`, only that part of each: `batch_size` is that of all processes together.
     With `image_size` (progressive resizing) the network gets images of that size instead of the preprocessing's.
     What is left over after the last full batch waits for another epoch, whose order is another one.
     """
@@ -50,12 +71,14 @@ def training_batches(
 
     def make(step: int) -> Batch:
         indices = order[step * batch_size : (step + 1) * batch_size]
+        indices = indices[part.of(len(indices))]
         draws = random.uniform(seed, epoch, indices, DRAWS)
         images = augment(packed.images[indices], draws, config, preprocess.input_size)
         images = preprocess.normalize(images)
         if image_size is not None and image_size != preprocess.input_size:
             images = F.interpolate(images, size=image_size, mode="bilinear", antialias=True)
-        return Batch(images, packed.labels[indices], indices)
+        labels = packed.labels[indices]
+        return Batch(images, labels, labels, indices)
 
     steps = range(start, steps_per_epoch(len(order), batch_size))
     return _ahead(make, steps, workers) if workers else map(make, steps)

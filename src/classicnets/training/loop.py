@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from classicnets.classifier import Classifier
-from classicnets.data.loader import steps_per_epoch, training_batches
+from classicnets.data.loader import Batch, steps_per_epoch, training_batches
 from classicnets.data.pack import Packed
 from classicnets.errors import TrainingDiverged
 from classicnets.evaluation.metrics import cross_entropy, topk_accuracy
@@ -144,7 +144,7 @@ def fit(
         before = time.perf_counter()
         for batch in batches:
             lr = learning_rate(recipe.optim, recipe.schedule, state.step / (per_epoch * recipe.epochs))
-            loss = train_step(state, batch.images, batch.labels, lr, recipe, precision)
+            loss = train_step(state, batch, lr, recipe, precision)
             now = time.perf_counter()
             state.tally.seconds, before = state.tally.seconds + now - before, now
             tally = state.tally
@@ -174,16 +174,14 @@ def fit(
         yield row
 
 
-def train_step(
-    state: TrainState, images: Tensor, labels: Tensor, lr: float, recipe: Recipe, precision: Precision
-) -> float:
+def train_step(state: TrainState, batch: Batch, lr: float, recipe: Recipe, precision: Precision) -> float:
     """One optimizer step on one batch; returns the batch's loss."""
-    images, labels = images.to(precision.device), labels.to(precision.device)
+    images, labels, targets = (tensor.to(precision.device) for tensor in (batch.images, batch.labels, batch.targets))
     state.model.train()
     with torch.random.fork_rng([precision.device] if precision.device.type == "cuda" else []):
         torch.manual_seed((recipe.seed << 32) + state.step & 0x7FFF_FFFF_FFFF_FFFF)  # dropout, a function of the step
         with precision():
-            loss, logits = objective(state.model, images, labels, recipe.loss)
+            loss, logits = objective(state.model, images, targets, recipe.loss)
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingDiverged(

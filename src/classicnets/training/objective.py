@@ -19,16 +19,16 @@ class Objective(NamedTuple):
     logits: Tensor
 
 
-def objective(model: ConvNet, images: Tensor, labels: Tensor, recipe: LossSection) -> Objective:
-    """Images (B, C, H, W) and labels (B,) to the training objective.
+def objective(model: ConvNet, images: Tensor, targets: Tensor, recipe: LossSection) -> Objective:
+    """Images (B, C, H, W) and targets, labels (B,) or probabilities (B, K), to the training objective.
 
     A model with auxiliary classifiers (GoogLeNet, Sec. 5) adds `aux_weight` times the loss of each.
     """
     if not (isinstance(model, GoogLeNet) and model.config.aux):
         logits: Tensor = model(images).float()
-        return Objective(F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing), logits)
+        return Objective(F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing), logits)
     outputs = model.forward_with_aux(images)
     main, *auxiliary = (
-        F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing) for logits in outputs
+        F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing) for logits in outputs
     )
     return Objective(main + recipe.aux_weight * sum(auxiliary), outputs.logits.float())
