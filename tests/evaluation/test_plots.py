@@ -87,7 +87,7 @@ def test_classes_without_images_or_predictions_are_left_out() -> None:
 
 
 def test_labels_can_be_drawn_and_told_apart() -> None:
-    labels = plots._Labels(("plain", "a" * 90, "\U0010fffd", "", "\x07", "$5"))
+    labels = plots.Labels(("plain", "a" * 90, "\U0010fffd", "", "\x07", "$5"))
     assert [labels[i] for i in range(6)] == ["plain", "a" * 25 + "…", "class 2", "class 3", "class 4", r"\$5"]
 
 

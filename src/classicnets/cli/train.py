@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from classicnets.cli.evaluate import OnBadImage
-from classicnets.cli.output import JsonFlag, error_console, print_json, progress_bars
+from classicnets.cli.output import JsonFlag, clock, error_console, print_json, progress_bars
 from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _bar(job: Job) -> Iterator[Callable[[StepDone | EpochDone], None]]:
                 task,
                 completed=event.step,
                 description=f"epoch {event.epoch}/{job.recipe.epochs}",
-                numbers=f"{numbers}  {_clock(left)} left",
+                numbers=f"{numbers}  {clock(left)} left",
             )
 
         yield show
@@ -165,7 +165,7 @@ def _line(row: EpochDone, epochs: int) -> str:
     """An epoch as one plain line."""
     return (
         f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}  loss {row.train_loss:.3f}  train {row.train_accuracy:.2%}  "
-        f"val {row.val_accuracy:.2%}  {row.images_per_second:,.0f} images/s  {_clock(row.seconds)}"
+        f"val {row.val_accuracy:.2%}  {row.images_per_second:,.0f} images/s  {clock(row.seconds)}"
     )
 
 
@@ -176,9 +176,3 @@ def _print_end(finished: Finished) -> None:
     typer.echo(f"top-1 {report.top1:.2%} ({interval}) on {report.num_images:,} images of {report.data}")
     typer.echo(f"report: {finished.page}")
     typer.echo(f"next:   classicnets predict {run} IMAGE...")
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

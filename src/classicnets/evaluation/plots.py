@@ -62,7 +62,7 @@ def confusion(report: Report, theme: Theme = LIGHT) -> Figure:
     counts = torch.tensor(report.confusion)
     shown = [i for i in range(len(counts)) if counts[i].sum() + counts[:, i].sum()]
     counts = counts[shown][:, shown]
-    names = _Labels(report.classes, extra=report.data)
+    names = Labels(report.classes, extra=report.data)
     size = len(shown)
     side = min(max(4.2, 0.52 * size), 13.0)
     labelled = size <= _MOST_NAMES
@@ -201,7 +201,7 @@ def mistakes(report: Report, images: ImageSet, theme: Theme = LIGHT) -> Figure:
     """The surest wrong answers: each picture with its true class (above) and the answer and its score (below)."""
     wrong = report.mistakes
     chosen = wrong[:MOST_MISTAKES]
-    names = _Labels(report.classes, extra=report.data, most=19)
+    names = Labels(report.classes, extra=report.data, most=19)
     columns = min(6, max(3, len(chosen)))
     rows = max(1, math.ceil(len(chosen) / columns))
     figure = new_figure((1.75 * columns + 0.3, 2.2 * rows + 0.8), theme)
@@ -302,13 +302,13 @@ def _write_counts(axes: Axes, counts: Tensor, theme: Theme, font: float) -> None
                 )
 
 
-class _Labels:
-    """Class names as they can be drawn: by index, shortened, and "class 7" where no installed font has the letters.
+class Labels:
+    """Names as they can be drawn: by index, shortened, and "class 7" where no installed font has the letters.
 
-    `families` are the fonts to draw them with, `extra` is other text that they must cover.
+    `families` are the fonts to draw them with, `extra` is other text that they must cover, `kind` is what is named.
     """
 
-    def __init__(self, names: Sequence[str], *, extra: str = "", most: int = 26) -> None:
+    def __init__(self, names: Sequence[str], *, kind: str = "class", extra: str = "", most: int = 26) -> None:
         letters = set("".join(names) + extra)
         fonts = {letter: _font_of(letter) for letter in letters if letter.isprintable()}
         self.families = ["DejaVu Sans", *sorted({font for font in fonts.values() if font} - {"DejaVu Sans"})]
@@ -317,7 +317,7 @@ class _Labels:
             text = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
             text = text if len(text) <= most else f"{text[: most - 1]}…"
             drawable = text and all(fonts.get(letter) or letter in " …" for letter in text)
-            self._names.append(text.replace("$", r"\$") if drawable else f"class {i}")
+            self._names.append(text.replace("$", r"\$") if drawable else f"{kind} {i}")
 
     def __getitem__(self, index: int) -> str:
         return self._names[index]

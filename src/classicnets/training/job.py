@@ -8,6 +8,8 @@ Iterating yields the events of `fit`, then `Finished`. What was done is in the r
 from __future__ import annotations
 
 import math
+import os
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,7 +77,7 @@ class Job:
     def __iter__(self) -> Iterator[StepDone | EpochDone | Finished]:
         parts = self._parts
         self.run.write_metrics(parts.state.history)
-        self.run.log("started", step=parts.state.step, notes=self.notes)
+        self.run.log("started", step=parts.state.step, pid=os.getpid(), host=socket.gethostname(), notes=self.notes)
         at_rest = True
         with StopRequests() as stop:
             try:
