@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,11 +68,17 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with this run, with its own recipe and data.")
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard, for `tensorboard --logdir runs`.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Train a network on images, measure it on images it never saw, and write a report."""
     from classicnets import training
+    from classicnets.training.tensorboard import log_to_tensorboard, require_tensorboard
 
+    if tensorboard:
+        require_tensorboard()
     values = {"epochs": epochs, "seed": seed, "model.weights": weights, "data.on_error": on_error}
     settings = [
         *(set_ or ()),
@@ -92,15 +98,15 @@ def train(
                 model, data, recipe=recipe, settings=settings, out=out, device=device,
                 checkpoint_every=checkpoint_every, progress=progress,
             )  # fmt: skip
-    finished = _follow(job)
+    finished = _follow(job, log_to_tensorboard(job) if tensorboard else job)
     if as_json:
         print_json({"run": str(finished.run.path), "report": str(finished.page), **finished.report.headline()})
     else:
         _print_end(finished)
 
 
-def _follow(job: Job) -> Finished:
-    """Run the job to its end, showing what it does."""
+def _follow(job: Job, events: Iterable[StepDone | EpochDone | Finished]) -> Finished:
+    """Go through the events of the job to its end, showing what it does."""
     from classicnets.training import EpochDone, Finished
 
     def say(text: str, style: str = "") -> None:
@@ -112,7 +118,7 @@ def _follow(job: Job) -> Finished:
     warned = 0
     try:
         with _bar(job) as show:
-            for event in job:
+            for event in events:
                 for warning in job.warnings[warned:]:
                     say(warning, "yellow")
                 warned = len(job.warnings)
