@@ -1,7 +1,7 @@
 """Runs side by side: the state of each, what differs, and damaged folders that are told, not tripped over."""
 
 import os
-import socket
+import platform
 
 import pytest
 
@@ -11,8 +11,8 @@ from classicnets.training import EpochDone, Run
 from classicnets.training.recipe import Recipe, with_settings
 from classicnets.training.runs import compare_curves, find_runs, recipe_differences, summarize
 
-MINE = {"pid": os.getpid(), "host": socket.gethostname()}
-GONE = {"pid": 2**22 + 1, "host": socket.gethostname()}  # above the largest process id of Linux
+MINE = {"pid": os.getpid(), "host": platform.node()}
+GONE = {"pid": 2**22 + 1, "host": platform.node()}  # above the largest process id of Linux
 
 
 def row(epoch, val_accuracy):

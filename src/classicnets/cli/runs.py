@@ -43,6 +43,7 @@ def runs(
     Without an argument, the runs in runs/.
     """
     from classicnets.evaluation.canvas import check_figure_path, save_figure
+    from classicnets.training import Run
     from classicnets.training import runs as library
 
     if figure is not None:
@@ -52,7 +53,7 @@ def runs(
     rows = sorted((library.summarize(path) for path in found), key=lambda row: row.started or "")
     whole = [row for row in rows if row.state != "damaged"]
     one_by_one = len(found) > 1 and set(found) == set(given)
-    differences = library.recipe_differences([library.Run.open(row.path).recipe for row in whole]) if one_by_one else {}
+    differences = library.recipe_differences([Run.open(row.path).recipe for row in whole]) if one_by_one else {}
     names = _names([row.path for row in rows])
     if figure is not None:
         save_figure(library.compare_curves({names[row.path]: row.path for row in whole}), figure)

@@ -24,7 +24,7 @@ from classicnets.errors import ConfigError, TrainingDiverged
 from classicnets.evaluation.canvas import LIGHT, Theme, new_figure, plain_axes, write_title
 from classicnets.hardware import choose_device
 from classicnets.training.job import Parts
-from classicnets.training.loop import TrainState, train_step
+from classicnets.training.loop import train_step
 from classicnets.training.prepare import Progress, prepare, resolve
 from classicnets.training.recipe import Recipe
 
@@ -174,11 +174,10 @@ def draw(test: RangeTest, theme: Theme = LIGHT) -> Figure:
 
 def _climb(parts: Parts, recipe: Recipe, rates: Sequence[float], progress: Progress | None) -> list[float]:
     """The loss of a step at each rate, up to where it blows up."""
-    state = TrainState.begin(parts.state.model, recipe.model_copy(update={"ema": 0.0}))
     losses: list[float] = []
     for lr, batch in zip(rates, _endless(parts, recipe), strict=False):
         try:
-            losses.append(train_step(state, batch, lr, recipe, parts.precision))
+            losses.append(train_step(parts.state, batch, lr, recipe, parts.precision))
         except TrainingDiverged:
             break
         if progress is not None:

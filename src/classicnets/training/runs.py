@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-import socket
+import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -80,7 +80,7 @@ def summarize(path: str | Path) -> RunSummary:
     except (ClassicNetsError, OSError, ValueError) as error:
         return RunSummary(run.path, "damaged", reason=str(error))
     events = _events(run.path / "events.jsonl")
-    measured = next((event for event in reversed(events) if event["event"] == "finished"), {})
+    measured: dict[str, Any] = next((event for event in reversed(events) if event["event"] == "finished"), {})
     return RunSummary(
         path=run.path,
         state=_state(events, done=len(rows) >= recipe.epochs),
@@ -200,8 +200,8 @@ def _state(events: Sequence[Mapping[str, Any]], *, done: bool) -> str:
 
 def _is_alive(life: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the process that started last still runs; on another machine, whether it was heard of of late."""
-    start = next((event for event in reversed(life) if event["event"] == "started"), {})
-    if os.name == "posix" and start.get("host") == socket.gethostname() and isinstance(start.get("pid"), int):
+    start: Mapping[str, Any] = next((event for event in reversed(life) if event["event"] == "started"), {})
+    if os.name == "posix" and start.get("host") == platform.node() and isinstance(start.get("pid"), int):
         try:
             os.kill(start["pid"], 0)
         except ProcessLookupError:
