@@ -207,7 +207,7 @@ VARIANTS: dict[str, DenseNetConfig] = {
     "densenet40_k12_cifar": _cifar((40 - 4) // 3, 12, bc=False),
     "densenet_bc40_k12_cifar": replace(
         _cifar((40 - 4) // 6, 12, bc=True),
-        note="Not in the paper: its BC form at the depth of 40, eight times faster than densenet40 on a CPU.",
+        note="Not in the paper: its BC form at the depth of 40, several times as fast as densenet40.",
     ),
     "densenet_bc100_k12_cifar": _cifar((100 - 4) // 6, 12, bc=True),
     "densenet_bc250_k24_cifar": _cifar((250 - 4) // 6, 24, bc=True),
