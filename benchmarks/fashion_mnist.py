@@ -174,8 +174,8 @@ def main() -> None:
         summary(list(table.values())),
         [
             "Two threads on two cores where nothing else is said. The test images choose nothing: the best epoch is",
-            "chosen on a tenth of the training images. Each run is a line of `fashion_mnist.csv`. The textbook is Dive into Deep",
-            "Learning, whose networks take the images enlarged to 96 or 224 pixels.",
+            "chosen on a tenth of the training images. Each run is a line of `fashion_mnist.csv`. The textbook is Dive",
+            "into Deep Learning, whose networks take the images enlarged to 96 or 224 pixels.",
         ],
     )
 
