@@ -103,7 +103,7 @@ class Preprocess:
             raise DataError(f"geometry takes uint8 images with values 0 to 255, and got {images.dtype}.")
         channels = images.shape[-3]
         if channels == 3 and self.channels == 1:
-            images = _luma(images)
+            images = luma(images)
         elif channels not in (1, self.channels):
             raise DataError(
                 f"The image has {channels} channels and the network takes {self.channels}. Only grey and RGB are "
@@ -169,8 +169,8 @@ def _centre(images: Tensor, size: tuple[int, int]) -> Tensor:
     return images if tuple(images.shape[-2:]) == size else F.center_crop(images, list(size))
 
 
-def _luma(images: Tensor) -> Tensor:
-    """ITU-R 601 luma in 16-bit fixed point, rounded, so that a grey RGB image keeps its values exactly."""
+def luma(images: Tensor) -> Tensor:
+    """ITU-R 601 luma, uint8 (..., 3, H, W) to (..., 1, H, W): in 16-bit fixed point, so that grey keeps its values."""
     red, green, blue = images.to(torch.int32).unbind(-3)
     return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).to(torch.uint8).unsqueeze(-3)
 

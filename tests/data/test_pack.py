@@ -288,7 +288,7 @@ class TestPackData:
 
 class TestChannelStats:
     def packed(self, images: torch.Tensor) -> Packed:
-        return Packed(images, torch.zeros(len(images), dtype=torch.int64), tuple(map(str, range(len(images)))))
+        return Packed(images, torch.zeros(len(images), dtype=torch.int64), tuple(map(str, range(len(images)))), 1)
 
     def test_mean_and_deviation(self) -> None:
         images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (700, 3, 5, 4), dtype=np.uint8))

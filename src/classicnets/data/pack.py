@@ -45,12 +45,14 @@ class Packed:
         images: uint8 (N, channels, H, W), in memory or mapped into it.
         labels: int64 (N,).
         ids: N names, as in the ImageSet.
+        num_classes: how many classes the ImageSet has, K; labels are below it.
         skipped: the images of the set that are not here since they cannot be decoded.
     """
 
     images: Tensor
     labels: Tensor
     ids: tuple[str, ...]
+    num_classes: int
     skipped: tuple[BadImage, ...] = ()
 
     def __len__(self) -> int:
@@ -106,7 +108,7 @@ def pack(
     if len(bad) == len(images):
         raise DataError(f"None of the {len(images)} images can be read. The first: {next(iter(bad.values()))}.")
     kept = images.subset([i for i in range(len(images)) if i not in bad]) if bad else images
-    return Packed(pixels[: len(kept)], kept.labels, kept.ids, tuple(bad.values()))
+    return Packed(pixels[: len(kept)], kept.labels, kept.ids, len(kept.classes), tuple(bad.values()))
 
 
 def pack_data(
