@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from classicnets.data import imageset, load_data
+from classicnets.data import load_data
 from classicnets.data import pack as pack_module
 from classicnets.data.imageset import ImageSet
 from classicnets.data.pack import Packed, channel_stats, default_cache, pack, pack_data
@@ -38,13 +38,13 @@ def truncate(path: Path) -> None:
 def decodes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are decoded from now on."""
     names: list[str] = []
-    read = imageset.read_image
+    read = Preprocess.read
 
-    def counting(path: Path, *, name: str) -> torch.Tensor:
+    def counting(preprocess: Preprocess, path: Path, *, name: str) -> torch.Tensor:
         names.append(name)
-        return read(path, name=name)
+        return read(preprocess, path, name=name)
 
-    monkeypatch.setattr(imageset, "read_image", counting)
+    monkeypatch.setattr(Preprocess, "read", counting)
     return names
 
 

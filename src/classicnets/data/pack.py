@@ -34,7 +34,7 @@ MEMORY_LIMIT = 512 * 1024 * 1024
 """Packed sets of more bytes than this are kept in the cache and mapped into memory."""
 
 _CHUNK = 64  # images in one task of a thread
-_LAYOUT = 1  # of the files in the cache; another number when they, or what `geometry` does, change
+_LAYOUT = 2  # of the files in the cache; another number when they, or what `read` does, change
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +84,11 @@ def pack(
     memory_limit: int = MEMORY_LIMIT,
     progress: Callable[[int, int], None] | None = None,
 ) -> Packed:
-    """`preprocess.geometry` of every image, in the order of the set, decoded by `workers` threads (one per core).
+    """`preprocess.read` of every file, or `geometry` of every image, in the order of the set.
 
-    `cache` is the folder for sets above `memory_limit` bytes, `default_cache()` if None. `progress` is called with
-    how many images are done and how many there are. Where something is packed, and what was packed before, makes no
-    difference to a single bit of the result.
+    `workers` threads decode, one per core if None. `cache` is the folder for sets above `memory_limit` bytes,
+    `default_cache()` if None. `progress` is called with how many images are done and how many there are. Where
+    something is packed, and what was packed before, makes no difference to a single bit of the result.
 
     Raises DataError naming the images that cannot be decoded (left out, with `on_error="skip"`), or when none is left;
     StorageError where the cache cannot be written.
@@ -190,10 +190,11 @@ def _fill(
         if images.images is not None:
             out[rows.start : rows.stop] = preprocess.geometry(images.images[rows.start : rows.stop])
             return {}
+        assert images.paths is not None
         bad = {}
         for i in rows:
             try:
-                out[i] = preprocess.geometry(images.image(i))
+                out[i] = preprocess.read(images.paths[i], name=images.ids[i])
             except BadImage as error:
                 bad[i] = error
         return bad
