@@ -183,6 +183,30 @@ def test_the_default_cache_is_used(images: ImageSet, tmp_path: Path, monkeypatch
     assert len(list(default_cache().iterdir())) == 2
 
 
+def test_packing_makes_room_and_a_set_that_is_used_stays(
+    images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def packed(first: int) -> None:
+        pack(images.subset(range(first, 30)), PREPROCESS, cache=tmp_path / "cache", memory_limit=0)
+
+    def age() -> None:
+        for path in (tmp_path / "cache").iterdir():
+            os.utime(path, (0, path.stat().st_mtime - 10 * 24 * 60 * 60))
+
+    names = decodes(monkeypatch)
+    monkeypatch.setenv("CLASSICNETS_CACHE_GIB", "0")
+    packed(0)
+    age()
+    packed(1)  # the first goes
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    age()
+    before = len(names)
+    packed(1)  # used again, so that it stays
+    packed(2)
+    assert len(names) == before + 28
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+
+
 def test_progress_goes_up_to_all(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pack_module, "_CHUNK", 8)
     seen: list[tuple[int, int]] = []

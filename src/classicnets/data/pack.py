@@ -1,7 +1,8 @@
 """`pack`: every image decoded and brought to size once, so that no epoch ever decodes a file.
 
 The result is one uint8 tensor. A small one lives in memory; a large one is a file in the cache that is mapped into
-memory, written aside and renamed when it is whole, and found again by the next run.
+memory, written aside and renamed when it is whole, and found again by the next run. `CLASSICNETS_CACHE_GIB` limits how
+much is kept: 20 GiB, where it is not set.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classicnets.data.cache import cache_dir
+from classicnets.data.cache import cache_dir, make_room, mark_used
 from classicnets.data.given import listed
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
 from classicnets.data.threads import in_threads
@@ -233,6 +234,7 @@ def _from_cache(
         # The notes are written last: where they are, the pixels are whole.
         if not (notes.exists() and pixels.exists() and pixels.stat().st_size == size):
             folder.mkdir(parents=True, exist_ok=True)
+            make_room(folder, size)
             with _written_aside(pixels) as new:
                 _reserve(new, size)
                 mapped = np.memmap(new, np.uint8, "r+", shape=shape)
@@ -240,6 +242,7 @@ def _from_cache(
                 mapped.flush()
             with _written_aside(notes) as new:
                 new.write_text(json.dumps([(i, image.name, image.reason) for i, image in bad.items()]))
+        mark_used(notes)
         skipped = {int(i): BadImage(name, reason) for i, name, reason in json.loads(notes.read_text())}
         # Copy on write: PyTorch wants memory that it may write to, and the file must stay as it is.
         return torch.from_numpy(np.memmap(pixels, np.uint8, "c", shape=shape)), skipped
