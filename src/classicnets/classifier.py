@@ -24,7 +24,8 @@ from classicnets.hardware import Precision, choose_device
 from classicnets.model_card import model_card
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
-from classicnets.weights.files import load_into, save_safetensors, sha256_of, written_aside
+from classicnets.storage import written_aside
+from classicnets.weights.files import load_into, save_safetensors, sha256_of
 from classicnets.weights.model_folder import FILES, build, find_folder, make_config, read_config, read_weights
 
 Image = str | Path | bytes | Tensor

@@ -7,13 +7,11 @@ much is kept: 20 GiB, where it is not set.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -30,6 +28,7 @@ from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
 from classicnets.data.threads import in_threads
 from classicnets.errors import BadImage, DataError, StorageError
 from classicnets.preprocess import Preprocess
+from classicnets.storage import written_aside
 
 MEMORY_LIMIT = 512 * 1024 * 1024
 """Packed sets of more bytes than this are kept in the cache and mapped into memory."""
@@ -235,39 +234,28 @@ def _from_cache(
         if not (notes.exists() and pixels.exists() and pixels.stat().st_size == size):
             folder.mkdir(parents=True, exist_ok=True)
             make_room(folder, size)
-            with _written_aside(pixels) as new:
+            with written_aside(pixels) as new:
                 _reserve(new, size)
                 mapped = np.memmap(new, np.uint8, "r+", shape=shape)
                 bad = fill(torch.from_numpy(mapped))
                 mapped.flush()
-            with _written_aside(notes) as new:
+            with written_aside(notes) as new:
                 new.write_text(json.dumps([(i, image.name, image.reason) for i, image in bad.items()]))
         mark_used(notes)
         skipped = {int(i): BadImage(name, reason) for i, name, reason in json.loads(notes.read_text())}
         # Copy on write: PyTorch wants memory that it may write to, and the file must stay as it is.
         return torch.from_numpy(np.memmap(pixels, np.uint8, "c", shape=shape)), skipped
-    except OSError as error:
+    except (OSError, StorageError) as error:
+        reason = error if isinstance(error, OSError) else error.__cause__
         raise StorageError(
-            f"Cannot keep {size / 2**20:,.0f} MiB of packed images in {folder}: {error.strerror}. "
+            f"Cannot keep {size / 2**20:,.0f} MiB of packed images in {folder}: {getattr(reason, 'strerror', reason)}. "
             f"Free some space, or set CLASSICNETS_CACHE to another folder."
         ) from error
 
 
-@contextlib.contextmanager
-def _written_aside(path: Path) -> Iterator[Path]:
-    """A new file beside `path` that takes its place when the block ends well, and is removed when it does not."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
 def _reserve(path: Path, size: int) -> None:
-    """Give the file its size, on disk: writing to a mapped file on a full disk would kill the process."""
-    with path.open("r+b") as file:
+    """A new file of that size, on disk: writing to a mapped file on a full disk would kill the process."""
+    with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
         else:
