@@ -8,12 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
+from sklearn.datasets import load_sample_image
 from torchvision.models import ResNet18_Weights, ResNet50_Weights
 from torchvision.transforms import v2
 
-from classicnets.errors import ClassicNetsError, ConfigError, DataError, UnknownName
+from classicnets.errors import BadImage, ClassicNetsError, ConfigError, DataError, UnknownName
+from classicnets.images import read_image
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from photos import encode
 
 IMAGENET = Preprocess(input_size=(224, 224), crop_fraction=0.875, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
@@ -208,3 +211,69 @@ def test_unknown_and_missing_settings_are_refused() -> None:
         Preprocess.from_dict(values)
     with pytest.raises(ClassicNetsError):
         Preprocess.from_dict({})
+
+
+class TestReducedDecoding:
+    """A large JPEG is decoded smaller where that cannot be seen, by every way in."""
+
+    @staticmethod
+    def made(**settings: object) -> Preprocess:
+        return Preprocess(**{"mean": (0.5,) * 3, "std": (0.25,) * 3, **settings})
+
+    @pytest.fixture
+    def photo(self) -> Image.Image:
+        """A real photo, 424 x 640."""
+        return Image.fromarray(load_sample_image("china.jpg")[:424])
+
+    @pytest.mark.parametrize(
+        ("size", "side", "factor"),
+        [
+            ((424, 640), 24, 8),
+            ((424, 640), 27, 4),
+            ((424, 640), 53, 4),
+            ((424, 640), 54, 2),
+            ((424, 640), 106, 2),
+            ((424, 640), 107, 1),
+            ((420, 640), 24, 4),
+            ((424, 642), 24, 2),
+            ((425, 640), 24, 1),
+            ((64, 6400), 32, 1),
+        ],
+    )
+    def test_twice_what_is_needed_remains(self, size: tuple[int, int], side: int, factor: int) -> None:
+        assert self.made(input_size=(side, side)).reduction(*size) == factor
+
+    def test_what_is_needed_depends_on_the_manner(self) -> None:
+        assert self.made(input_size=(64, 32), resize="crop").reduction(424, 640) == 2
+        assert self.made(input_size=(64, 32), resize="pad").reduction(424, 640) == 8
+        assert self.made(input_size=(32, 80), resize="squash").reduction(424, 640) == 4
+        assert self.made(input_size=(48, 48), crop_fraction=0.5).reduction(424, 640) == 2
+        assert self.made(input_size=(24, 24), interpolation="nearest").reduction(424, 640) == 1
+
+    @pytest.mark.parametrize("subsampling", [0, 2])
+    @pytest.mark.parametrize("side", [26, 48, 104])
+    @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+    def test_it_is_the_full_image_within_a_level_in_the_mean(
+        self, photo: Image.Image, side: int, interpolation: str, subsampling: int
+    ) -> None:
+        content = encode(photo, quality=90, subsampling=subsampling)
+        preprocess = self.made(input_size=(side, side), interpolation=interpolation)
+        assert preprocess.reduction(424, 640) > 1
+        full = preprocess.geometry(read_image(content))
+        difference = (preprocess.read(content).int() - full.int()).abs()
+        assert difference.float().mean() < 1
+        assert difference.max() <= 16
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_turned_photos(self, photo: Image.Image, orientation: int) -> None:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        content = encode(photo, quality=90, exif=exif)
+        preprocess = self.made(input_size=(60, 40))
+        difference = (preprocess.read(content).int() - preprocess.geometry(read_image(content)).int()).abs()
+        assert difference.float().mean() < 1
+
+    def test_damage_is_found_all_the_same(self, photo: Image.Image) -> None:
+        content = encode(photo, quality=90)
+        with pytest.raises(BadImage, match="Premature end"):
+            self.made(input_size=(24, 24)).read(content[: len(content) // 2])

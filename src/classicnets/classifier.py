@@ -21,11 +21,11 @@ from torch import Tensor
 from classicnets.data.threads import in_threads
 from classicnets.errors import BadImage, ConfigError, UnknownName, WeightsError
 from classicnets.hardware import Precision, choose_device
-from classicnets.images import read_image
 from classicnets.model_card import model_card
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
-from classicnets.weights.files import load_into, save_safetensors, sha256_of, written_aside
+from classicnets.storage import written_aside
+from classicnets.weights.files import load_into, save_safetensors, sha256_of
 from classicnets.weights.model_folder import FILES, build, find_folder, make_config, read_config, read_weights
 
 Image = str | Path | bytes | Tensor
@@ -177,7 +177,9 @@ class Classifier:
     def _prepare(self, named: tuple[str, Image]) -> Tensor | BadImage:
         name, image = named
         try:
-            return self.preprocess.geometry(image if isinstance(image, Tensor) else read_image(image, name=name))
+            return (
+                self.preprocess.geometry(image) if isinstance(image, Tensor) else self.preprocess.read(image, name=name)
+            )
         except BadImage as error:
             return error
 

@@ -36,7 +36,13 @@ _MAX_BYTES = 512 * 1024 * 1024
 _Answer = TypeVar("_Answer")
 
 
-def read_image(source: str | Path | bytes, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Tensor:
+def read_image(
+    source: str | Path | bytes,
+    *,
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    reduction: Callable[[int, int], int] = lambda height, width: 1,
+) -> Tensor:
     """The picture as it is meant to be seen: uint8 RGB (3, H, W), values 0 to 255, contiguous.
 
     EXIF orientation is applied. Grey and palette images become RGB, CMYK is converted, transparent parts are laid
@@ -46,6 +52,8 @@ def read_image(source: str | Path | bytes, *, name: str | None = None, max_pixel
         source: a path, or the content of a file.
         name: what to call the image in errors; a path names itself.
         max_pixels: the largest height x width that is decoded; judged by the header.
+        reduction: from the height and width to 1, 2, 4 or 8: how many times smaller a JPEG is to be decoded. Blocks of
+            pixels are then averaged, at a fraction of the time. Both sides must be multiples of it.
 
     Raises BadImage: no such file, not a regular file, not an image, too large, truncated or damaged.
 
@@ -56,7 +64,7 @@ def read_image(source: str | Path | bytes, *, name: str | None = None, max_pixel
     data = read_bytes(source, name=name)
     image = _guarded(name, lambda: _open(io.BytesIO(data), max_pixels))
     if image.format in ("JPEG", "MPO"):
-        pixels = _guarded(name, lambda: _decode_jpeg(data, image))
+        pixels = _guarded(name, lambda: _decode_jpeg(data, image, reduction(*_seen_size(image))))
     else:
         pixels = _guarded(name, lambda: _decode(image))
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
@@ -71,9 +79,7 @@ def image_size(source: str | Path | bytes, *, name: str | None = None, max_pixel
         read_state(Path(source), name=name)
         with _guarded(name, lambda: open(source, "rb")) as file:
             image = _guarded(name, lambda: _open(file, max_pixels))
-    width, height = image.size
-    turned = image.format != "TIFF" and image.info["orientation"] >= 5  # Pillow turns TIFFs by itself
-    return (width, height) if turned else (height, width)
+    return _seen_size(image)
 
 
 def read_bytes(source: str | Path | bytes, *, name: str | None = None) -> bytes:
@@ -200,6 +206,13 @@ def _open(file: IO[bytes], max_pixels: int) -> ImageFile.ImageFile:
     return image
 
 
+def _seen_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+    """(height, width) once the orientation is applied."""
+    width, height = image.size
+    turned = image.format != "TIFF" and image.info["orientation"] >= 5  # Pillow turns TIFFs by itself
+    return (width, height) if turned else (height, width)
+
+
 _TURN: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -212,12 +225,15 @@ _TURN: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def _decode_jpeg(data: bytes, image: ImageFile.ImageFile) -> np.ndarray:
-    """uint8 (H, W, 3) of a JPEG."""
+def _decode_jpeg(data: bytes, image: ImageFile.ImageFile, reduction: int) -> np.ndarray:
+    """uint8 (H, W, 3) of a JPEG, at 1 / `reduction` of its size."""
     if image.mode == "CMYK":
         simplejpeg.decode_jpeg(data, "CMYK")  # for its strictness: Pillow paints over damaged parts
         return _decode(image)
-    pixels: np.ndarray = simplejpeg.decode_jpeg(data, "RGB")
+    width, height = image.size
+    pixels: np.ndarray = simplejpeg.decode_jpeg(
+        data, "RGB", min_height=height // reduction, min_width=width // reduction
+    )
     return _TURN[image.info["orientation"]](pixels)
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from classicnets.data import random
-from classicnets.data.augment import DRAWS, Augment, augment
+from classicnets.data.augment import Augment, augment, draw
 
 SIZE = (16, 16)
-EVERYTHING = Augment(crop="resized", flip=True, rotate=20, jitter=0.3, erase=0.3)
+RESIZED = Augment(crop="resized", flip=True, rotate=20, policy="rand", jitter=0.3, erase=0.5)
+SHIFTED = Augment(crop="pad", flip=True, policy="trivial", jitter=0.3, erase=0.5)
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def images():
 
 
 def draws_for(n, seed=0):
-    return random.uniform(seed, 0, torch.arange(n), DRAWS)
+    return draw(seed, 0, torch.arange(n))
 
 
 def test_the_default_changes_nothing(images):
@@ -69,7 +69,7 @@ def test_a_full_resized_crop_without_rotation_is_the_image(images):
 def test_rotation_by_a_known_angle():
     image = torch.zeros(1, 1, 33, 33, dtype=torch.uint8)
     image[..., 16, 26] = 255  # ten pixels right of the centre
-    draws = torch.full((1, DRAWS), 0.5)
+    draws = torch.full_like(draws_for(1), 0.5)
     draws[0, 4] = 1.0  # the largest angle
     result = augment(image, draws, Augment(rotate=90), (33, 33))
     row, column = divmod(int(result.flatten().argmax()), 33)
@@ -83,22 +83,55 @@ def test_jitter_keeps_the_range_and_changes_brightness(images):
     assert (result.mean((1, 2, 3)) - images.float().mean((1, 2, 3))).abs().max() > 20
 
 
-def test_erase_sets_a_square_to_the_mean(images):
-    result = augment(images, draws_for(64), Augment(erase=0.5), SIZE)
-    changed = (result != images).any(1).flatten(1).sum(1)
-    assert changed.max() <= 64 + 16
-    assert changed.float().mean() > 20
+def test_cutout_sets_a_square_to_the_mean(images):
+    cutout = Augment(erase=1, erase_scale=(0.25, 0.25), erase_ratio=(1, 1))
+    result = augment(images, draws_for(64), cutout, SIZE)
+    means = images.float().mean((1, 2, 3), keepdim=True).to(torch.uint8).expand_as(images)
+    changed = (result != images).any(1)
+    assert torch.equal(result[changed[:, None].expand_as(result)], means[changed[:, None].expand_as(result)])
+    assert changed.any(1).sum(1).max() == changed.any(2).sum(1).max() == 8
+    assert changed.flatten(1).sum(1).max() == 64
 
 
-def test_an_image_is_changed_alike_alone_and_in_a_batch(images):
+def test_erasing_spares_its_share_of_the_images_and_keeps_to_its_area_and_aspect():
+    images = torch.full((4000, 1, 40, 40), 100, dtype=torch.uint8)
+    images[..., 0, :] = 255  # so that the mean is another value
+    config = Augment(erase=0.25, erase_scale=(0.02, 0.2), erase_ratio=(0.5, 2))
+    draws = draws_for(4000)
+    draws[:, 8:10] = 0.5
+    changed = (augment(images, draws, config, (40, 40)) != images).any(1)
+    assert 0.22 < changed.flatten(1).any(1).float().mean() < 0.28
+    heights, widths = changed.any(2).sum(1), changed.any(1).sum(1)
+    area = (heights * widths)[heights > 0] / 1600
+    assert 0.01 < area.min() < 0.04
+    assert 0.18 < area.max() < 0.23
+    large = heights * widths > 160
+    aspect = (widths / heights)[large]
+    assert 0.4 < aspect.min() < 0.6
+    assert 1.6 < aspect.max() < 2.4
+
+
+@pytest.mark.parametrize("everything", [RESIZED, SHIFTED], ids=["resized", "shifted"])
+def test_an_image_is_changed_alike_alone_and_in_a_batch(images, everything):
     draws = draws_for(64)
-    together = augment(images, draws, EVERYTHING, SIZE)
-    alone = torch.cat([augment(images[i : i + 1], draws[i : i + 1], EVERYTHING, SIZE) for i in range(64)])
+    together = augment(images, draws, everything, SIZE)
+    alone = torch.cat([augment(images[i : i + 1], draws[i : i + 1], everything, SIZE) for i in range(64)])
     assert torch.equal(together, alone)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"crop": "random"}, {"padding": -1}, {"scale": (0, 1)}, {"jitter": 1}, {"mirror": True}]
+    "wrong",
+    [
+        {"crop": "random"},
+        {"padding": -1},
+        {"scale": (0, 1)},
+        {"jitter": 1},
+        {"policy": "auto"},
+        {"policy_magnitude": 31},
+        {"erase": 1.1},
+        {"mixup": -1},
+        {"mirror": True},
+    ],
 )
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValidationError):

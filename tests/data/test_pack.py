@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from classicnets.data import imageset, load_data
+from classicnets.data import load_data
 from classicnets.data import pack as pack_module
 from classicnets.data.imageset import ImageSet
 from classicnets.data.pack import Packed, channel_stats, default_cache, pack, pack_data
@@ -38,13 +38,13 @@ def truncate(path: Path) -> None:
 def decodes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are decoded from now on."""
     names: list[str] = []
-    read = imageset.read_image
+    read = Preprocess.read
 
-    def counting(path: Path, *, name: str) -> torch.Tensor:
+    def counting(preprocess: Preprocess, path: Path, *, name: str) -> torch.Tensor:
         names.append(name)
-        return read(path, name=name)
+        return read(preprocess, path, name=name)
 
-    monkeypatch.setattr(imageset, "read_image", counting)
+    monkeypatch.setattr(Preprocess, "read", counting)
     return names
 
 
@@ -183,6 +183,30 @@ def test_the_default_cache_is_used(images: ImageSet, tmp_path: Path, monkeypatch
     assert len(list(default_cache().iterdir())) == 2
 
 
+def test_packing_makes_room_and_a_set_that_is_used_stays(
+    images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def packed(first: int) -> None:
+        pack(images.subset(range(first, 30)), PREPROCESS, cache=tmp_path / "cache", memory_limit=0)
+
+    def age() -> None:
+        for path in (tmp_path / "cache").iterdir():
+            os.utime(path, (0, path.stat().st_mtime - 10 * 24 * 60 * 60))
+
+    names = decodes(monkeypatch)
+    monkeypatch.setenv("CLASSICNETS_CACHE_GIB", "0")
+    packed(0)
+    age()
+    packed(1)  # the first goes
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    age()
+    before = len(names)
+    packed(1)  # used again, so that it stays
+    packed(2)
+    assert len(names) == before + 28
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+
+
 def test_progress_goes_up_to_all(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pack_module, "_CHUNK", 8)
     seen: list[tuple[int, int]] = []
@@ -288,7 +312,7 @@ class TestPackData:
 
 class TestChannelStats:
     def packed(self, images: torch.Tensor) -> Packed:
-        return Packed(images, torch.zeros(len(images), dtype=torch.int64), tuple(map(str, range(len(images)))))
+        return Packed(images, torch.zeros(len(images), dtype=torch.int64), tuple(map(str, range(len(images)))), 1)
 
     def test_mean_and_deviation(self) -> None:
         images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (700, 3, 5, 4), dtype=np.uint8))

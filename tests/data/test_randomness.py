@@ -31,6 +31,55 @@ def test_draws_are_uniform_on_zero_to_one():
     assert chi_squared < 44  # 19 degrees of freedom: passes by chance all but once in 1,000 seeds; the seed is fixed
 
 
+def test_the_first_stream_is_what_it_always_was():
+    draws = random.uniform(3, 7, torch.tensor([5, 17]), draws=2)
+    assert draws.mul(2**24).int().tolist() == [[10615794, 16480342], [2250405, 7495090]]
+    assert random.permutation(3, 7, 8).tolist() == [2, 3, 7, 6, 5, 1, 0, 4]
+
+
+def test_streams_differ():
+    indices = torch.arange(1000)
+    streams = torch.cat([random.uniform(0, 0, indices, 1, stream=stream) for stream in range(4)], 1)
+    assert (torch.corrcoef(streams.T) - torch.eye(4)).abs().max() < 0.1
+    assert not torch.equal(random.permutation(0, 0, 100), random.permutation(0, 0, 100, stream=1))
+
+
+class TestBalanced:
+    labels = torch.tensor([4] * 60 + [1] * 30 + [2] * 9 + [7])
+
+    def test_each_class_comes_equally_often(self):
+        order = random.balanced_permutation(0, 0, self.labels)
+        assert order.shape == (100,)
+        assert self.labels[order % 100].bincount().tolist() == [0, 25, 25, 0, 25, 0, 0, 25]
+
+    def test_within_one_where_it_cannot_be_equal(self):
+        counts = self.labels[:99][random.balanced_permutation(0, 0, self.labels[:99]) % 99].bincount()
+        assert counts[[1, 2, 4]].tolist() == [33, 33, 33]
+        counts = self.labels[1:][random.balanced_permutation(0, 0, self.labels[1:]) % 99].bincount()
+        assert sorted(counts[[1, 2, 4, 7]].tolist()) == [24, 25, 25, 25]
+
+    def test_images_of_a_class_come_equally_often_and_are_told_apart(self):
+        order = random.balanced_permutation(0, 0, self.labels)
+        assert order.unique().numel() == 100
+        times = (order % 100).bincount(minlength=100)
+        assert times[:60].max() == times[60:90].max() == 1
+        assert set(times[90:99].tolist()) == {2, 3}
+        assert times[99] == 25
+
+    def test_it_is_shuffled_and_changes_with_seed_and_epoch(self):
+        first = random.balanced_permutation(0, 0, self.labels)
+        assert torch.equal(first, random.balanced_permutation(0, 0, self.labels))
+        for other in (random.balanced_permutation(1, 0, self.labels), random.balanced_permutation(0, 1, self.labels)):
+            assert not torch.equal(first, other)
+            assert set((first % 100).tolist()) != set((other % 100).tolist())
+        classes = self.labels[first % 100]
+        assert 10 < (classes[1:] == classes[:-1]).sum() < 40
+
+    def test_equal_classes_come_as_they_are(self):
+        order = random.balanced_permutation(0, 0, torch.arange(40) % 4)
+        assert order.sort().values.tolist() == list(range(40))
+
+
 def test_a_permutation_holds_each_index_once_and_changes_with_the_epoch():
     first, second = random.permutation(0, 0, 1000), random.permutation(0, 1, 1000)
     assert torch.equal(first.sort().values, torch.arange(1000))

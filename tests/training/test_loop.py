@@ -68,7 +68,13 @@ def test_it_learns(corners, recipe):
 
 
 @pytest.mark.parametrize(
-    "settings", [[], ["ema=0.9", "optim.name=adamw"], ["progressive.start=0.6", "progressive.until=0.9"]]
+    "settings",
+    [
+        [],
+        ["ema=0.9", "optim.name=adamw"],
+        ["progressive.start=0.6", "progressive.until=0.9"],
+        ["augment.mixup=0.4", "augment.cutmix=1.0", "augment.policy=trivial", "data.balance=sample"],
+    ],
 )
 @pytest.mark.parametrize("stop", [3, 5, 8])
 def test_going_on_is_bit_for_bit_the_same_as_never_stopping(corners, recipe, settings, stop):

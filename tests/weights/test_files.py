@@ -1,7 +1,6 @@
 """Our own weights files: written whole or not at all, read strictly, loaded key by key."""
 
 import hashlib
-import os
 import stat
 import struct
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from classicnets.errors import KeysMismatch, StorageError, WeightsError
-from classicnets.weights.files import load_into, load_safetensors, save_safetensors, sha256_of, written_aside
+from classicnets.weights.files import load_into, load_safetensors, save_safetensors, sha256_of
 
 
 class Net(nn.Module):
@@ -55,29 +54,6 @@ def test_sha256_of_a_file_larger_than_a_chunk(tmp_path: Path) -> None:
     data = bytes(range(256)) * 20_000
     (tmp_path / "f").write_bytes(data)
     assert sha256_of(tmp_path / "f") == hashlib.sha256(data).hexdigest()
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "kept").write_text("old")
-
-    def write_half() -> None:
-        with written_aside(tmp_path / "kept") as new:
-            new.write_text("ha")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert os.listdir(tmp_path) == ["kept"]
-    assert (tmp_path / "kept").read_text() == "old"
-
-
-def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
-    for content in ("first", "second"):
-        with written_aside(tmp_path / "deep" / "model") as new:
-            (new / "sub").mkdir(parents=True)
-            (new / content).write_text(content)
-    assert sorted(os.listdir(tmp_path / "deep" / "model")) == ["second", "sub"]
-    assert os.listdir(tmp_path / "deep") == ["model"]
 
 
 def test_a_disk_that_refuses_is_a_storage_error_naming_the_file(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Augmentation as batched tensor work: one gather or one resampling for a whole batch, nothing per image.
 
-uint8 (B, C, H, W) -> crop, flip, rotation -> colour -> erasing -> (B, C, *size), values still 0..255
+uint8 (B, C, H, W) -> crop, flip, rotation -> policy -> jitter -> erasing -> (B, C, *size), values still 0..255
+
+What mixes two images (`mixup`, `cutmix`) is done last, by `data/mixing.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +15,15 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-DRAWS = 10
-"""How many uniform numbers `augment` takes for each sample."""
+from classicnets.data import random
+from classicnets.data.policy import DRAWS_PER_OPERATION, MAGNITUDES, Policy, apply_policy
+
+_MOST_OPERATIONS = 4
+_FIRST = 10  # draws of the first stream; what came later draws from another one, so that it changed nothing before it
+
+_PositiveShare = Annotated[float, Field(gt=0, le=1)]
+_Positive = Annotated[float, Field(gt=0)]
+_Beta = Annotated[float, Field(ge=0, le=100)]
 
 
 class Augment(BaseModel):
@@ -23,20 +32,40 @@ class Augment(BaseModel):
     `crop`: "pad" shifts by up to `padding` pixels, the rest filled with the edge's pixels; "resized" takes a
     rectangle of a share `scale` of the area and an aspect within `ratio`, and resizes it (Szegedy et al. 2014).
     `rotate`: up to this many degrees either way. `jitter`: brightness and contrast change by up to this share.
-    `flip`: mirrored left to right for half of the samples. `erase`: the side of a square, as a share of the image's,
-    that is set to the image's mean (DeVries and Taylor 2017); 0 for none.
+    `flip`: mirrored left to right for half of the samples.
+    `policy`: "trivial" is TrivialAugment's wide space (Müller and Hutter 2021): one operation at any magnitude. "rand"
+    is RandAugment (Cubuk et al. 2020): `policy_operations` of them at `policy_magnitude`, 0 to 30.
+    `erase`: the share of the samples in which a rectangle is set to the image's mean (random erasing, Zhong et al.
+    2020), of a share `erase_scale` of the area and an aspect within `erase_ratio`. Its centre may be anywhere, so that
+    it reaches over the edge. Cutout (DeVries and Taylor 2017) of half the side: 1, [0.25, 0.25] and [1, 1].
+    `mixup`, `cutmix`: the alpha of the Beta(alpha, alpha) that the share of the other image is drawn from (Zhang et
+    al. 2018, Yun et al. 2019), 0 for none; with both, each sample takes either. `mix_probability`: the share of the
+    samples that are mixed at all. The training accuracy counts the label of the image that each was mixed into.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     crop: Literal["none", "pad", "resized"] = "none"
     padding: Annotated[int, Field(ge=0, le=64)] = 4
-    scale: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.35, 1.0)
-    ratio: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (3 / 4, 4 / 3)
+    scale: tuple[_PositiveShare, _PositiveShare] = (0.35, 1.0)
+    ratio: tuple[_Positive, _Positive] = (3 / 4, 4 / 3)
     flip: bool = False
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    erase: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    policy: Policy = "none"
+    policy_operations: Annotated[int, Field(ge=1, le=_MOST_OPERATIONS)] = 2
+    policy_magnitude: Annotated[int, Field(ge=0, lt=MAGNITUDES)] = 9
+    erase: Annotated[float, Field(ge=0, le=1)] = 0.0
+    erase_scale: tuple[_PositiveShare, _PositiveShare] = (0.02, 0.33)
+    erase_ratio: tuple[_Positive, _Positive] = (0.3, 3.3)
+    mixup: _Beta = 0.0
+    cutmix: _Beta = 0.0
+    mix_probability: _PositiveShare = 1.0
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed, so that targets are probabilities."""
+        return bool(self.mixup or self.cutmix)
 
     @property
     def packing_scale(self) -> float:
@@ -44,17 +73,36 @@ class Augment(BaseModel):
         return 1.15 if self.crop == "resized" else 1.0
 
 
+def draw(seed: int, epoch: int, indices: Tensor) -> Tensor:
+    """What `augment` takes for each sample, from [0, 1): int64 (B,) -> float32 (B, draws)."""
+    later = 3 + _MOST_OPERATIONS * DRAWS_PER_OPERATION
+    first = random.uniform(seed, epoch, indices, _FIRST)
+    return torch.cat((first, random.uniform(seed, epoch, indices, later, stream=1)), 1)
+
+
 def augment(images: Tensor, draws: Tensor, config: Augment, size: tuple[int, int]) -> Tensor:
-    """Change each image by its own `draws` (B, DRAWS) from [0, 1): uint8 (B, C, H, W) -> (B, C, *size), 0..255."""
+    """Change each image by its own row of what `draw` makes: uint8 (B, C, H, W) -> (B, C, *size), 0..255."""
     if config.crop == "resized" or config.rotate:
         images = _resample(images, draws[:, :6], config, size)
     else:
         images = _shift(images, draws[:, :3], config)
+    if config.policy != "none":
+        rounded = images.round().to(torch.uint8) if images.is_floating_point() else images
+        images = apply_policy(rounded, draws[:, 13:], config.policy, config.policy_operations, config.policy_magnitude)
     if config.jitter:
         images = _jitter(images, draws[:, 6:8], config.jitter)
     if config.erase:
-        images = _erase(images, draws[:, 8:10], config.erase)
+        images = _erase(images, draws[:, 8:13], config)
     return images
+
+
+def rectangle(centre: Tensor, sides: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where a rectangle is: its centre and sides (B, 2), as shares of `size` (H, W), to bool (B, 1, H, W)."""
+    rows, columns = (
+        (torch.arange(side) - centre[:, i : i + 1] * side).abs() < sides[:, i : i + 1] * side / 2
+        for i, side in enumerate(size)
+    )
+    return (rows[:, :, None] & columns[:, None, :])[:, None]
 
 
 def _shift(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
@@ -76,9 +124,7 @@ def _resample(images: Tensor, draws: Tensor, config: Augment, size: tuple[int, i
     """Crop, stretch, rotate and mirror, in one bilinear resampling."""
     n, channels = images.shape[:2]
     if config.crop == "resized":
-        area = config.scale[0] + draws[:, 0] * (config.scale[1] - config.scale[0])
-        low, high = math.log(config.ratio[0]), math.log(config.ratio[1])
-        aspect = torch.exp(low + draws[:, 1] * (high - low))
+        area, aspect = _area_and_aspect(draws[:, :2], config.scale, config.ratio)
         half_width = (area * aspect).sqrt().clamp_(max=1)
         half_height = (area / aspect).sqrt().clamp_(max=1)
     else:
@@ -109,11 +155,18 @@ def _jitter(images: Tensor, draws: Tensor, amount: float) -> Tensor:
     return ((images - mean) * contrast + mean).mul_(brightness).clamp_(0, 255)
 
 
-def _erase(images: Tensor, draws: Tensor, share: float) -> Tensor:
-    """Set a square to the image's mean; its centre is anywhere, so that it may reach over the edge."""
-    height, width = images.shape[-2:]
-    rows = (torch.arange(height) - draws[:, :1] * height).abs() < share * height / 2
-    columns = (torch.arange(width) - draws[:, 1:2] * width).abs() < share * width / 2
-    inside = (rows[:, :, None] & columns[:, None, :])[:, None]
+def _erase(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
+    """Set a rectangle to the image's mean; its centre is anywhere, so that it may reach over the edge."""
+    area, aspect = _area_and_aspect(draws[:, 3:5], config.erase_scale, config.erase_ratio)
+    sides = torch.stack(((area / aspect).sqrt(), (area * aspect).sqrt()), 1)
+    size = images.shape[-2], images.shape[-1]
+    inside = rectangle(draws[:, :2], sides, size) & (draws[:, 2] < config.erase).view(-1, 1, 1, 1)
     mean = images.float().mean((1, 2, 3), keepdim=True).to(images.dtype)
     return torch.where(inside, mean, images)
+
+
+def _area_and_aspect(draws: Tensor, scale: tuple[float, float], ratio: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """(B, 2) to an area, uniform within `scale`, and an aspect (width / height), its logarithm uniform: (B,) each."""
+    area = scale[0] + draws[:, 0] * (scale[1] - scale[0])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    return area, torch.exp(low + draws[:, 1] * (high - low))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from classicnets.data.alike import THUMBNAIL, near_pairs
 from classicnets.data.content import digest
-from classicnets.data.given import Given, counted, listed
+from classicnets.data.given import Given, counted, listed, problem
 from classicnets.data.imageset import Data, ImageSet
 from classicnets.data.load import divide, read_source
 from classicnets.data.threads import in_threads
@@ -280,7 +280,7 @@ def _groups_in_two(given: Given) -> list[str]:
         for group in images.groups or ():
             parts_of[group].add(part)
     cut = sorted(group for group, parts in parts_of.items() if len(parts) > 1)
-    return [f"{counted(len(cut), 'group')} in two parts: {listed(cut)}"] if cut else []
+    return problem(f"{counted(len(cut), 'group')} in two parts", cut)
 
 
 def _worth_knowing(duplicates: Sequence[Alike], near: Sequence[Alike]) -> list[str]:

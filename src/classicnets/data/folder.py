@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from classicnets.data.given import PART_NAMES, Entry, Given, file_set, listed, name_of, too_few_classes
+from classicnets.data.given import PART_NAMES, Entry, Given, file_set, listed, name_of, problem, too_few_classes
 from classicnets.errors import DataError
 from classicnets.images import find_files, is_hidden, is_image
 
@@ -45,8 +45,7 @@ def read_folder(path: Path) -> Given:
     empty = [name for name, some in entries["train"].items() if not some]
     problems += [f"no images in the class folder {listed(empty)}"] if empty else []
     for folder in parts.values():
-        loose = _images_in(folder)
-        problems += [f"images in no class folder, but in {folder} itself: {listed(loose)}"] if loose else []
+        problems += problem(f"images in no class folder, but in {folder} itself", _images_in(folder))
     for part, folders in entries.items():
         problems += _different(classes, tuple(folders), f"{parts['train'].name}/", f"{parts[part].name}/")
     sets = {
@@ -85,14 +84,10 @@ def _other_kinds(files: Iterable[Path]) -> tuple[str, ...]:
 
 
 def _different(train: tuple[str, ...], other: tuple[str, ...], train_name: str, other_name: str) -> list[str]:
-    only = [name for name in other if name not in train]
-    lacking = [name for name in train if name not in other]
-    problems = []
-    if only:
-        problems.append(f"{other_name} has classes that {train_name} lacks: {listed(only)}")
-    if lacking:
-        problems.append(f"{other_name} lacks classes that {train_name} has: {listed(lacking)}")
-    return problems
+    return [
+        *problem(f"{other_name} has classes that {train_name} lacks", [name for name in other if name not in train]),
+        *problem(f"{other_name} lacks classes that {train_name} has", [name for name in train if name not in other]),
+    ]
 
 
 def _folders_in(path: Path) -> list[Path]:

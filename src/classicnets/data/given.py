@@ -85,6 +85,11 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
+def problem(sentence: str, names: Sequence[str]) -> list[str]:
+    """The problem that is said of `names`, if there are any."""
+    return [f"{sentence}: {listed(names)}"] if names else []
+
+
 def counted(number: int, noun: str) -> str:
     """ "1 image", "1,200 images"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from classicnets.data import random
-from classicnets.data.augment import DRAWS, Augment, augment
+from classicnets.data import mixing, random
+from classicnets.data.augment import Augment, augment, draw
 from classicnets.data.pack import Packed
 from classicnets.preprocess import Preprocess
 
@@ -19,7 +20,9 @@ from classicnets.preprocess import Preprocess
 class Batch(NamedTuple):
     """Network input (B, C, H, W), normalised and channels-last; labels int64 (B,); indices int64 (B,) in the set.
 
-    `targets` are what the loss compares with: the labels, or probabilities float32 (B, K) where images are mixed.
+    `targets` are what the loss compares with: the labels, or probabilities float32 (B, K) where images are mixed; then
+    `labels` and `indices` are of the image that each is mixed into, whatever its share: an accuracy that is counted
+    with them is lower than on whole images.
     """
 
     images: Tensor
@@ -60,25 +63,35 @@ def training_batches(
     image_size: tuple[int, int] | None = None,
     workers: int = 0,
     part: Part = WHOLE,
+    balanced: bool = False,
 ) -> Iterator[Batch]:
     """The batches of `epoch` from number `start` on, each augmented; `workers` threads make them ahead of time.
 
     With `part`, only that part of each: `batch_size` is that of all processes together.
     With `image_size` (progressive resizing) the network gets images of that size instead of the preprocessing's.
-    What is left over after the last full batch waits for another epoch, whose order is another one.
+    With `balanced`, each class comes equally often, so that images of a small one come several times, each time changed
+    otherwise. What is left over after the last full batch waits for another epoch, whose order is another one.
+    Images are mixed with the next one in the order of the epoch: neither `batch_size` nor `part` makes a difference.
     """
-    order = random.permutation(seed, epoch, len(packed.labels))
+    n = len(packed.labels)
+    order = random.balanced_permutation(seed, epoch, packed.labels) if balanced else random.permutation(seed, epoch, n)
 
     def make(step: int) -> Batch:
-        indices = order[step * batch_size : (step + 1) * batch_size]
-        indices = indices[part.of(len(indices))]
-        draws = random.uniform(seed, epoch, indices, DRAWS)
-        images = augment(packed.images[indices], draws, config, preprocess.input_size)
+        first = step * batch_size
+        mine = part.of(min(batch_size, n - first))
+        places = torch.arange(first + mine.start, first + mine.stop + config.mixes) % n
+        drawn = order[places]
+        indices = drawn % n
+        images = augment(packed.images[indices], draw(seed, epoch, drawn), config, preprocess.input_size)
         images = preprocess.normalize(images)
         if image_size is not None and image_size != preprocess.input_size:
             images = F.interpolate(images, size=image_size, mode="bilinear", antialias=True)
         labels = packed.labels[indices]
-        return Batch(images, labels, labels, indices)
+        if not config.mixes:
+            return Batch(images, labels, labels, indices)
+        draws = mixing.draw(seed, epoch, drawn[:-1])
+        images, targets = mixing.mix(images, labels, draws, config, packed.num_classes)
+        return Batch(images, labels[:-1], targets, indices[:-1])
 
     steps = range(start, steps_per_epoch(len(order), batch_size))
     return _ahead(make, steps, workers) if workers else map(make, steps)

@@ -1,18 +1,17 @@
 """`pack`: every image decoded and brought to size once, so that no epoch ever decodes a file.
 
 The result is one uint8 tensor. A small one lives in memory; a large one is a file in the cache that is mapped into
-memory, written aside and renamed when it is whole, and found again by the next run.
+memory, written aside and renamed when it is whole, and found again by the next run. `CLASSICNETS_CACHE_GIB` limits how
+much is kept: 20 GiB, where it is not set.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -23,18 +22,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classicnets.data.cache import cache_dir
+from classicnets.data.cache import cache_dir, make_room, mark_used
 from classicnets.data.given import listed
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
 from classicnets.data.threads import in_threads
 from classicnets.errors import BadImage, DataError, StorageError
 from classicnets.preprocess import Preprocess
+from classicnets.storage import written_aside
 
 MEMORY_LIMIT = 512 * 1024 * 1024
 """Packed sets of more bytes than this are kept in the cache and mapped into memory."""
 
 _CHUNK = 64  # images in one task of a thread
-_LAYOUT = 1  # of the files in the cache; another number when they, or what `geometry` does, change
+_LAYOUT = 2  # of the files in the cache; another number when they, or what `read` does, change
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +45,14 @@ class Packed:
         images: uint8 (N, channels, H, W), in memory or mapped into it.
         labels: int64 (N,).
         ids: N names, as in the ImageSet.
+        num_classes: how many classes the ImageSet has, K; labels are below it.
         skipped: the images of the set that are not here since they cannot be decoded.
     """
 
     images: Tensor
     labels: Tensor
     ids: tuple[str, ...]
+    num_classes: int
     skipped: tuple[BadImage, ...] = ()
 
     def __len__(self) -> int:
@@ -82,11 +84,11 @@ def pack(
     memory_limit: int = MEMORY_LIMIT,
     progress: Callable[[int, int], None] | None = None,
 ) -> Packed:
-    """`preprocess.geometry` of every image, in the order of the set, decoded by `workers` threads (one per core).
+    """`preprocess.read` of every file, or `geometry` of every image, in the order of the set.
 
-    `cache` is the folder for sets above `memory_limit` bytes, `default_cache()` if None. `progress` is called with
-    how many images are done and how many there are. Where something is packed, and what was packed before, makes no
-    difference to a single bit of the result.
+    `workers` threads decode, one per core if None. `cache` is the folder for sets above `memory_limit` bytes,
+    `default_cache()` if None. `progress` is called with how many images are done and how many there are. Where
+    something is packed, and what was packed before, makes no difference to a single bit of the result.
 
     Raises DataError naming the images that cannot be decoded (left out, with `on_error="skip"`), or when none is left;
     StorageError where the cache cannot be written.
@@ -106,7 +108,7 @@ def pack(
     if len(bad) == len(images):
         raise DataError(f"None of the {len(images)} images can be read. The first: {next(iter(bad.values()))}.")
     kept = images.subset([i for i in range(len(images)) if i not in bad]) if bad else images
-    return Packed(pixels[: len(kept)], kept.labels, kept.ids, tuple(bad.values()))
+    return Packed(pixels[: len(kept)], kept.labels, kept.ids, len(kept.classes), tuple(bad.values()))
 
 
 def pack_data(
@@ -188,10 +190,11 @@ def _fill(
         if images.images is not None:
             out[rows.start : rows.stop] = preprocess.geometry(images.images[rows.start : rows.stop])
             return {}
+        assert images.paths is not None
         bad = {}
         for i in rows:
             try:
-                out[i] = preprocess.geometry(images.image(i))
+                out[i] = preprocess.read(images.paths[i], name=images.ids[i])
             except BadImage as error:
                 bad[i] = error
         return bad
@@ -230,38 +233,29 @@ def _from_cache(
         # The notes are written last: where they are, the pixels are whole.
         if not (notes.exists() and pixels.exists() and pixels.stat().st_size == size):
             folder.mkdir(parents=True, exist_ok=True)
-            with _written_aside(pixels) as new:
+            make_room(folder, size)
+            with written_aside(pixels) as new:
                 _reserve(new, size)
                 mapped = np.memmap(new, np.uint8, "r+", shape=shape)
                 bad = fill(torch.from_numpy(mapped))
                 mapped.flush()
-            with _written_aside(notes) as new:
+            with written_aside(notes) as new:
                 new.write_text(json.dumps([(i, image.name, image.reason) for i, image in bad.items()]))
+        mark_used(notes)
         skipped = {int(i): BadImage(name, reason) for i, name, reason in json.loads(notes.read_text())}
         # Copy on write: PyTorch wants memory that it may write to, and the file must stay as it is.
         return torch.from_numpy(np.memmap(pixels, np.uint8, "c", shape=shape)), skipped
-    except OSError as error:
+    except (OSError, StorageError) as error:
+        reason = error if isinstance(error, OSError) else error.__cause__
         raise StorageError(
-            f"Cannot keep {size / 2**20:,.0f} MiB of packed images in {folder}: {error.strerror}. "
+            f"Cannot keep {size / 2**20:,.0f} MiB of packed images in {folder}: {getattr(reason, 'strerror', reason)}. "
             f"Free some space, or set CLASSICNETS_CACHE to another folder."
         ) from error
 
 
-@contextlib.contextmanager
-def _written_aside(path: Path) -> Iterator[Path]:
-    """A new file beside `path` that takes its place when the block ends well, and is removed when it does not."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
 def _reserve(path: Path, size: int) -> None:
-    """Give the file its size, on disk: writing to a mapped file on a full disk would kill the process."""
-    with path.open("r+b") as file:
+    """A new file of that size, on disk: writing to a mapped file on a full disk would kill the process."""
+    with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
         else:

@@ -21,7 +21,7 @@ from classicnets.data.imageset import ImageSet
 from classicnets.evaluation import plots
 from classicnets.evaluation.canvas import DARK, LIGHT, Theme, png
 from classicnets.evaluation.report import Answer, Report
-from classicnets.weights.files import written_aside
+from classicnets.storage import written_aside
 
 
 def write_html(folder: str | Path, report: Report, images: ImageSet) -> Path:

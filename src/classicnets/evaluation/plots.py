@@ -25,7 +25,7 @@ from torch.nn.functional import interpolate
 from classicnets.data.imageset import ImageSet
 from classicnets.evaluation.canvas import LIGHT, PERCENT, Theme, new_figure, percent, plain_axes, png, write_title
 from classicnets.evaluation.report import Answer, Report
-from classicnets.weights.files import written_aside
+from classicnets.storage import written_aside
 
 MOST_MISTAKES = 24
 _MOST_COUNTS = 30  # classes with the counts written in the cells

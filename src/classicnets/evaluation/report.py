@@ -27,7 +27,7 @@ from classicnets.data.pack import Packed, pack
 from classicnets.errors import DataError
 from classicnets.evaluation import metrics
 from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Interval
-from classicnets.weights.files import written_aside
+from classicnets.storage import written_aside
 
 _TOP = 5
 _FORMAT = 1

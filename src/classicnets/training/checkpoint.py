@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from classicnets.errors import ChecksumMismatch, WeightsError
-from classicnets.weights.files import load_safetensors, save_safetensors, sha256_of, written_aside
+from classicnets.storage import written_aside
+from classicnets.weights.files import load_safetensors, save_safetensors, sha256_of
 
 _FILES = ("model.safetensors", "trainer.pt")
 _FORMAT = 1

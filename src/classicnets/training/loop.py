@@ -140,6 +140,7 @@ def fit(
         batches = training_batches(
             train, classifier.preprocess, recipe.augment, batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch,
             start=state.step - epoch * per_epoch, image_size=size, workers=recipe.workers,
+            balanced=recipe.data.balance == "sample",
         )  # fmt: skip
         before = time.perf_counter()
         for batch in batches:

@@ -38,13 +38,18 @@ class ModelSection(_Section):
 
 
 class DataSection(_Section):
-    """Which images, and how they are divided where the source does not do it itself."""
+    """Which images, and how they are divided where the source does not do it itself.
+
+    `balance` is for classes of unequal size. sample: each class is shown equally often.
+    loss: an image counts in inverse proportion to the size of its class.
+    """
 
     source: str = ""
     val_fraction: Share = 0.1
     test_fraction: Share = 0.1
     split_seed: int = 0
     on_error: Literal["fail", "skip"] = "fail"
+    balance: Literal["none", "sample", "loss"] = "none"
 
 
 class OptimSection(_Section):

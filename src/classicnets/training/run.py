@@ -25,9 +25,9 @@ import classicnets
 from classicnets.classifier import Classifier
 from classicnets.errors import BadImage, ConfigError, StorageError
 from classicnets.evaluation import Report
+from classicnets.storage import written_aside
 from classicnets.training.loop import EpochDone
 from classicnets.training.recipe import Recipe, parse_recipe
-from classicnets.weights.files import written_aside
 
 
 @dataclass(frozen=True)

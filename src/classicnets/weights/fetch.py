@@ -13,7 +13,8 @@ import torch
 
 from classicnets.data.cache import cache_dir
 from classicnets.errors import ChecksumMismatch, WeightsError
-from classicnets.weights.files import MAX_BYTES, sha256_of, written_aside
+from classicnets.storage import written_aside
+from classicnets.weights.files import MAX_BYTES, sha256_of
 
 logger = logging.getLogger("classicnets")
 

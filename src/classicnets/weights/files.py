@@ -1,17 +1,13 @@
 """Our own weights on disk: written whole or not at all, read strictly, told apart by SHA-256.
 
-Files are safetensors: names, shapes and numbers, and nothing that could run. Everything that this package writes and
-wants to keep goes through `written_aside`.
+Files are safetensors: names, shapes and numbers, and nothing that could run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from classicnets.errors import KeysMismatch, StorageError, WeightsError
+from classicnets.errors import KeysMismatch, WeightsError
+from classicnets.storage import not_written, written_aside
 
 Head = Literal["strict", "replace"]
 MAX_BYTES = 4 << 30  # VGG-19 with the two moments of its optimizer is 1.7 GB; anything larger is no classic network
@@ -32,35 +29,6 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def written_aside(path: str | Path) -> Iterator[Path]:
-    """A place to write `path`, a file or a folder: a power cut leaves the old one or the new one, never a part.
-
-    Yields a path in a hidden folder beside the target. When the block ends, what was written there is flushed to the
-    disk and renamed to `path`, in place of what was there; when it raises, that is removed and `path` is as it was.
-    Raises StorageError when the disk is full, read-only or otherwise refuses.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise _not_written(path, error) from error
-    try:
-        new = aside / path.name
-        yield new
-        for written in [*new.rglob("*"), new] if new.is_dir() else [new]:
-            _flush(written)
-        if new.is_dir() and path.exists():
-            path.rename(aside / "old")
-        new.replace(path)
-        _flush(path.parent)
-    except OSError as error:
-        raise _not_written(path, error) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
 def save_safetensors(path: str | Path, state: Mapping[str, Tensor]) -> None:
     """Write a state dict as safetensors, aside and renamed; equal states give equal bytes. Raises StorageError."""
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in state.items()}
@@ -70,7 +38,7 @@ def save_safetensors(path: str | Path, state: Mapping[str, Tensor]) -> None:
         try:
             save_file(plain, new, metadata={"format": "pt"})
         except SafetensorError as error:
-            raise _not_written(Path(path), error) from error
+            raise not_written(Path(path), error) from error
         new.chmod(mode)
 
 
@@ -159,18 +127,3 @@ def check_is_file(path: str | Path) -> None:
         raise WeightsError(f"Cannot open the weights file {path}: {getattr(error, 'strerror', error)}.") from error
     if size > MAX_BYTES:
         raise WeightsError(f"{path} has {size:,} bytes; at most {MAX_BYTES:,} are read as weights.")
-
-
-def _flush(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders, and keeps their order itself
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _not_written(path: Path, error: Exception) -> StorageError:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return StorageError(f"Cannot write {path}: {reason}. Free some space, or choose another folder.")
