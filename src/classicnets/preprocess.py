@@ -140,7 +140,8 @@ class Preprocess:
         """(x / 255 - mean) / std of values 0 to 255 (N, channels, H, W), as float32 in channels_last memory."""
         mean = torch.tensor(self.mean, device=images.device).mul_(255).view(-1, 1, 1)
         std = torch.tensor(self.std, device=images.device).mul_(255).view(-1, 1, 1)
-        return images.to(torch.float32, memory_format=torch.channels_last).sub(mean).div_(std)
+        # Channels-last comes after: a value for each channel is taken from all of a plane several times as fast.
+        return images.sub(mean).div_(std).to(torch.float32, memory_format=torch.channels_last)
 
     def __call__(self, image: Tensor) -> Tensor:
         """One image, uint8 (C, H, W), to a batch of one, float32 (1, channels, *input_size)."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from classicnets.data.augment import Augment, augment, draw
+from classicnets.data.augment import Augment, _grid, augment, draw
 
 SIZE = (16, 16)
 RESIZED = Augment(crop="resized", flip=True, rotate=20, policy="rand", jitter=0.3, erase=0.5)
@@ -136,3 +136,10 @@ def test_an_image_is_changed_alike_alone_and_in_a_batch(images, everything):
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         Augment(**wrong)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (9, 22)])
+def test_the_grid_is_pytorchs(size):
+    theta = torch.randn(8, 2, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.affine_grid(theta, [8, 3, *size], align_corners=False)
+    assert torch.allclose(_grid(theta, size), expected, atol=1e-6)

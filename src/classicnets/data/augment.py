@@ -107,7 +107,7 @@ def rectangle(centre: Tensor, sides: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _shift(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
     """Shift by whole pixels and mirror, in one gather that stays uint8."""
-    n, _, height, width = images.shape
+    n, channels, height, width = images.shape
     reach = config.padding if config.crop == "pad" else 0
     if not reach and not config.flip:
         return images
@@ -116,13 +116,13 @@ def _shift(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
     columns = (torch.arange(width) + shift[:, 1:2]).clamp_(0, width - 1)
     if config.flip:
         columns = torch.where(draws[:, 2:3] < 0.5, columns.flip(1), columns)
-    batch = torch.arange(n)[:, None, None]
-    return images.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    places = (rows[:, :, None] * width + columns[:, None, :]).view(n, 1, -1)
+    return images.flatten(2).gather(2, places.expand(-1, channels, -1)).view(images.shape)
 
 
 def _resample(images: Tensor, draws: Tensor, config: Augment, size: tuple[int, int]) -> Tensor:
     """Crop, stretch, rotate and mirror, in one bilinear resampling."""
-    n, channels = images.shape[:2]
+    n = len(images)
     if config.crop == "resized":
         area, aspect = _area_and_aspect(draws[:, :2], config.scale, config.ratio)
         half_width = (area * aspect).sqrt().clamp_(max=1)
@@ -143,8 +143,19 @@ def _resample(images: Tensor, draws: Tensor, config: Augment, size: tuple[int, i
         ),
         1,
     )
-    grid = F.affine_grid(theta, [n, channels, *size], align_corners=False)
-    return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(
+        images.float(), _grid(theta, size), mode="bilinear", padding_mode="border", align_corners=False
+    )
+
+
+def _grid(theta: Tensor, size: tuple[int, int]) -> Tensor:
+    """What `F.affine_grid` gives, (B, 2, 3) to (B, H, W, 2), in a fraction of its time: by rows and columns."""
+    y, x = (torch.linspace(-1, 1, side) * (side - 1) / side for side in size)
+    grid = torch.empty(len(theta), *size, 2)
+    for i in range(2):
+        by_x, by_y, shift = theta[:, i, :, None].unbind(1)
+        grid[..., i].copy_((x * by_x)[:, None, :]).add_((y * by_y)[:, :, None]).add_(shift[:, :, None])
+    return grid
 
 
 def _jitter(images: Tensor, draws: Tensor, amount: float) -> Tensor:

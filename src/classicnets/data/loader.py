@@ -82,7 +82,9 @@ def training_batches(
         places = torch.arange(first + mine.start, first + mine.stop + config.mixes) % n
         drawn = order[places]
         indices = drawn % n
-        images = augment(packed.images[indices], draw(seed, epoch, drawn), config, preprocess.input_size)
+        images = augment(
+            packed.images.index_select(0, indices), draw(seed, epoch, drawn), config, preprocess.input_size
+        )
         images = preprocess.normalize(images)
         if image_size is not None and image_size != preprocess.input_size:
             images = F.interpolate(images, size=image_size, mode="bilinear", antialias=True)
