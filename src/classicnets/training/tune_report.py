@@ -89,8 +89,9 @@ def draw(tuned: Tuned, space: Space, theme: Theme = LIGHT) -> Figure:
             values = places
         elif search.log:
             axes.set_xscale("log")
+            axes.set_xlim(search.low / 1.2, search.high * 1.2)
         _dots(axes, values, tuned, theme, key)
-        axes.tick_params(which="minor", length=0)
+        axes.tick_params(which="minor", length=0, colors=theme.faint, labelsize=8.5)
     for axes in panels[1 + len(space) :]:
         axes.set_axis_off()
     finding = f"Best validation accuracy: {percent(tuned.best.val_accuracy or 0)}, trial {tuned.best.number}"
