@@ -77,6 +77,7 @@ def test_it_learns(corners, recipe):
         ["progressive.start=0.6", "progressive.until=0.9"],
         ["finetune.freeze=0.4", "finetune.unfreeze=gradual", "finetune.layer_decay=0.7", "ema=0.9"],
         ["finetune.freeze=0.3", "optim.name=adamw", "schedule.name=one_cycle", "loss.label_smoothing=0.1"],
+        ["finetune.freeze=0.2", "finetune.unfreeze=gradual", "optim.name=muon", "optim.lr=0.01"],
         ["epochs=9", "patience=1", "best=loss", "optim.lr=1"],
     ],
 )

@@ -53,9 +53,12 @@ class DataSection(_Section):
 
 
 class OptimSection(_Section):
-    """The optimizer. `weight_decay` is for weights of two or more dimensions: never for biases and norms."""
+    """The optimizer. `weight_decay` is for weights of two or more dimensions: never for biases and norms.
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    muon is for the trunk's kernels, with AdamW for all else; its `lr` and `weight_decay` are like AdamW's.
+    """
+
+    name: Literal["sgd", "adamw", "muon"] = "sgd"
     lr: Positive = 0.1
     momentum: Share = 0.9
     nesterov: bool = True
