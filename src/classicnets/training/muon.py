@@ -49,9 +49,10 @@ def orthogonalized(matrix: Tensor) -> Tensor:
 
     The quintic is Jordan's: it does not converge, but takes every singular value above 0.01 of the norm to 0.7..1.2.
     """
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x: Tensor = matrix if wide else matrix.T
     x = x / (x.norm() + 1e-7)
     for _ in range(5):
         square = x @ x.T
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+    return x if wide else x.T
