@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from classicnets.cli.main import app
+
 HEAVY = (
     "torch",
     "torchvision",
@@ -35,7 +37,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_and_models_load_nothing_heavy() -> None:
-    verbs = ["models", "inspect", "check", "train", "evaluate", "predict", "convert", "doctor"]
+    verbs = [command.callback.__name__.replace("_", "-") for command in app.registered_commands]
     commands = [["--help"], *([verb, "--help"] for verb in verbs), ["models"], ["models", "vgg", "--json"]]
     done = python(_RUN.format(commands=commands, heavy=HEAVY))
     assert done.returncode == 0, done.stderr

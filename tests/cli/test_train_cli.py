@@ -16,8 +16,11 @@ FAST = ("--set", "batch_size=256", "--set", "precision=fp32", "--set", "model.sw
 
 def test_from_data_to_a_classifier_that_predicts(run_cli, tmp_path):
     run = tmp_path / "run"
-    trained = run_cli("train", "resnet20_cifar", "digits", "--epochs", 2, *FAST, "--out", run, "--seed", 3)
+    trained = run_cli(
+        "train", "resnet20_cifar", "digits", "--epochs", 2, *FAST, "--out", run, "--seed", 3, "--tensorboard"
+    )
     assert trained.code == 0
+    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
     assert "top-1" in trained.out
     assert str(run / "report.html") in trained.out
     assert "epoch 2/2" in trained.err

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from classicnets.data import ImageSet
-from classicnets.evaluation import Report, evaluate, plots
+from classicnets.evaluation import Report, canvas, evaluate, plots
+from classicnets.evaluation.canvas import DARK, LIGHT
 from classicnets.evaluation.metrics import Bin, Calibration
-from classicnets.evaluation.plots import DARK, LIGHT, CurvePoint
+from classicnets.evaluation.plots import CurvePoint
 from classifiers import images_for, tiny_classifier
 
 ODD_NAMES = ("$x_2$ costs $5", "猫", "a" * 90, "two\nlines\t\x07", "\U0001f600", "حرف", "<b>&amp;</b>", "$", "ok")
@@ -42,14 +43,14 @@ def _size(data: bytes) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_any_class_name_is_drawn(theme: plots.Theme) -> None:
+def test_any_class_name_is_drawn(theme: canvas.Theme) -> None:
     report, images = _measured(ODD_NAMES)
     for figure in (
         plots.confusion(report, theme),
         plots.reliability(report, theme),
         plots.mistakes(report, images, theme),
     ):
-        width, height = _size(plots.png(figure))
+        width, height = _size(canvas.png(figure))
         assert min(width, height) > 300
         assert max(width, height) < 2600
 
@@ -59,7 +60,7 @@ def test_confusion_of_few_and_of_many_classes(k: int) -> None:
     names = tuple(f"class name {i}" for i in range(k))
     report, _ = _measured(names, n=3 * k, right=0.0)
     figure = plots.confusion(report)
-    _size(plots.png(figure))
+    _size(canvas.png(figure))
     labels = [text for text in _texts(figure).split("\n") if text.startswith("class name")]
     assert bool(labels) == (k <= 100)
 
@@ -86,7 +87,7 @@ def test_classes_without_images_or_predictions_are_left_out() -> None:
 
 
 def test_labels_can_be_drawn_and_told_apart() -> None:
-    labels = plots._Labels(("plain", "a" * 90, "\U0010fffd", "", "\x07", "$5"))
+    labels = plots.Labels(("plain", "a" * 90, "\U0010fffd", "", "\x07", "$5"))
     assert [labels[i] for i in range(6)] == ["plain", "a" * 25 + "…", "class 2", "class 3", "class 4", r"\$5"]
 
 
@@ -140,7 +141,7 @@ def test_curves_of_one_epoch_and_of_odd_numbers(tmp_path: Path, rows: list[str])
     (tmp_path / "metrics.csv").write_text("\n".join(rows))
     points = plots.read_curves(tmp_path / "metrics.csv")
     assert len(points) == len(rows) - 1
-    _size(plots.png(plots.training_curves(points)))
+    _size(canvas.png(plots.training_curves(points)))
 
 
 @pytest.mark.parametrize("text", ["", "nothing\n", "epoch\n1\n", "epoch,train_loss\nx,y\n"])

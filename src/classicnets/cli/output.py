@@ -50,7 +50,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    console().print(table)
+    target = console()
+    if not target.is_terminal:
+        target.width = 10_000  # a file or a pipe gets every row on one line
+    target.print(table)
+
+
+def clock(seconds: float) -> str:
+    """A duration as 1:02 or 1:02:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _cell(value: object) -> str:

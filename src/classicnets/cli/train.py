@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from classicnets.cli.evaluate import OnBadImage
-from classicnets.cli.output import JsonFlag, error_console, print_json, progress_bars
+from classicnets.cli.output import JsonFlag, clock, error_console, print_json, progress_bars
 from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,11 +68,17 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with this run, with its own recipe and data.")
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard, for `tensorboard --logdir runs`.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Train a network on images, measure it on images it never saw, and write a report."""
     from classicnets import training
+    from classicnets.training.tensorboard import log_to_tensorboard, require_tensorboard
 
+    if tensorboard:
+        require_tensorboard()
     values = {"epochs": epochs, "seed": seed, "model.weights": weights, "data.on_error": on_error}
     settings = [
         *(set_ or ()),
@@ -92,15 +98,15 @@ def train(
                 model, data, recipe=recipe, settings=settings, out=out, device=device,
                 checkpoint_every=checkpoint_every, progress=progress,
             )  # fmt: skip
-    finished = _follow(job)
+    finished = _follow(job, log_to_tensorboard(job) if tensorboard else job)
     if as_json:
         print_json({"run": str(finished.run.path), "report": str(finished.page), **finished.report.headline()})
     else:
         _print_end(finished)
 
 
-def _follow(job: Job) -> Finished:
-    """Run the job to its end, showing what it does."""
+def _follow(job: Job, events: Iterable[StepDone | EpochDone | Finished]) -> Finished:
+    """Go through the events of the job to its end, showing what it does."""
     from classicnets.training import EpochDone, Finished
 
     def say(text: str, style: str = "") -> None:
@@ -112,7 +118,7 @@ def _follow(job: Job) -> Finished:
     warned = 0
     try:
         with _bar(job) as show:
-            for event in job:
+            for event in events:
                 for warning in job.warnings[warned:]:
                     say(warning, "yellow")
                 warned = len(job.warnings)
@@ -155,7 +161,7 @@ def _bar(job: Job) -> Iterator[Callable[[StepDone | EpochDone], None]]:
                 task,
                 completed=event.step,
                 description=f"epoch {event.epoch}/{job.recipe.epochs}",
-                numbers=f"{numbers}  {_clock(left)} left",
+                numbers=f"{numbers}  {clock(left)} left",
             )
 
         yield show
@@ -165,7 +171,7 @@ def _line(row: EpochDone, epochs: int) -> str:
     """An epoch as one plain line."""
     return (
         f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}  loss {row.train_loss:.3f}  train {row.train_accuracy:.2%}  "
-        f"val {row.val_accuracy:.2%}  {row.images_per_second:,.0f} images/s  {_clock(row.seconds)}"
+        f"val {row.val_accuracy:.2%}  {row.images_per_second:,.0f} images/s  {clock(row.seconds)}"
     )
 
 
@@ -176,9 +182,3 @@ def _print_end(finished: Finished) -> None:
     typer.echo(f"top-1 {report.top1:.2%} ({interval}) on {report.num_images:,} images of {report.data}")
     typer.echo(f"report: {finished.page}")
     typer.echo(f"next:   classicnets predict {run} IMAGE...")
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

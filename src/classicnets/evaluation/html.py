@@ -19,7 +19,7 @@ from torch import Tensor
 
 from classicnets.data.imageset import ImageSet
 from classicnets.evaluation import plots
-from classicnets.evaluation.plots import DARK, LIGHT, Theme
+from classicnets.evaluation.canvas import DARK, LIGHT, Theme, png
 from classicnets.evaluation.report import Answer, Report
 from classicnets.storage import written_aside
 
@@ -167,7 +167,7 @@ def _commands(recipe: dict[str, Any]) -> str:
 
 def _figure(draw: Callable[[Theme], Figure], name: str, kind: str) -> str:
     """A figure for light pages and one for dark ones; the browser shows what suits it, and prints the light one."""
-    light, dark = (_uri(plots.png(draw(theme))) for theme in (LIGHT, DARK))
+    light, dark = (_uri(png(draw(theme))) for theme in (LIGHT, DARK))
     return (
         f'<picture class="{kind}"><source media="screen and (prefers-color-scheme: dark)" srcset="{dark}">'
         f'<img src="{light}" alt="{name}"></picture>'

@@ -7,7 +7,6 @@ throughout, a pair that every kind of colour vision tells apart.
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager, get_font
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from classicnets.data.imageset import ImageSet
+from classicnets.evaluation.canvas import LIGHT, PERCENT, Theme, new_figure, percent, plain_axes, png, write_title
 from classicnets.evaluation.report import Answer, Report
 from classicnets.storage import written_aside
 
@@ -31,22 +31,6 @@ MOST_MISTAKES = 24
 _MOST_COUNTS = 30  # classes with the counts written in the cells
 _FEW = 10  # images in a bin, too few to go by
 _MOST_NAMES = 100  # classes with their names at the axes
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a figure."""
-
-    paper: str
-    ink: str
-    faint: str
-    line: str
-    right: str
-    wrong: str
-
-
-LIGHT = Theme(paper="#ffffff", ink="#1c2024", faint="#667078", line="#d9dee2", right="#0b62a8", wrong="#d55e00")
-DARK = Theme(paper="#16191d", ink="#e6e9ec", faint="#98a2ab", line="#353b42", right="#56b4e9", wrong="#f08c3a")
 
 
 def save_figures(report: Report, images: ImageSet, folder: str | Path, *, curves: str | Path | None = None) -> None:
@@ -67,13 +51,6 @@ def save_figures(report: Report, images: ImageSet, folder: str | Path, *, curves
             new.write_bytes(png(figure))
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG file, at two pixels a point."""
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=144, facecolor=figure.get_facecolor())
-    return out.getvalue()
-
-
 # ---- the four figures
 
 
@@ -85,7 +62,7 @@ def confusion(report: Report, theme: Theme = LIGHT) -> Figure:
     counts = torch.tensor(report.confusion)
     shown = [i for i in range(len(counts)) if counts[i].sum() + counts[:, i].sum()]
     counts = counts[shown][:, shown]
-    names = _Labels(report.classes, extra=report.data)
+    names = Labels(report.classes, extra=report.data)
     size = len(shown)
     side = min(max(4.2, 0.52 * size), 13.0)
     labelled = size <= _MOST_NAMES
@@ -94,7 +71,7 @@ def confusion(report: Report, theme: Theme = LIGHT) -> Figure:
     margin = 0.3 + (max(len(names[i]) for i in shown) * font * 0.008 if labelled else 0.3)
     below = margin if turned else 0.5
     width, height = side + margin + 0.4, side + below + 1.1
-    figure = _figure((width, height), theme)
+    figure = new_figure((width, height), theme)
     axes = figure.add_axes(((margin + 0.15) / width, (below + 0.15) / height, side / width, side / height))
     axes.imshow(_shares(counts, theme).numpy(), interpolation="nearest")
     if labelled:
@@ -113,21 +90,21 @@ def confusion(report: Report, theme: Theme = LIGHT) -> Figure:
     axes.spines[:].set_visible(False)
     if size <= _MOST_COUNTS:
         _write_counts(axes, counts, theme, font=min(9.0, 34 * side / size / 2.6))
-    finding = f"{_percent(report.top1)} of {report.num_images:,} images are right"
+    finding = f"{percent(report.top1)} of {report.num_images:,} images are right"
     pairs = report.confusions
     detail = "No class is taken for another one"
     if pairs:
         label, predicted = (names[report.classes.index(name)] for name in pairs[0][:2])
         support = report.per_class[pairs[0].label].support
         detail = f"Most often wrong: {label} taken for {predicted}, {pairs[0].images:,} of {support:,}"
-    _title(figure, finding, detail, theme, names.families)
+    write_title(figure, finding, detail, theme, names.families)
     return figure
 
 
 def reliability(report: Report, theme: Theme = LIGHT) -> Figure:
     """How often answers of a given score are right, and below it how many answers have that score."""
     bins = [bin for bin in report.calibration.bins if bin.size]
-    figure = _figure((5.6, 5.6), theme)
+    figure = new_figure((5.6, 5.6), theme)
     upper, lower = figure.subplots(
         2, 1, sharex=True,
         gridspec_kw={"height_ratios": (4, 1), "hspace": 0.12, "top": 0.84, "bottom": 0.1, "left": 0.13, "right": 0.95},
@@ -155,9 +132,9 @@ def reliability(report: Report, theme: Theme = LIGHT) -> Figure:
     lower.set_ylabel("of all images", color=theme.faint, fontsize=9)
     lower.set_xlabel("score of the answer", color=theme.faint, fontsize=9)
     for axes in (upper, lower):
-        _plain_axes(axes, theme)
-        axes.yaxis.set_major_formatter(_PERCENT)
-        axes.xaxis.set_major_formatter(_PERCENT)
+        plain_axes(axes, theme)
+        axes.yaxis.set_major_formatter(PERCENT)
+        axes.xaxis.set_major_formatter(PERCENT)
     ece, gap = report.calibration.ece, report.calibration.gap
     finding = "Scores can be taken as chances"
     if ece >= 0.02:
@@ -165,7 +142,7 @@ def reliability(report: Report, theme: Theme = LIGHT) -> Figure:
         finding = f"{word}: scores are {abs(gap) * 100:.1f} points too {'high' if gap > 0 else 'low'}"
         if abs(gap) < ece / 2:
             finding = "Scores are off in both directions"
-    _title(figure, finding, f"Expected calibration error {ece:.3f}, over {report.num_images:,} images", theme)
+    write_title(figure, finding, f"Expected calibration error {ece:.3f}, over {report.num_images:,} images", theme)
     return figure
 
 
@@ -195,7 +172,7 @@ def read_curves(path: str | Path) -> list[CurvePoint]:
 
 def training_curves(rows: Sequence[CurvePoint], theme: Theme = LIGHT) -> Figure:
     """Loss and accuracy by epoch, of the training and of the validation images; the best epoch is marked."""
-    figure = _figure((8.4, 3.9), theme)
+    figure = new_figure((8.4, 3.9), theme)
     panels = figure.subplots(
         1, 2, gridspec_kw={"wspace": 0.42, "top": 0.74, "bottom": 0.14, "left": 0.07, "right": 0.9}
     )
@@ -211,12 +188,12 @@ def training_curves(rows: Sequence[CurvePoint], theme: Theme = LIGHT) -> Figure:
         axes.set_title(what, loc="left", color=theme.faint, fontsize=9)
         axes.set_xlabel("epoch", color=theme.faint, fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-        _plain_axes(axes, theme)
-    panels[1].yaxis.set_major_formatter(_PERCENT)
-    finding = f"Best validation accuracy: {_percent(best.val_accuracy)}, in epoch {best.epoch} of {rows[-1].epoch}"
+        plain_axes(axes, theme)
+    panels[1].yaxis.set_major_formatter(PERCENT)
+    finding = f"Best validation accuracy: {percent(best.val_accuracy)}, in epoch {best.epoch} of {rows[-1].epoch}"
     gap = best.train_accuracy - best.val_accuracy
     side = "above" if gap >= 0 else "below"
-    _title(figure, finding, f"There the training accuracy is {abs(gap) * 100:.1f} points {side} it", theme)
+    write_title(figure, finding, f"There the training accuracy is {abs(gap) * 100:.1f} points {side} it", theme)
     return figure
 
 
@@ -224,10 +201,10 @@ def mistakes(report: Report, images: ImageSet, theme: Theme = LIGHT) -> Figure:
     """The surest wrong answers: each picture with its true class (above) and the answer and its score (below)."""
     wrong = report.mistakes
     chosen = wrong[:MOST_MISTAKES]
-    names = _Labels(report.classes, extra=report.data, most=19)
+    names = Labels(report.classes, extra=report.data, most=19)
     columns = min(6, max(3, len(chosen)))
     rows = max(1, math.ceil(len(chosen) / columns))
-    figure = _figure((1.75 * columns + 0.3, 2.2 * rows + 0.8), theme)
+    figure = new_figure((1.75 * columns + 0.3, 2.2 * rows + 0.8), theme)
     top = 1 - 0.8 / figure.get_figheight()
     cells = figure.subplots(
         rows, columns, squeeze=False,
@@ -242,7 +219,7 @@ def mistakes(report: Report, images: ImageSet, theme: Theme = LIGHT) -> Figure:
             0, 1.03, label, transform=axes.transAxes, color=theme.right, fontsize=8, va="bottom", family=names.families
         )
         axes.text(
-            0, -0.03, f"{predicted}, {_percent(answer.score)}", transform=axes.transAxes, color=theme.wrong, fontsize=8,
+            0, -0.03, f"{predicted}, {percent(answer.score)}", transform=axes.transAxes, color=theme.wrong, fontsize=8,
             va="top", family=names.families,
         )  # fmt: skip
     finding = f"The {len(chosen)} surest of {len(wrong):,} mistakes"
@@ -251,7 +228,7 @@ def mistakes(report: Report, images: ImageSet, theme: Theme = LIGHT) -> Figure:
     detail = "Above each picture its true class, below it the answer and its score"
     if not wrong:
         finding, detail = "No mistakes", f"All {report.num_images:,} images are right"
-    _title(figure, finding, detail, theme, names.families)
+    write_title(figure, finding, detail, theme, names.families)
     return figure
 
 
@@ -275,37 +252,6 @@ def _thumbnail(image: Tensor, side: int) -> Tensor:
 
 
 # ---- what they share
-
-_PERCENT = FuncFormatter(lambda value, _: f"{value * 100:.4g} %")
-
-
-def _percent(share: float) -> str:
-    """A share as a percentage that never rounds up to 100 %, nor down to 0 %."""
-    text = f"{share * 100:.1f} %"
-    return {"100.0 %": "100 %" if share == 1 else "over 99.9 %", "0.0 %": "0 %" if share == 0 else "under 0.1 %"}.get(
-        text, text
-    )
-
-
-def _figure(size: tuple[float, float], theme: Theme) -> Figure:
-    return Figure(figsize=size, facecolor=theme.paper)
-
-
-def _title(figure: Figure, finding: str, detail: str, theme: Theme, family: Sequence[str] = ("DejaVu Sans",)) -> None:
-    left, height = 0.18 / figure.get_figwidth(), figure.get_figheight()
-    most = int(figure.get_figwidth() * 13.5)
-    detail = detail if len(detail) <= most else detail[: most - 1] + "…"
-    figure.text(left, 1 - 0.2 / height, finding, color=theme.ink, fontsize=12, weight="bold", va="top", family=family)
-    figure.text(left, 1 - 0.5 / height, detail, color=theme.faint, fontsize=9, va="top", family=family)
-
-
-def _plain_axes(axes: Axes, theme: Theme) -> None:
-    axes.set_facecolor(theme.paper)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(theme.line)
-    axes.grid(axis="y", color=theme.line, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, colors=theme.faint, labelsize=8.5)
 
 
 def _label_ends(axes: Axes, last: CurvePoint, what: str, theme: Theme) -> None:
@@ -356,13 +302,13 @@ def _write_counts(axes: Axes, counts: Tensor, theme: Theme, font: float) -> None
                 )
 
 
-class _Labels:
-    """Class names as they can be drawn: by index, shortened, and "class 7" where no installed font has the letters.
+class Labels:
+    """Names as they can be drawn: by index, shortened, and "class 7" where no installed font has the letters.
 
-    `families` are the fonts to draw them with, `extra` is other text that they must cover.
+    `families` are the fonts to draw them with, `extra` is other text that they must cover, `kind` is what is named.
     """
 
-    def __init__(self, names: Sequence[str], *, extra: str = "", most: int = 26) -> None:
+    def __init__(self, names: Sequence[str], *, kind: str = "class", extra: str = "", most: int = 26) -> None:
         letters = set("".join(names) + extra)
         fonts = {letter: _font_of(letter) for letter in letters if letter.isprintable()}
         self.families = ["DejaVu Sans", *sorted({font for font in fonts.values() if font} - {"DejaVu Sans"})]
@@ -371,7 +317,7 @@ class _Labels:
             text = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
             text = text if len(text) <= most else f"{text[: most - 1]}…"
             drawable = text and all(fonts.get(letter) or letter in " …" for letter in text)
-            self._names.append(text.replace("$", r"\$") if drawable else f"class {i}")
+            self._names.append(text.replace("$", r"\$") if drawable else f"{kind} {i}")
 
     def __getitem__(self, index: int) -> str:
         return self._names[index]

@@ -8,6 +8,8 @@ Iterating yields the events of `fit`, then `Finished`. What was done is in the r
 from __future__ import annotations
 
 import math
+import os
+import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,8 +60,11 @@ class Finished:
 class Job:
     """A training under way. Iterate over it once; closing the iteration early keeps what was reached.
 
-    `notes` say what was chosen before it began; `warnings` fills while it goes.
+    `notes` say what was chosen before it began; `warnings` fills while it goes. With `measure` set to False, it ends
+    after the last epoch and the test images stay unseen; to resume the run measures it.
     """
+
+    measure = True
 
     def __init__(
         self, run: Run, recipe: Recipe, parts: Parts, *, checkpoint_every: int | None, notes: Iterable[str]
@@ -75,7 +80,7 @@ class Job:
     def __iter__(self) -> Iterator[StepDone | EpochDone | Finished]:
         parts = self._parts
         self.run.write_metrics(parts.state.history)
-        self.run.log("started", step=parts.state.step, notes=self.notes)
+        self.run.log("started", step=parts.state.step, pid=os.getpid(), host=platform.node(), notes=self.notes)
         at_rest = True
         with StopRequests() as stop:
             try:
@@ -90,7 +95,10 @@ class Job:
                     self._keep_what_was_reached()
                 self.run.log("stopped", step=parts.state.step, reason=type(stopped).__name__)
                 raise
-        yield self._finish()
+        if self.measure:
+            yield self._finish()
+        else:
+            self.run.log("stopped", step=parts.state.step, reason="not to be measured")
 
     def _keep(self, event: StepDone | EpochDone) -> None:
         state = self._parts.state

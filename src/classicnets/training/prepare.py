@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,17 +64,41 @@ def start(
     where it exists. `checkpoint_every` is in steps, beside the checkpoint after each epoch.
     Raises UnknownName, ConfigError, DataError, WeightsError or StorageError; then no folder was made.
     """
+    path = Path(out).resolve() if out is not None else None
+    if path is not None and not path.name:
+        raise ConfigError(f"--out {out} is no folder for a run. Give one that can be made anew, such as runs/mine.")
+    target = choose_device(device)
+    plan = resolve(model, data, recipe=recipe, settings=settings)
+    parts = prepare(plan.recipe, plan.data, target, progress)
+    run = Run.create(path or Path("runs") / f"{model}-{plan.data.name}", plan.recipe, parts.precision.name)
+    run.write_skipped(parts.data.skipped)
+    notes = [*quick_check(parts.data), *plan.notes]
+    return Job(run, plan.recipe, parts, checkpoint_every=checkpoint_every, notes=notes)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained, on what, and how: the resolved recipe, the data it names, and what was chosen and why."""
+
+    recipe: Recipe
+    data: Data
+    notes: tuple[str, ...]
+
+
+def resolve(
+    model: str, data: str | Path | Data, *, recipe: str | Path | Recipe | None = None, settings: Iterable[str] = ()
+) -> Plan:
+    """Load the data and resolve the recipe for the catalog's `model`: what `start` begins with. Nothing is written.
+
+    The arguments are those of `start`. Raises UnknownName, ConfigError or DataError.
+    """
     settings = list(settings)
     for key in ("model.name", "data.source"):
         if any(setting.partition("=")[0].strip() == key for setting in settings):
             raise ConfigError(f"{key} is what is trained, and on what: give it as the argument, not as a setting.")
-    path = Path(out).resolve() if out is not None else None
-    if path is not None and not path.name:
-        raise ConfigError(f"--out {out} is no folder for a run. Give one that can be made anew, such as runs/mine.")
     given = recipe if isinstance(recipe, Recipe) else None if recipe is None else load_recipe(recipe)
     draft = with_settings(given or Recipe(), settings)
     network = create(model, device="meta", **_switches(draft))
-    target = choose_device(device)
     loaded = data if isinstance(data, Data) else _load(data, draft)
     size = draft.image_size or _natural_size(loaded.train, network.config)
     if size < network.config.min_size:
@@ -106,11 +130,7 @@ def start(
         "test_fraction": loaded.test_fraction,
         "on_error": loaded.on_error,
     }
-    resolved = Recipe.model_validate(values)
-    parts = _prepare(resolved, loaded, target, progress)
-    run = Run.create(path or Path("runs") / f"{model}-{loaded.name}", resolved, parts.precision.name)
-    run.write_skipped(parts.data.skipped)
-    return Job(run, resolved, parts, checkpoint_every=checkpoint_every, notes=[*quick_check(parts.data), *notes])
+    return Plan(Recipe.model_validate(values), loaded, tuple(notes))
 
 
 def resume(
@@ -139,7 +159,7 @@ def resume(
             f"The images at {recipe.data.source} are not those that {run.path} was trained on. "
             f"Bring them back, or start a new run."
         )
-    parts = _prepare(recipe, data, choose_device(device), progress, checkpoint)
+    parts = prepare(recipe, data, choose_device(device), progress, checkpoint)
     if checkpoint is None:
         notes.append("No checkpoint yet: starting from the beginning.")
     else:
@@ -175,9 +195,13 @@ def train(
     return job.run
 
 
-def _prepare(
+def prepare(
     recipe: Recipe, data: Data, device: torch.device, progress: Progress | None, checkpoint: Checkpoint | None = None
 ) -> Parts:
+    """The network, the packed images and all else that a resolved recipe needs, from the checkpoint where there is one.
+
+    Raises DataError or WeightsError.
+    """
     side = recipe.image_size
     assert side is not None, "the resolved recipe holds the image size"
     keep_memory()

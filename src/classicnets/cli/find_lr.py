@@ -1,0 +1,82 @@
+"""`classicnets find-lr`: a learning rate for a network and its data, by a short climb through all of them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from classicnets.cli.output import JsonFlag, error_console, print_json, progress_bars
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+  classicnets find-lr resnet20_cifar fashion-mnist
+
+  classicnets find-lr resnet18 photos/ --weights torchvision --figure rate.svg
+
+  classicnets find-lr nin_cifar cifar10 --steps 600 --set optim.name=adamw
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(epilog=_EXAMPLES)(find_lr)
+
+
+def find_lr(
+    model: Annotated[str, typer.Argument(help="A catalog name; see `classicnets models`.")],
+    data: Annotated[str, typer.Argument(help="digits, fashion-mnist, cifar10, a folder of images, or csv:FILE.")],
+    steps: Annotated[int, typer.Option(min=20, help="How many steps the climb has.")] = 200,
+    low: Annotated[float | None, typer.Option(help="The first rate; 1e-4 if not given, 1e-6 for AdamW.")] = None,
+    high: Annotated[float | None, typer.Option(help="The last rate; 10 if not given, 0.1 for AdamW.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A shipped recipe or a .toml file; chosen by the data if not given.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, such as batch_size=64.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Start from these, as `train` does.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    figure: Annotated[
+        Path | None, typer.Option("--figure", "--out", metavar="FILE", help="Draw the curve to a new .png or .svg.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Suggest a learning rate: a fresh network takes a step at each, from far too low to far too high.
+
+    The recipe is the one that `train` would use. No run is made, and nothing else is written.
+    """
+    from classicnets.evaluation.canvas import check_figure_path, save_figure
+    from classicnets.training import find_lr as library
+
+    if figure is not None:
+        check_figure_path(figure)
+    settings = [*(set_ or ()), *([] if weights is None else [f"model.weights={json.dumps(weights)}"])]
+    with progress_bars() as progress:
+        found = library.find_lr(
+            model, data, steps=steps, low=low, high=high, recipe=recipe, settings=settings, device=device,
+            progress=progress,
+        )  # fmt: skip
+    if figure is not None:
+        save_figure(library.draw(found), figure)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    for note in found.notes:
+        error_console().print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
+    if found.suggestion is None:
+        typer.echo(f"The loss did not fall at any rate in {steps} steps.")
+        typer.echo(f"Try more steps (--steps {3 * steps}), or a variant with batch norm (`classicnets models`).")
+    else:
+        typer.echo(f"suggested learning rate {found.suggestion:g}; the recipe has {found.recipe.optim.lr:g}")
+        options = [] if recipe is None else ["--recipe", recipe]
+        options += [] if weights is None else ["--weights", weights]
+        for setting in [*(set_ or ()), f"optim.lr={found.suggestion:g}"]:
+            options += ["--set", setting]
+        typer.echo(f"next: {shlex.join(['classicnets', 'train', model, data, *options])}")
+    if figure is not None:
+        typer.echo(f"figure: {figure}")

@@ -1,0 +1,172 @@
+"""`classicnets tune`: search for a better recipe, or go on with a search that was stopped."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from classicnets.cli.output import JsonFlag, error_console, print_json, print_table, progress_bars
+from classicnets.errors import ConfigError
+
+if TYPE_CHECKING:
+    from classicnets.training.tune import TrialDone, Tuned, Tuning
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+  classicnets tune resnet20_cifar digits --trials 20
+
+  classicnets tune resnet18 photos/ --trials 30 --param optim.lr=log:0.01..1.0 --param 'batch_size=32|64|128'
+
+  classicnets tune --resume runs/tune-resnet20_cifar-digits --trials 40
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(epilog=_EXAMPLES)(tune)
+
+
+def tune(
+    model: Annotated[str | None, typer.Argument(help="A catalog name; see `classicnets models`.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(help="digits, fashion-mnist, cifar10, a folder of images, or csv:FILE.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many recipes to try in all; 20 if not given.")] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=SPACE", help="What to search: LOW..HIGH, log:LOW..HIGH, or A|B|C."),
+    ] = None,
+    space: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A .toml file of such keys; the rate and decay if not given.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A shipped recipe or a .toml file; chosen by the data if not given.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe of every trial.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of every trial.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Start from these, as `train` does.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder; runs/tune-MODEL-DATA if not given. Never overwritten.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of every trial, and of the search.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Go on with this search.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Search for a better recipe: every trial is a run, chosen by its validation accuracy (needs the extra `tune`).
+
+    The test images choose nothing: the best trial alone is measured on them, at the end.
+    """
+    from classicnets.training import tune as library
+    from classicnets.training.search_space import read_space
+
+    values = {"epochs": epochs, "seed": seed, "model.weights": weights}
+    settings = [
+        *(set_ or ()),
+        *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None),
+    ]
+    searched = [*(read_space(space) if space is not None else ()), *(param or ())]
+    with progress_bars() as progress:
+        if resume is not None:
+            if model or data or settings or searched or recipe or out:
+                raise ConfigError("--resume FOLDER goes on with the search as it is: give --trials or nothing else.")
+            tuning = library.resume_tuning(resume, trials=trials, device=device, progress=progress)
+        elif model is None or data is None:
+            raise ConfigError(
+                "Give a model and the data, such as `classicnets tune resnet20_cifar digits`, or --resume FOLDER."
+            )
+        else:
+            tuning = library.tune(
+                model, data, trials=20 if trials is None else trials, space=searched, recipe=recipe, settings=settings,
+                out=out, device=device, progress=progress,
+            )  # fmt: skip
+        tuned = _follow(tuning, progress)
+    if as_json:
+        print_json(_answer(tuned))
+    else:
+        _print(tuned)
+
+
+def _follow(tuning: Tuning, progress: Callable[[str, int, int], None]) -> Tuned:
+    """Go through the search to its end, showing what it does."""
+    from classicnets.training import StepDone
+    from classicnets.training.tune import TrialDone, TrialStarted, Tuned
+
+    def say(text: str, style: str = "") -> None:
+        error_console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    for note in tuning.notes:
+        say(note, "dim")
+    say(f"writing to {tuning.folder}")
+    started: TrialStarted | None = None
+    try:
+        for event in tuning:
+            if isinstance(event, Tuned):
+                return event
+            if isinstance(event, TrialStarted):
+                started = event
+            elif isinstance(event, TrialDone):
+                say(_line(event, tuning.trials))
+            elif isinstance(event, StepDone) and started is not None:
+                progress(f"Trial {started.number} of {tuning.trials}", event.step, started.num_steps)
+    except (KeyboardInterrupt, SystemExit):
+        say("Stopped. Every trial that was done is kept, and the one under way goes on where it was.", "yellow")
+        say(f"Go on with: classicnets tune --resume {shlex.quote(str(tuning.folder))}", "yellow")
+        raise
+    raise AssertionError("a search ends with Tuned")
+
+
+def _line(trial: TrialDone, trials: int) -> str:
+    accuracy = "-" if trial.val_accuracy is None else f"{trial.val_accuracy:.2%}"
+    tried = "  ".join(f"{key}={value}" for key, value in trial.params.items())
+    return f"trial {trial.number:>{len(str(trials))}}/{trials}  val {accuracy}  {trial.state}  {tried}"
+
+
+def _print(tuned: Tuned) -> None:
+    ranked = sorted(tuned.trials, key=lambda trial: (-(trial.val_accuracy or 0), trial.number))
+    keys = tuple(tuned.best.params)
+    print_table(
+        ("trial", *keys, "epochs", "val", "state"),
+        [
+            (
+                trial.number, *(trial.params[key] for key in keys), trial.epochs,
+                None if trial.val_accuracy is None else f"{trial.val_accuracy:.2%}", trial.state,
+            )
+            for trial in ranked[:10]
+        ],
+    )  # fmt: skip
+    if len(ranked) > 10:
+        typer.echo(f"({len(ranked) - 10} more in the report)")
+    measured = tuned.finished.report
+    low, high = measured.top1_interval
+    typer.echo(f"best:   trial {tuned.best.number}, chosen by its validation accuracy")
+    typer.echo(
+        f"top-1 {measured.top1:.2%} (95 % interval {low:.2%} to {high:.2%}) on {measured.num_images:,} images of "
+        f"{measured.data}"
+    )
+    typer.echo(f"report: {tuned.folder / 'report.md'}")
+    recipe = tuned.finished.run.recipe
+    command = ["classicnets", "train", recipe.model.name, recipe.data.source, "--recipe", str(tuned.recipe)]
+    typer.echo(f"next:   {shlex.join(command)}")
+
+
+def _answer(tuned: Tuned) -> dict[str, object]:
+    def plain(trial: TrialDone) -> dict[str, object]:
+        return {**vars(trial), "run": str(tuned.folder / f"trial-{trial.number:03}")}
+
+    return {
+        "folder": str(tuned.folder),
+        "best": plain(tuned.best),
+        "measured": tuned.finished.report.headline(),
+        "recipe": str(tuned.recipe),
+        "importances": tuned.importances,
+        "trials": [plain(trial) for trial in tuned.trials],
+    }

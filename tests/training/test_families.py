@@ -1,0 +1,33 @@
+"""The recipe that is chosen for a network, with its own learning rate, teaches it: every family, from scratch."""
+
+import statistics
+
+import pytest
+
+from classicnets.data.loader import training_batches
+from classicnets.hardware import choose_device
+from classicnets.training.loop import train_step
+from classicnets.training.optimizer import learning_rate
+from classicnets.training.prepare import prepare, resolve
+
+
+@pytest.mark.parametrize(
+    ("model", "steps"),
+    [
+        ("alexnet_cifar", 15),
+        ("vgg11_cifar", 15),
+        ("nin_cifar", 60),  # without batch norm, it takes its time
+        ("googlenet_cifar", 15),
+        ("resnet20_cifar", 15),
+        ("densenet40_k12_cifar", 10),
+    ],
+)
+def test_the_chosen_recipe_makes_the_loss_fall(corners, model, steps):
+    plan = resolve(model, corners, settings=["batch_size=16", "precision=fp32"])
+    parts, recipe, losses = prepare(plan.recipe, plan.data, choose_device("cpu"), None), plan.recipe, []
+    preprocess, options = parts.classifier.preprocess, {"batch_size": 16, "seed": recipe.seed}
+    for epoch in range(steps // 5):
+        for batch in training_batches(parts.train, preprocess, recipe.augment, epoch=epoch, **options):
+            lr = learning_rate(recipe.optim, recipe.schedule, len(losses) / steps)
+            losses.append(train_step(parts.state, batch, lr, recipe, parts.precision))
+    assert statistics.mean(losses[-4:]) < 0.95 * statistics.mean(losses[:3])
