@@ -45,7 +45,7 @@ def test_a_frozen_trunk_is_run_once_and_only_the_head_learns(tmp_path, before):
     settings = (f'model.weights="{before.path}"', "finetune.freeze=1", "augment.crop=pad", "augment.flip=true")
     progress = []
     whole = job(tmp_path, *settings, progress=lambda *what: progress.append(what))
-    assert any("augmentation is off" in note for note in whole.notes)
+    assert any("augmentation and progressive sizes are off" in note for note in whole.notes)
     assert any("features of 719 images computed once" in note for note in whole.notes)
     assert ("Computing features", 719, 719) in progress
     assert not whole.recipe.augment.flip

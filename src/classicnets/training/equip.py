@@ -35,7 +35,9 @@ def settled(recipe: Recipe) -> tuple[Recipe, list[str]]:
             "step. Leave one out, or let the trunk learn at the end: finetune.freeze=0.9."
         )
     plain = recipe.model_copy(update={"augment": Augment(), "progressive": ProgressiveSection()})
-    return plain, ["augmentation is off: the trunk is frozen and sees each image once"] if plain != recipe else []
+    return plain, [
+        "augmentation and progressive sizes are off: the frozen trunk sees each image once"
+    ] if plain != recipe else []
 
 
 def equip(

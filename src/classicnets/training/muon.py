@@ -30,18 +30,22 @@ class Muon(torch.optim.Optimizer):
 
 
 def _move_kernel(kernel: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-    mean = state.setdefault("mean", torch.zeros_like(kernel)).lerp_(gradient, 1 - group["momentum"])
+    if not state:
+        state |= {"mean": torch.zeros_like(kernel)}
+    mean = state["mean"].lerp_(gradient, 1 - group["momentum"])
     direction = gradient.lerp(mean, group["momentum"]) if group["nesterov"] else mean
     matrix = orthogonalized(direction.flatten(1))
     kernel.add_(matrix.reshape(kernel.shape), alpha=-0.2 * max(matrix.shape) ** 0.5 * group["lr"])
 
 
 def _move_as_adam(parameter: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-    state["steps"] = steps = state.get("steps", 0) + 1
-    mean = state.setdefault("mean", torch.zeros_like(parameter)).lerp_(gradient, 1 - group["momentum"])
-    square = state.setdefault("square", torch.zeros_like(parameter)).lerp_(gradient.square(), 1 - 0.999)
-    deviation = (square / (1 - 0.999**steps)).sqrt_().add_(1e-8)
-    parameter.addcdiv_(mean, deviation, value=-group["lr"] / (1 - group["momentum"] ** steps))
+    if not state:
+        state |= {"mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter), "steps": 0}
+    state["steps"] += 1
+    mean = state["mean"].lerp_(gradient, 1 - group["momentum"])
+    square = state["square"].lerp_(gradient.square(), 1 - 0.999)
+    deviation = (square / (1 - 0.999 ** state["steps"])).sqrt_().add_(1e-8)
+    parameter.addcdiv_(mean, deviation, value=-group["lr"] / (1 - group["momentum"] ** state["steps"]))
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
