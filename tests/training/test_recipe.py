@@ -1,13 +1,17 @@
 """Recipes: strict, complete, and the same after a trip through their file."""
 
+import shlex
+
 import pytest
 
 from classicnets.errors import ConfigError, UnknownName
+from classicnets.models.facts import list_models
 from classicnets.training.recipe import (
     Recipe,
     choose_recipe,
     load_recipe,
     parse_recipe,
+    recipe_facts,
     shipped_recipes,
     with_settings,
 )
@@ -19,6 +23,14 @@ SMALL_IMAGE_FAMILIES = ("alexnet", "vgg", "nin", "googlenet", "densenet")  # Res
 def test_every_shipped_recipe_loads_says_its_command_and_survives_its_own_toml(name):
     recipe = load_recipe(name)
     assert recipe.description
+    facts = recipe_facts(name)
+    command = shlex.split(facts["command"])
+    assert command[:2] == ["classicnets", "train"]
+    assert command[2] in list_models()
+    if name.startswith(("imagenet-", "cifar10-")):
+        assert facts.keys() == {"command", "hardware", "minutes", "accuracy"}
+        assert command[-2:] == ["--recipe", name]
+        assert "not run here" in facts["accuracy"]
     assert parse_recipe(recipe.to_toml(), name) == recipe
 
 

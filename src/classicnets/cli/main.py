@@ -13,7 +13,20 @@ from typing import NoReturn
 import typer
 
 from classicnets import __version__
-from classicnets.cli import check, convert, doctor, evaluate, find_lr, inspect, models, predict, runs, train, tune
+from classicnets.cli import (
+    check,
+    convert,
+    doctor,
+    evaluate,
+    find_lr,
+    inspect,
+    models,
+    predict,
+    recipes,
+    runs,
+    train,
+    tune,
+)
 from classicnets.cli.output import error_console
 from classicnets.errors import ClassicNetsError
 
@@ -25,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (models, inspect, check, find_lr, train, tune, runs, evaluate, predict, convert, doctor):
+for command in (models, inspect, check, recipes, find_lr, train, tune, runs, evaluate, predict, convert, doctor):
     command.register(app)
 
 

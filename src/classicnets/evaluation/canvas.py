@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from classicnets.errors import ConfigError
-from classicnets.weights.files import written_aside
+from classicnets.storage import written_aside
 
 
 @dataclass(frozen=True)

@@ -191,5 +191,5 @@ def _endless(parts: Parts, recipe: Recipe) -> Iterator[Batch]:
     for epoch in itertools.count():
         yield from training_batches(
             parts.train, parts.classifier.preprocess, recipe.augment, batch_size=recipe.batch_size, seed=recipe.seed,
-            epoch=epoch, workers=recipe.workers,
+            epoch=epoch, workers=recipe.workers, balanced=recipe.data.balance == "sample",
         )  # fmt: skip

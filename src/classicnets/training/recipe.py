@@ -7,7 +7,9 @@ from a run; `--set optim.lr=0.1` changes single values. What was resolved is sav
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -162,6 +164,14 @@ def shipped_recipes() -> list[str]:
     """The names of the recipes that come with the package."""
     folder = resources.files("classicnets") / "recipes"
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+def recipe_facts(name: str) -> dict[str, str]:
+    """What the header of a shipped recipe states: its command, and hardware, minutes and accuracy where they are."""
+    lines = (resources.files("classicnets") / "recipes" / f"{name}.toml").read_text("utf-8").splitlines()
+    header = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    found = (re.fullmatch(r"# (command|hardware|minutes|accuracy) +(.+)", line) for line in header)
+    return {match[1]: match[2] for match in found if match}
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:

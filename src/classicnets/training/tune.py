@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 from classicnets.data import Data
 from classicnets.errors import ClassicNetsError, ConfigError, MissingExtra, StorageError, TrainingDiverged
 from classicnets.evaluation.plots import read_curves
+from classicnets.storage import written_aside
 from classicnets.training.job import Finished, Job
 from classicnets.training.loop import EpochDone, StepDone
 from classicnets.training.prepare import Progress, resolve, resume, start
@@ -40,7 +41,6 @@ from classicnets.training.search_space import (
     setting,
     value_in,
 )
-from classicnets.weights.files import written_aside
 
 if TYPE_CHECKING:
     import optuna

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from classicnets.evaluation.canvas import LIGHT, PERCENT, Theme, new_figure, percent, plain_axes, png, write_title
+from classicnets.storage import written_aside
 from classicnets.training.recipe import Recipe
 from classicnets.training.search_space import Choice, Space, value_in
 from classicnets.training.tune import Tuned
-from classicnets.weights.files import written_aside
 
 _COLUMNS = 3
 
