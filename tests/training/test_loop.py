@@ -1,6 +1,7 @@
 """`fit`: learns, yields complete events, and goes on bit for bit from any of them."""
 
 import math
+from dataclasses import fields
 
 import pytest
 import torch
@@ -47,7 +48,8 @@ class Training:
 
 
 def without_times(row: EpochDone):
-    return (row.epoch, row.step, row.lr, row.train_loss, row.train_accuracy, row.val_loss, row.val_accuracy)
+    return (row.epoch, row.step, row.lr, row.train_loss, row.train_accuracy, row.val_loss, row.val_accuracy,
+            row.val_balanced_accuracy)  # fmt: skip
 
 
 def test_it_reports_every_step_and_epoch(corners, recipe):
@@ -74,6 +76,10 @@ def test_it_learns(corners, recipe):
         ["ema=0.9", "optim.name=adamw"],
         ["progressive.start=0.6", "progressive.until=0.9"],
         ["augment.mixup=0.4", "augment.cutmix=1.0", "augment.policy=trivial", "data.balance=sample"],
+        ["finetune.freeze=0.4", "finetune.unfreeze=gradual", "finetune.layer_decay=0.7", "ema=0.9"],
+        ["finetune.freeze=0.3", "optim.name=adamw", "schedule.name=one_cycle", "loss.label_smoothing=0.1"],
+        ["finetune.freeze=0.2", "finetune.unfreeze=gradual", "optim.name=muon", "optim.lr=0.01"],
+        ["epochs=9", "patience=1", "best=loss", "optim.lr=1"],
     ],
 )
 @pytest.mark.parametrize("stop", [3, 5, 8])
@@ -127,6 +133,38 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(corners, recipe):
         again.run()
     assert torch.equal(again.state.model.trunk.conv1.conv.weight, weights)
     assert again.state.step == 2
+
+
+def row(epoch, **values):
+    numbers = dict.fromkeys((field.name for field in fields(EpochDone)), 0.5)
+    return EpochDone(**{**numbers, **values, "epoch": epoch})
+
+
+def state_after(recipe, *rows):
+    state = TrainState.begin(create("resnet20_cifar", depths=(1, 1, 1)), recipe)
+    state.history = list(rows)
+    return state
+
+
+@pytest.mark.parametrize(("best", "epoch"), [("accuracy", 1), ("loss", 2), ("balanced_accuracy", 4)])
+def test_the_best_epoch_is_the_best_by_the_chosen_metric_and_of_equals_the_later(recipe, best, epoch):
+    state = state_after(
+        with_settings(recipe, [f"best={best}"]),
+        row(1, val_accuracy=0.9), row(2, val_loss=0.1), row(3, val_balanced_accuracy=0.8),
+        row(4, val_balanced_accuracy=0.8),
+    )  # fmt: skip
+    assert state.best_epoch.epoch == epoch
+    assert state.improved == (epoch == 4)
+
+
+def test_patience_ends_a_run_that_gets_no_better(recipe):
+    rows = [row(1, val_accuracy=0.3), row(2, val_accuracy=0.6), row(3), row(4)]
+    patient, none, all_done = (
+        with_settings(recipe, settings) for settings in (["epochs=9", "patience=2"], ["epochs=9"], ["epochs=4"])
+    )
+    assert [state_after(patient, *rows[:n]).is_over(patient) for n in range(5)] == [False] * 4 + [True]
+    assert not state_after(none, *rows).is_over(none)
+    assert state_after(all_done, *rows).is_over(all_done)
 
 
 def test_the_average_follows_the_model():

@@ -70,6 +70,17 @@ def topk_accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> float:
     return (ranking(logits, k) == labels[:, None]).any(dim=1).double().mean().item()
 
 
+def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:
+    """The mean over the classes that have images of the share of them, in 0..1, whose best score is their label's.
+
+    >>> balanced_accuracy(torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]), torch.tensor([0, 0, 1]))
+    0.5
+    """
+    confusion = confusion_matrix(labels, ranking(logits, 1)[:, 0], logits.shape[1])
+    recalls = [scores.recall for scores in class_scores(confusion) if scores.support]
+    return sum(recalls) / len(recalls)
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> float:
     """The mean of -ln(probability given to the label), in nats: ln(K) for a classifier that knows nothing."""
     return torch.nn.functional.cross_entropy(logits.double(), labels).item()

@@ -136,7 +136,7 @@ class Job:
         state, classifier = self._parts.state, self._parts.classifier
         reached = {"step": state.step, "epochs": len(state.history), "seconds": round(state.seconds, 1)}
         if state.history:
-            best = max(state.history, key=lambda row: (row.val_accuracy, row.epoch))
+            best = state.best_epoch
             reached |= {"best_epoch": best.epoch, "val_accuracy": best.val_accuracy}
         classifier.provenance["training"] = reached | {"recipe": self.recipe.model_dump(mode="json")}
         classifier.model = state.evaluated
@@ -144,6 +144,7 @@ class Job:
 
     def _finish(self) -> Finished:
         """Measure the best epoch's classifier on the test images, and write the report."""
+        self._say_if_early()
         best = self.run.classifier
         best.model.to(self._parts.precision.device)
         data = self._parts.data
@@ -158,6 +159,15 @@ class Job:
         page = write_report(self.run.path, report, images)
         self.run.log("finished", **report.headline())
         return Finished(self.run, report, page)
+
+    def _say_if_early(self) -> None:
+        state, epochs = self._parts.state, self.recipe.epochs
+        if len(state.history) < epochs:
+            self.warnings.append(
+                f"Stopped after epoch {len(state.history)} of {epochs}: since epoch {state.best_epoch.epoch} none had "
+                f"a better validation {self.recipe.best.replace('_', ' ')} (patience = {self.recipe.patience})."
+            )
+            self.run.log("stopped_early", epoch=len(state.history), best_epoch=state.best_epoch.epoch)
 
 
 def stuck(row: EpochDone, num_classes: int, recipe: Recipe) -> str | None:

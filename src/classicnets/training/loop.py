@@ -16,18 +16,20 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from classicnets.classifier import Classifier
 from classicnets.data.loader import Batch, steps_per_epoch, training_batches
 from classicnets.data.pack import Packed
 from classicnets.errors import TrainingDiverged
-from classicnets.evaluation.metrics import cross_entropy, topk_accuracy
+from classicnets.evaluation.metrics import balanced_accuracy, cross_entropy, topk_accuracy
 from classicnets.hardware import Precision
 from classicnets.models.contract import ConvNet
+from classicnets.training.distill import Teacher
+from classicnets.training.finetune import Features, freeze, train_mode
 from classicnets.training.objective import objective
 from classicnets.training.optimizer import learning_rate, make_optimizer
-from classicnets.training.recipe import ProgressiveSection, Recipe
+from classicnets.training.recipe import Best, ProgressiveSection, Recipe
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,15 @@ class EpochDone:
     train_accuracy: float
     val_loss: float
     val_accuracy: float
+    val_balanced_accuracy: float
     images_per_second: float
     seconds: float
+
+    def score(self, by: Best) -> float:
+        """How good the epoch is; more is better."""
+        return {
+            "accuracy": self.val_accuracy, "loss": -self.val_loss, "balanced_accuracy": self.val_balanced_accuracy
+        }[by]  # fmt: skip
 
 
 @dataclass
@@ -70,11 +79,19 @@ class Tally:
 
 @dataclass
 class TrainState:
-    """Everything that changes while training. `average` is the moving average of the weights, or None."""
+    """Everything that changes while training. `average` is the moving average of the weights, or None.
+
+    What it goes by stays: `best` is how epochs are compared, `class_weights` (K,), `teacher` and `features` (those of
+    a trunk that never learns) are None where the recipe asks for none.
+    """
 
     model: ConvNet
     optimizer: torch.optim.Optimizer
     average: ConvNet | None = None
+    best: Best = "accuracy"
+    class_weights: Tensor | None = None
+    teacher: Teacher | None = None
+    features: Features | None = None
     step: int = 0
     seconds: float = 0.0
     tally: Tally = field(default_factory=Tally)
@@ -83,7 +100,13 @@ class TrainState:
     @classmethod
     def begin(cls, model: ConvNet, recipe: Recipe) -> TrainState:
         average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
-        return cls(model, make_optimizer(model, recipe.optim), average)
+        freeze(model, recipe.finetune, done=1.0)  # what is frozen at the end never learns: no optimizer needs to know
+        return cls(model, make_optimizer(model, recipe.optim, recipe.finetune), average, recipe.best)
+
+    @property
+    def learner(self) -> nn.Module:
+        """The network that learns from a batch: all of it, or what comes after features that are kept."""
+        return self.features.rest if self.features else self.model
 
     @property
     def evaluated(self) -> ConvNet:
@@ -91,9 +114,21 @@ class TrainState:
         return self.average or self.model
 
     @property
+    def best_epoch(self) -> EpochDone:
+        """The best epoch so far on the validation images (of equals, the later)."""
+        return max(self.history, key=lambda row: (row.score(self.best), row.epoch))
+
+    @property
     def improved(self) -> bool:
-        """Whether the last epoch is the best so far on the validation images (of equals, the later)."""
-        return self.history[-1].val_accuracy >= max(row.val_accuracy for row in self.history)
+        """Whether the last epoch is the best so far."""
+        return self.history[-1] == self.best_epoch
+
+    def is_over(self, recipe: Recipe) -> bool:
+        """Whether all epochs are done, or the last `patience` of them brought nothing better."""
+        done = len(self.history)
+        if recipe.patience is None or not done:
+            return done >= recipe.epochs
+        return done >= recipe.epochs or done - self.best_epoch.epoch >= recipe.patience
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights of the model and of its average, each name prefixed with where it belongs."""
@@ -126,13 +161,13 @@ class TrainState:
 def fit(
     state: TrainState, train: Packed, val: Packed, classifier: Classifier, recipe: Recipe, precision: Precision
 ) -> Iterator[StepDone | EpochDone]:
-    """Train `state` on `train` until `recipe.epochs` are done, validating on `val` after each.
+    """Train `state` on `train` until `recipe.epochs` are done or patience is, validating on `val` after each.
 
     `classifier` gives the preprocessing, and validates: its model becomes `state.evaluated`. Raises TrainingDiverged
     when the loss is no longer finite, before the step is taken.
     """
     per_epoch = steps_per_epoch(len(train.labels), recipe.batch_size)
-    while len(state.history) < recipe.epochs:
+    while not state.is_over(recipe):
         epoch = len(state.history)
         size = image_size_at(
             recipe.progressive, classifier.preprocess.input_size, epoch / recipe.epochs, state.model.config.min_size
@@ -143,7 +178,8 @@ def fit(
             balanced=recipe.data.balance == "sample",
         )  # fmt: skip
         before = time.perf_counter()
-        for batch in batches:
+        for batch in map(state.features.batch, batches) if state.features else batches:
+            freeze(state.model, recipe.finetune, state.step / (per_epoch * recipe.epochs))
             lr = learning_rate(recipe.optim, recipe.schedule, state.step / (per_epoch * recipe.epochs))
             loss = train_step(state, batch, lr, recipe, precision)
             now = time.perf_counter()
@@ -162,6 +198,7 @@ def fit(
             train_accuracy=state.tally.correct / state.tally.images,
             val_loss=cross_entropy(logits, val.labels),
             val_accuracy=topk_accuracy(logits, val.labels, k=1),
+            val_balanced_accuracy=balanced_accuracy(logits, val.labels),
             images_per_second=state.tally.images / state.tally.seconds,
             seconds=state.seconds,
         )
@@ -178,11 +215,13 @@ def fit(
 def train_step(state: TrainState, batch: Batch, lr: float, recipe: Recipe, precision: Precision) -> float:
     """One optimizer step on one batch; returns the batch's loss."""
     images, labels, targets = (tensor.to(precision.device) for tensor in (batch.images, batch.labels, batch.targets))
-    state.model.train()
+    train_mode(state.model)
     with torch.random.fork_rng([precision.device] if precision.device.type == "cuda" else []):
         torch.manual_seed((recipe.seed << 32) + state.step & 0x7FFF_FFFF_FFFF_FFFF)  # dropout, a function of the step
         with precision():
-            loss, logits = objective(state.model, images, targets, recipe.loss)
+            loss, logits = objective(
+                state.learner, images, targets, recipe.loss, class_weights=state.class_weights, teacher=state.teacher
+            )
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingDiverged(
@@ -193,7 +232,7 @@ def train_step(state: TrainState, batch: Batch, lr: float, recipe: Recipe, preci
     if recipe.optim.clip_norm:
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), recipe.optim.clip_norm)
     for group in state.optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["scale"]
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1

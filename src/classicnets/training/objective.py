@@ -1,14 +1,18 @@
-"""What training minimises: cross-entropy on the logits, plus a share of it on each auxiliary classifier."""
+"""What training minimises: cross-entropy on the logits, plus a share of it on each auxiliary classifier.
+
+Every term is a sum over the images divided by their number, so that the parts of a batch add up to the whole.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from classicnets.models.contract import ConvNet
 from classicnets.models.googlenet import GoogLeNet
+from classicnets.training.distill import Teacher
 from classicnets.training.recipe import LossSection
 
 
@@ -19,16 +23,40 @@ class Objective(NamedTuple):
     logits: Tensor
 
 
-def objective(model: ConvNet, images: Tensor, targets: Tensor, recipe: LossSection) -> Objective:
+def objective(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    recipe: LossSection,
+    *,
+    class_weights: Tensor | None = None,
+    teacher: Teacher | None = None,
+) -> Objective:
     """Images (B, C, H, W) and targets, labels (B,) or probabilities (B, K), to the training objective.
 
-    A model with auxiliary classifiers (GoogLeNet, Sec. 5) adds `aux_weight` times the loss of each.
+    `class_weights` (K,) is how much an image of each class counts; a `teacher` is learned from beside the targets.
+    A model with auxiliary classifiers (GoogLeNet, Sec. 5) adds `aux_weight` times the loss of each on the targets.
     """
-    if not (isinstance(model, GoogLeNet) and model.config.aux):
-        logits: Tensor = model(images).float()
-        return Objective(F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing), logits)
-    outputs = model.forward_with_aux(images)
-    main, *auxiliary = (
-        F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing) for logits in outputs
-    )
-    return Objective(main + recipe.aux_weight * sum(auxiliary), outputs.logits.float())
+
+    def loss_on_targets(logits: Tensor) -> Tensor:
+        total = F.cross_entropy(
+            logits, targets, weight=class_weights, label_smoothing=recipe.label_smoothing, reduction="sum"
+        )
+        return total / len(logits)
+
+    outputs = model.forward_with_aux(images) if isinstance(model, GoogLeNet) and model.config.aux else [model(images)]
+    logits, *auxiliary = (output.float() for output in outputs)
+    loss = loss_on_targets(logits)
+    if teacher is not None:
+        loss = teacher.weight * teacher.loss(images, logits) + (1 - teacher.weight) * loss
+    return Objective(loss + recipe.aux_weight * sum(map(loss_on_targets, auxiliary)), logits)
+
+
+def class_weights(labels: Tensor, num_classes: int) -> Tensor:
+    """The inverse of each class's share, scaled so that the images count 1 on average: int64 (N,) -> float32 (K,).
+
+    A class without images has weight 0.
+    """
+    counts = torch.bincount(labels, minlength=num_classes)
+    weights = torch.where(counts > 0, len(labels) / counts.clamp(min=1), 0)
+    return (weights / (counts > 0).sum()).float()

@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from torch import nn
 
-from classicnets.training.recipe import OptimSection, ScheduleSection
+from classicnets.models.contract import ConvNet
+from classicnets.training.finetune import ALL_LEARN, parts
+from classicnets.training.muon import Muon
+from classicnets.training.recipe import FinetuneSection, OptimSection, ScheduleSection
 
 
-def make_optimizer(model: nn.Module, recipe: OptimSection) -> torch.optim.Optimizer:
-    """SGD or AdamW over the trainable parameters, fused; biases and norms are not decayed."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def make_optimizer(
+    model: ConvNet, recipe: OptimSection, finetune: FinetuneSection = ALL_LEARN
+) -> torch.optim.Optimizer:
+    """SGD, AdamW or Muon over the trainable parameters; biases and norms are not decayed.
+
+    A group's learning rate is the schedule's times the group's `scale`. What begins to learn at different times is in
+    different groups: PyTorch's fused SGD wants momentum for all of a group, or for none.
+    """
+    groups: list[dict[str, Any]] = []
+    for part in parts(model, finetune):
+        trainable = [p for p in part.parameters if p.requires_grad]
+        weights, others = [p for p in trainable if p.ndim > 1], [p for p in trainable if p.ndim <= 1]
+        groups += [
+            {"params": weights, "weight_decay": recipe.weight_decay, "scale": part.scale},
+            {"params": others, "weight_decay": 0.0, "scale": part.scale},
+        ]
     groups = [group for group in groups if group["params"]]
+    if recipe.name == "muon":
+        kernels = {p for p in model.trunk.parameters() if p.ndim > 1}
+        groups = [
+            {**group, "params": chosen, "orthogonal": orthogonal}
+            for group in groups
+            for orthogonal in (True, False)
+            if (chosen := [p for p in group["params"] if (p in kernels) == orthogonal])
+        ]
+        return Muon(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
     if recipe.name == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=True)
     nesterov = recipe.nesterov and recipe.momentum > 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,19 @@ from classicnets.models.catalog import create, family_of
 from classicnets.models.contract import NetConfig
 from classicnets.preprocess import Preprocess
 from classicnets.training.checkpoint import Checkpoint, newest_checkpoint
+from classicnets.training.equip import equip, settled
 from classicnets.training.job import Job, Parts
 from classicnets.training.loop import TrainState
 from classicnets.training.recipe import Recipe, choose_recipe, load_recipe, with_settings
 from classicnets.training.run import Run, environment
 from classicnets.weights import pretrained
 
-_NAMES = {"train": "training", "val": "validation", "test": "test"}
+_NAMES = {
+    "train": "Reading training images",
+    "val": "Reading validation images",
+    "test": "Reading test images",
+    "features": "Computing features",
+}
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -110,9 +117,12 @@ def resolve(
         )
         draft = with_settings(load_recipe(name), settings)
         notes.append(f"recipe {name!r}: {reason}")
+    draft, adapted = settled(draft)
+    notes += adapted
     values = draft.model_dump(mode="json")
     values["image_size"] = size
     values["model"] |= {"name": model, "weights": _absolute(draft.model.weights)}
+    values["distill"]["teacher"] = _absolute(draft.distill.teacher)
     values["data"] |= {
         "source": loaded.source,
         "split_seed": loaded.seed,
@@ -211,7 +221,7 @@ def prepare(
 
     def report(part: str, done: int, total: int) -> None:
         if progress is not None:
-            progress(f"Reading {_NAMES[part]} images", done, total)
+            progress(_NAMES[part], done, total)
 
     plain = Preprocess(input_size=(side, side), mean=(0.0,) * channels, std=(1.0,) * channels)
     large = round(side * recipe.augment.packing_scale)
@@ -225,6 +235,10 @@ def prepare(
         known = found.preprocess if found else None
         mean, std = (known.mean, known.std) if known else channel_stats(packed.train)
         preprocess = replace(plain, mean=mean, std=std)
+    precision = Precision.choose(recipe.precision, device)
+    train, notes = equip(
+        state, recipe, packed.train, data.classes, preprocess, precision, progress=partial(report, "features")
+    )
     classifier = Classifier(
         model=model,
         model_name=source.name,
@@ -237,15 +251,15 @@ def prepare(
         },
     )
     return Parts(
-        train=packed.train,
+        train=train,
         val=packed.val,
         test=packed.test,
         data=packed.data,
         state=state,
         classifier=classifier,
-        precision=Precision.choose(recipe.precision, device),
+        precision=precision,
         fingerprint=fingerprint,
-        notes=(f"starting from {found.source}", *found.notes) if found else (),
+        notes=(*((f"starting from {found.source}", *found.notes) if found else ()), *notes),
     )
 
 

@@ -29,6 +29,7 @@ class _Section(BaseModel):
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=8, le=4096)]
+Best = Literal["accuracy", "loss", "balanced_accuracy"]
 
 
 class ModelSection(_Section):
@@ -55,9 +56,12 @@ class DataSection(_Section):
 
 
 class OptimSection(_Section):
-    """The optimizer. `weight_decay` is for weights of two or more dimensions: never for biases and norms."""
+    """The optimizer. `weight_decay` is for weights of two or more dimensions: never for biases and norms.
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    muon is for the trunk's kernels, with AdamW for all else, at the same `lr` and `weight_decay`: try 0.02 and 0.05.
+    """
+
+    name: Literal["sgd", "adamw", "muon"] = "sgd"
     lr: Positive = 0.1
     momentum: Share = 0.9
     nesterov: bool = True
@@ -85,6 +89,34 @@ class LossSection(_Section):
     aux_weight: Annotated[float, Field(ge=0)] = 0.3
 
 
+class FinetuneSection(_Section):
+    """How the trunk of a network with trained weights goes on learning.
+
+    `freeze`: the share of the run for which it stays as it is, its batch norms too, and only the head learns. Frozen
+    for all of it (1), the trunk is run once over the images as they are, without augmentation, and its features kept.
+    `unfreeze`: all stages at once, or "gradual", one after the other from the head's side, the last one halfway
+    through the rest of the run (Howard and Ruder 2018, arXiv:1801.06146, Sec. 3.3).
+    `layer_decay`: each stage learns at this times the rate of the one after it, the head at the full rate
+    (arXiv:2003.10555, Sec. 3.1).
+    """
+
+    freeze: Annotated[float, Field(ge=0, le=1)] = 0.0
+    unfreeze: Literal["at_once", "gradual"] = "at_once"
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class DistillSection(_Section):
+    """Learning from a `teacher` too, a run or a model folder ("" for none): Hinton et al. 2015, arXiv:1503.02531.
+
+    The loss is (1 - `weight`) times that of the labels plus `weight` times T^2 KL(teacher || student), both softened
+    by the `temperature` T.
+    """
+
+    teacher: str = ""
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    temperature: Positive = 4.0
+
+
 class ProgressiveSection(_Section):
     """Smaller images first: from `start` times the image size, growing evenly to all of it at the share `until`."""
 
@@ -93,7 +125,11 @@ class ProgressiveSection(_Section):
 
 
 class Recipe(_Section):
-    """Everything that decides a training; `image_size` None is the data's own where that is small, else the model's."""
+    """Everything that decides a training; `image_size` None is the data's own where that is small, else the model's.
+
+    The epoch that is kept is the `best` on the validation images; after `patience` epochs without a better one the
+    training ends (None: never).
+    """
 
     description: str = ""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 15
@@ -102,6 +138,8 @@ class Recipe(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     ema: Share = 0.0
+    best: Best = "accuracy"
+    patience: Annotated[int, Field(ge=1)] | None = None
     flip_at_test: bool = False
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     model: ModelSection = ModelSection()
@@ -109,6 +147,8 @@ class Recipe(_Section):
     optim: OptimSection = OptimSection()
     schedule: ScheduleSection = ScheduleSection()
     loss: LossSection = LossSection()
+    finetune: FinetuneSection = FinetuneSection()
+    distill: DistillSection = DistillSection()
     augment: Augment = Augment()
     progressive: ProgressiveSection = ProgressiveSection()
 
