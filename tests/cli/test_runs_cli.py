@@ -14,7 +14,7 @@ def two_runs(tmp_path, monkeypatch):
     for name, lr in (("slow", 0.01), ("fast", 0.4)):
         settings = ["epochs=2", "image_size=8", "model.name=resnet20_cifar", "data.source=digits", f"optim.lr={lr}"]
         run = Run.create(tmp_path / "runs" / name, with_settings(Recipe(), settings), "fp32")
-        run.write_metrics([EpochDone(1, 10, 8, lr, 1.0, 0.6, 1.1, 0.5 + lr, 900.0, 75.0)])
+        run.write_metrics([EpochDone(1, 10, 8, lr, 1.0, 0.6, 1.1, 0.5 + lr, 0.5, 900.0, 75.0)])
         run.log("stopped", step=10, reason="KeyboardInterrupt")
     return tmp_path / "runs"
 

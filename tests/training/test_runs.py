@@ -16,7 +16,11 @@ GONE = {"pid": 2**22 + 1, "host": platform.node()}  # above the largest process 
 
 
 def row(epoch, val_accuracy):
-    return EpochDone(epoch, 10 * epoch, 28, 0.1, 1 / epoch, 0.6, 1.2 / epoch, val_accuracy, 900.0, 30.0 * epoch)
+    return EpochDone(
+        epoch=epoch, step=10 * epoch, image_size=28, lr=0.1, train_loss=1 / epoch, train_accuracy=0.6,
+        val_loss=1.2 / epoch, val_accuracy=val_accuracy, val_balanced_accuracy=val_accuracy, images_per_second=900.0,
+        seconds=30.0 * epoch,
+    )  # fmt: skip
 
 
 def make_run(path, *events, accuracies=(0.5, 0.8, 0.7), settings=()):

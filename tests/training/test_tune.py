@@ -68,7 +68,7 @@ def test_a_trial_below_the_median_is_given_up_but_not_at_its_end():
     study = optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(1, 0))
     for accuracy, hopeless in ((0.8, False), (0.9, False), (0.5, True)):
         trial = study.ask()
-        row = EpochDone(1, 10, 8, 0.1, 1.0, 0.5, 1.0, accuracy, 100.0, 1.0)
+        row = EpochDone(1, 10, 8, 0.1, 1.0, 0.5, 1.0, accuracy, 0.5, 100.0, 1.0)
         assert _is_hopeless(trial, row, epochs=2) == hopeless
         assert not _is_hopeless(trial, row, epochs=1)
         study.tell(trial, accuracy)
