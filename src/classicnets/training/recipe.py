@@ -86,7 +86,11 @@ class ProgressiveSection(_Section):
 
 
 class Recipe(_Section):
-    """Everything that decides a training; `image_size` None is the data's own where that is small, else the model's."""
+    """Everything that decides a training; `image_size` None is the data's own where that is small, else the model's.
+
+    `on_nan` says what to do where the loss or the gradient is no longer finite: stop, or go back to the newest
+    checkpoint and on with a quarter of the rate, at most three times.
+    """
 
     description: str = ""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 15
@@ -97,6 +101,7 @@ class Recipe(_Section):
     ema: Share = 0.0
     flip_at_test: bool = False
     workers: Annotated[int, Field(ge=0, le=64)] = 0
+    on_nan: Literal["stop", "rollback"] = "stop"
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     optim: OptimSection = OptimSection()
