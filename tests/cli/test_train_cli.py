@@ -25,6 +25,11 @@ def test_from_data_to_a_classifier_that_predicts(run_cli, tmp_path):
     resumed = run_cli("train", "--resume", run, "--json")
     assert resumed.code == 0
     assert json.loads(resumed.out)["run"] == str(run)
+    assert "finished already" in resumed.err
+    changed = run_cli("train", "--resume", run, "--set", "optim.lr=0.5")
+    assert changed.code == 2
+    assert "optim.lr was 0.05 and is 0.5" in changed.err
+    assert "--allow-change" in changed.err
     page = (run / "report.html").read_text()
     assert "<script src" not in page
     assert "http://" not in page.replace("http://www.w3.org", "")
@@ -46,6 +51,8 @@ def test_from_data_to_a_classifier_that_predicts(run_cli, tmp_path):
         ((), 2, "Give a model and the data"),
         (("--resume", "nowhere"), 2, "not a run folder"),
         (("resnet20_cifar", "digits", "--resume", "nowhere"), 2, "give nothing else"),
+        (("resnet20_cifar", "digits", "--on-nan", "ignore"), 2, "rollback"),
+        (("resnet20_cifar", "digits", "--allow-change"), 2, "--resume RUN too"),
         (("resnet20_cifar", "digits", "--weights", "nowhere.pth"), 4, "nowhere.pth"),
     ],
 )

@@ -148,7 +148,7 @@ def resume(
         if recipe != run.recipe:
             run.write_recipe(recipe)
     if run.finished:
-        notes.append(f"{run.path} is finished already: nothing is left to train. Its report is {run.page}.")
+        notes.append(f"{run.path} is finished already, after step {parts.state.step}: its report is {run.page}.")
     elif checkpoint is None:
         notes.append("No checkpoint yet: starting from the beginning.")
     else:

@@ -134,8 +134,9 @@ class Run:
                     pass
             for folder in (self.path, *(self.path / name for name in ("checkpoints", "evaluation", "figures"))):
                 mend(folder)
-            whole = events.read_bytes()
-            os.truncate(events, whole.rfind(b"\n") + 1)  # of a last line that was cut short, nothing can be told
+            lines = events.read_bytes()
+            if not lines.endswith(b"\n"):  # of a last line that was cut short, nothing can be told
+                os.truncate(events, lines.rfind(b"\n") + 1)
             yield
 
     def _writer(self) -> str:
