@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from classicnets.classifier import Classifier
 from classicnets.data import Data
 from classicnets.data.loader import steps_per_epoch
 from classicnets.data.pack import Packed
-from classicnets.errors import TrainingDiverged
+from classicnets.errors import StorageError, TrainingDiverged
 from classicnets.evaluation import Report, evaluate, write_report
 from classicnets.hardware import Precision
 from classicnets.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
@@ -83,9 +84,13 @@ class Job:
             if self.run.finished:
                 yield Finished(self.run, self.run.report, self.run.page)
                 return
-            self._begin()
-            yield from self._train()
-            yield self._finish()
+            try:
+                self._begin()
+                yield from self._train()
+                yield self._finish()
+            except StorageError as error:
+                go_on = f"classicnets train --resume {shlex.quote(str(self.run.path))}"
+                raise StorageError(f"{error} Then go on with: {go_on}") from error
 
     def _begin(self) -> None:
         """Write what the state says, and a kill may have left unwritten."""

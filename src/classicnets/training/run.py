@@ -34,7 +34,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_MAKE_ROOM = "Free some space, then go on with --resume."
+_MAKE_ROOM = "Free some space, or make it writable."
 
 
 @dataclass(frozen=True)
