@@ -23,9 +23,9 @@ from classicnets.data.imageset import ImageSet
 from classicnets.data.loader import steps_per_epoch
 from classicnets.data.pack import channel_stats, pack_data
 from classicnets.errors import ConfigError, WeightsError
-from classicnets.hardware import Precision, choose_device
+from classicnets.hardware import Precision, choose_device, keep_memory
 from classicnets.images import image_size
-from classicnets.models.catalog import create
+from classicnets.models.catalog import create, family_of
 from classicnets.models.contract import NetConfig
 from classicnets.preprocess import Preprocess
 from classicnets.training.checkpoint import Checkpoint, newest_checkpoint
@@ -83,6 +83,7 @@ def start(
         name, reason = choose_recipe(
             num_train=len(loaded.train),
             image_size=size,
+            family=family_of(model).name,
             batch_norm=any(isinstance(module, nn.BatchNorm2d) for module in network.modules()),
             pretrained=bool(draft.model.weights),
         )
@@ -189,6 +190,7 @@ def _prepare(
 ) -> Parts:
     side = recipe.image_size
     assert side is not None, "the resolved recipe holds the image size"
+    keep_memory()
     known_by = identity(recipe, data)
     channels = data.train.images.shape[1] if data.train.images is not None else 3
     options = {
