@@ -138,7 +138,10 @@ class Job:
     def _go_back(self, error: TrainingDiverged) -> None:
         """Restore the newest whole checkpoint and lower the rate, for `on_nan = "rollback"`; else raise `error`."""
         state = self._parts.state
-        if self.recipe.on_nan == "stop" or state.rollbacks == MOST_ROLLBACKS:
+        if self.recipe.on_nan == "stop":
+            go_on = f"classicnets train --resume {shlex.quote(str(self.run.path))} --on-nan rollback"
+            raise TrainingDiverged(f"{error} Or go back to a checkpoint, and on at a lower rate: {go_on}") from error
+        if state.rollbacks == MOST_ROLLBACKS:
             raise error
         self._at_rest = False
         rollbacks = state.rollbacks + 1
