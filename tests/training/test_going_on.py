@@ -80,7 +80,9 @@ def fail_at(monkeypatch, step, times=1):
 def test_numbers_that_go_wrong_name_step_layer_and_remedy(tmp_path, monkeypatch):
     job = begin(tmp_path)
     fail_at(monkeypatch, 3)
-    with pytest.raises(TrainingDiverged, match=r"is inf .* at step 3, .*gradient is the first to fail.*optim\.lr=.*--on-nan rollback"):
+    with pytest.raises(
+        TrainingDiverged, match=r"is inf .* at step 3, .*gradient is the first to fail.*optim\.lr=.*--on-nan rollback"
+    ):
         list(job)
     assert newest(job.run).trainer["step"] == 2
     assert all(tensor.isfinite().all() for tensor in newest(job.run).tensors.values())
