@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import resource
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -28,6 +30,11 @@ def test_from_data_to_a_classifier_that_predicts(run_cli, tmp_path):
     resumed = run_cli("train", "--resume", run, "--json")
     assert resumed.code == 0
     assert json.loads(resumed.out)["run"] == str(run)
+    assert "finished already" in resumed.err
+    changed = run_cli("train", "--resume", run, "--set", "optim.lr=0.5")
+    assert changed.code == 2
+    assert "and is 0.5" in changed.err
+    assert "--allow-change" in changed.err
     page = (run / "report.html").read_text()
     assert "<script src" not in page
     assert "http://" not in page.replace("http://www.w3.org", "")
@@ -49,6 +56,8 @@ def test_from_data_to_a_classifier_that_predicts(run_cli, tmp_path):
         ((), 2, "Give a model and the data"),
         (("--resume", "nowhere"), 2, "not a run folder"),
         (("resnet20_cifar", "digits", "--resume", "nowhere"), 2, "give nothing else"),
+        (("resnet20_cifar", "digits", "--on-nan", "ignore"), 2, "rollback"),
+        (("resnet20_cifar", "digits", "--allow-change"), 2, "--resume RUN too"),
         (("resnet20_cifar", "digits", "--weights", "nowhere.pth"), 4, "nowhere.pth"),
     ],
 )
@@ -211,3 +220,38 @@ def test_a_stopped_training_says_how_to_go_on(tmp_path, number, code):
     assert "--resume" in err
     assert "Traceback" not in err
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0
+    if shutil.which("unshare")
+    else True,
+    reason="needs `unshare`, to mount a small disk",
+)
+def test_a_disk_that_is_full_and_one_that_is_read_only(tmp_path):
+    """A real one of one megabyte: room for a checkpoint, and not for the next."""
+    (tmp_path / "disk").mkdir()
+    begin = shlex.join([*TRAIN_DIGITS, *FAST, "--epochs", "1", "--checkpoint-every", "1", "--out", "disk/run"])
+    go_on = shlex.join([*TRAIN_DIGITS[:4], "--resume", "disk/run"])
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", f"""
+            mount -t tmpfs -o size=1m none disk
+            {begin}; echo full $? >&2; ls disk/run/checkpoints >&2
+            mount -o remount,size=64m disk
+            {go_on}; echo more $? >&2
+            mount -o remount,ro disk
+            {go_on}; echo read-only $? >&2
+        """],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    said = done.stderr
+    full, _, rest = said.partition("full 6\nstep-000001\n")
+    assert rest, said
+    assert full.splitlines()[-1].startswith("error: Cannot write")
+    assert "Free some space" in full.splitlines()[-1]
+    assert full.splitlines()[-1].endswith("disk/run")
+    assert "more 0\n" in rest, said
+    assert "read-only 6\n" in rest, said
+    assert "Read-only file system" in rest.splitlines()[-2]
+    assert "Traceback" not in said

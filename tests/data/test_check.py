@@ -220,7 +220,8 @@ class TestQuickCheck:
         (tmp_path / "val/disc/000.jpg").unlink()
         assert quick_check(load_data(tmp_path)) == [
             "the classes are unbalanced: 25 training images of 'square', 2 of 'disc'; "
-            "look at the accuracy of each class, not at the mean alone",
+            "look at the accuracy of each class, not at the mean alone, and try --set data.balance=sample "
+            "(each class is shown equally often) or =loss (a rare image counts for more)",
             "fewer than 20 training images of 'disc'",
             "no val image of 'disc': how well it is recognised cannot be told",
         ]

@@ -1,9 +1,11 @@
 """Checkpoints: whole or absent, the newest good one found, damage said."""
 
+import sys
+
 import pytest
 import torch
 
-from classicnets.errors import ChecksumMismatch, WeightsError
+from classicnets.errors import ChecksumMismatch, StorageError, WeightsError
 from classicnets.training.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, save_checkpoint
 
 
@@ -83,3 +85,22 @@ def test_an_interrupted_save_leaves_the_one_before(tmp_path, monkeypatch):
         save_checkpoint(tmp_path, 2, checkpoint(2))
     assert [p.name for p in tmp_path.iterdir()] == ["step-000001"]
     assert newest_checkpoint(tmp_path)[0].trainer["step"] == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of this kind exist on POSIX only")
+def test_a_disk_that_is_full_for_the_trainer_file_is_a_storage_error(tmp_path):
+    """`torch.save` itself raises a RuntimeError for it."""
+    import resource
+
+    save_checkpoint(tmp_path, 1, checkpoint(1))
+    large = Checkpoint({"model.weight": torch.zeros(3)}, {"momentum": torch.zeros(50_000)})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="File too large"):
+            save_checkpoint(tmp_path, 2, large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
+    save_checkpoint(tmp_path, 2, large)
+    assert newest_checkpoint(tmp_path)[1] == []

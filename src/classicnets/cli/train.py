@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,14 @@ from classicnets.errors import ConfigError
 if TYPE_CHECKING:
     from classicnets.training import EpochDone, Finished, Job, StepDone
 
+
+class OnNan(StrEnum):
+    """What to do where the loss or the gradient is no longer finite."""
+
+    stop = "stop"
+    rollback = "rollback"
+
+
 _EXAMPLES = """
 [bold]Examples[/bold]
 
@@ -29,6 +38,8 @@ _EXAMPLES = """
   classicnets train resnet18 csv:labels.csv --set image_size=96 --seed 1
 
   classicnets train --resume runs/resnet20_cifar-fashion-mnist
+
+  classicnets train --resume runs/photos /new/place/of/photos
 """
 
 
@@ -61,15 +72,23 @@ def train(
         OnBadImage | None,
         typer.Option(help="Of images that cannot be decoded: stop before training, or go on without."),
     ] = None,
+    on_nan: Annotated[
+        OnNan | None,
+        typer.Option(help="Where loss or gradient is not finite: stop, or a checkpoint back and on at a lower rate."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     checkpoint_every: Annotated[
         int | None, typer.Option(min=1, metavar="STEPS", help="Also save within an epoch, every so many steps.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with this run, with its own recipe and data.")
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with this run; give DATA alone if its images have moved."),
     ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard, for `tensorboard --logdir runs`.")
+    ] = False,
+    allow_change: Annotated[
+        bool, typer.Option("--allow-change", help="With --resume: although the recipe or the images are not the same.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -79,16 +98,24 @@ def train(
 
     if tensorboard:
         require_tensorboard()
-    values = {"epochs": epochs, "seed": seed, "model.weights": weights, "data.on_error": on_error}
+    values = {"epochs": epochs, "seed": seed, "model.weights": weights, "data.on_error": on_error, "on_nan": on_nan}
     settings = [
         *(set_ or ()),
         *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None),
     ]
     with progress_bars() as progress:
         if resume is not None:
-            if model or data or settings or recipe or out:
-                raise ConfigError("--resume RUN goes on with the run's own model, data and recipe: give nothing else.")
-            job = training.resume(resume, device=device, checkpoint_every=checkpoint_every, progress=progress)
+            if data or recipe or out:
+                raise ConfigError(
+                    "--resume RUN goes on with the run's own model and recipe: give nothing else, or only where its "
+                    "images are now, such as `classicnets train --resume RUN DATA`."
+                )
+            job = training.resume(
+                resume, data=model, settings=settings, allow_change=allow_change, device=device,
+                checkpoint_every=checkpoint_every, progress=progress,
+            )  # fmt: skip
+        elif allow_change:
+            raise ConfigError("--allow-change is about a run that goes on: give --resume RUN too.")
         elif model is None or data is None:
             raise ConfigError(
                 "Give a model and the data, such as `classicnets train resnet20_cifar fashion-mnist`, or --resume RUN."

@@ -112,7 +112,8 @@ def quick_check(data: Data) -> list[str]:
     if counts[most] >= _IMBALANCE * counts[least]:
         warnings.append(
             f"the classes are unbalanced: {counts[most]:,} training images of {most!r}, {counts[least]:,} of "
-            f"{least!r}; look at the accuracy of each class, not at the mean alone"
+            f"{least!r}; look at the accuracy of each class, not at the mean alone, and try --set data.balance=sample "
+            f"(each class is shown equally often) or =loss (a rare image counts for more)"
         )
     few = [name for name, count in counts.items() if count < _FEW_IMAGES]
     if few:

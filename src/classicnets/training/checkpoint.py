@@ -21,7 +21,7 @@ from classicnets.storage import written_aside
 from classicnets.weights.files import load_safetensors, save_safetensors, sha256_of
 
 _FILES = ("model.safetensors", "trainer.pt")
-_FORMAT = 1
+_FORMAT = 2
 _KEPT = 2
 
 
@@ -39,12 +39,12 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     with written_aside(target) as new:
         new.mkdir()
         save_safetensors(new / "model.safetensors", checkpoint.tensors)
-        torch.save(checkpoint.trainer, new / "trainer.pt")
+        _save(checkpoint.trainer, new / "trainer.pt")
         hashes = {name: sha256_of(new / name) for name in _FILES}
         (new / "manifest.json").write_text(json.dumps({"format": _FORMAT, "step": step, "sha256": hashes}), "utf-8")
     reached = [path for path in _by_step(folder) if _step(path) <= step]
     later = [path for path in _by_step(folder) if _step(path) > step]  # left by a run that went back, being damaged
-    for old in [*later, *reached[:-_KEPT], *folder.glob(".step-*")]:
+    for old in [*later, *reached[:-_KEPT]]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -74,6 +74,17 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         except WeightsError as error:
             notes.append(f"{error} Looking for the one before.")
     return None, notes
+
+
+def _save(trainer: dict[str, Any], path: Path) -> None:
+    """`torch.save`, which calls a full disk a RuntimeError: the OSError that it hides is raised instead."""
+    try:
+        with path.open("wb") as file:
+            torch.save(trainer, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _by_step(folder: Path) -> list[Path]:

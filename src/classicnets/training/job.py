@@ -7,22 +7,24 @@ Iterating yields the events of `fit`, then `Finished`. What was done is in the r
 
 from __future__ import annotations
 
-import math
 import os
 import platform
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from classicnets.classifier import Classifier
 from classicnets.data import Data
 from classicnets.data.loader import steps_per_epoch
 from classicnets.data.pack import Packed
-from classicnets.errors import TrainingDiverged
+from classicnets.errors import StorageError, TrainingDiverged
 from classicnets.evaluation import Report, evaluate, write_report
 from classicnets.hardware import Precision
-from classicnets.training.checkpoint import Checkpoint, save_checkpoint
-from classicnets.training.loop import EpochDone, StepDone, TrainState, fit
+from classicnets.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
+from classicnets.training.diagnose import diverged, stuck
+from classicnets.training.loop import MOST_ROLLBACKS, EpochDone, StepDone, TrainState, fit
 from classicnets.training.recipe import Recipe
 from classicnets.training.run import Run
 from classicnets.training.stopping import StopRequests
@@ -41,7 +43,7 @@ class Parts:
     state: TrainState
     classifier: Classifier
     precision: Precision
-    fingerprint: str
+    identity: dict[str, Any]
     notes: tuple[str, ...]
 
 
@@ -76,29 +78,95 @@ class Job:
         self.warnings: list[str] = []
         self._parts = parts
         self._checkpoint_every = checkpoint_every
+        self._steps_per_epoch = self.num_steps // recipe.epochs
+        self._at_rest = False  # whether the state is between two steps, and can be kept
+        self._reached: dict[str, Any] | None = None
 
     def __iter__(self) -> Iterator[StepDone | EpochDone | Finished]:
-        parts = self._parts
-        self.run.write_metrics(parts.state.history)
-        self.run.log("started", step=parts.state.step, pid=os.getpid(), host=platform.node(), notes=self.notes)
-        at_rest = True
+        with self.run.locked():
+            if self.run.finished:
+                yield Finished(self.run, self.run.report, self.run.page)
+                return
+            try:
+                self._begin()
+                yield from self._train()
+                if self.measure:
+                    yield self._finish()
+                else:
+                    self.run.log("stopped", step=self._parts.state.step, reason="not to be measured")
+            except StorageError as error:
+                go_on = f"classicnets train --resume {shlex.quote(str(self.run.path))}"
+                raise StorageError(f"{error} Then go on with: {go_on}") from error
+
+    def _begin(self) -> None:
+        """Write what the state says, and a kill may have left unwritten."""
+        state = self._parts.state
+        host = {"pid": os.getpid(), "host": platform.node()}
+        self.run.log("started", step=state.step, **host, notes=self.notes)
+        self.run.write_skipped(self._parts.data.skipped)
+        self.run.write_metrics(state.history)
+        if state.history and state.improved and not state.tally.images:
+            self._save_classifier()
+        if self.recipe.on_nan == "rollback" and state.step == 0:
+            self._save_checkpoint()
+
+    def _train(self) -> Iterator[StepDone | EpochDone]:
         with StopRequests() as stop:
             try:
-                for event in fit(parts.state, parts.train, parts.val, parts.classifier, self.recipe, parts.precision):
-                    at_rest = True
-                    self._keep(event)
+                for event in self._kept_events():
+                    stop.at_once = False
+                    self._at_rest = True
                     yield event
                     stop.obey()
-                    at_rest = False
+                    # After an epoch's last step comes its validation, which changes nothing: that can be left at once.
+                    self._at_rest = isinstance(event, StepDone) and event.step % self._steps_per_epoch == 0
+                    self._reached = self._parts.state.trainer() if self._at_rest else None
+                    stop.at_once = self._at_rest
             except BaseException as stopped:
-                if at_rest and not isinstance(stopped, Exception):
+                stop.at_once = False
+                if self._at_rest and not isinstance(stopped, Exception):
                     self._keep_what_was_reached()
-                self.run.log("stopped", step=parts.state.step, reason=type(stopped).__name__)
+                self.run.log("stopped", step=self._parts.state.step, reason=type(stopped).__name__)
                 raise
-        if self.measure:
-            yield self._finish()
-        else:
-            self.run.log("stopped", step=parts.state.step, reason="not to be measured")
+
+    def _kept_events(self) -> Iterator[StepDone | EpochDone]:
+        """The events of `fit`, what was done kept in the run; where numbers go wrong, from a checkpoint again."""
+        parts = self._parts
+        while True:
+            try:
+                for event in fit(parts.state, parts.train, parts.val, parts.classifier, self.recipe, parts.precision):
+                    self._keep(event)
+                    yield event
+                return
+            except TrainingDiverged as error:
+                self._go_back(error)
+
+    def _go_back(self, error: TrainingDiverged) -> None:
+        """Restore the newest whole checkpoint and lower the rate, for `on_nan = "rollback"`; else raise `error`."""
+        state = self._parts.state
+        if self.recipe.on_nan == "stop":
+            go_on = f"classicnets train --resume {shlex.quote(str(self.run.path))} --on-nan rollback"
+            raise TrainingDiverged(f"{error} Or go back to a checkpoint, and on at a lower rate: {go_on}") from error
+        if state.rollbacks == MOST_ROLLBACKS:
+            raise error
+        self._at_rest = False
+        rollbacks = state.rollbacks + 1
+        checkpoint, notes = newest_checkpoint(self.run.path / "checkpoints")
+        if checkpoint is None:
+            raise error
+        state.restore(checkpoint.tensors, checkpoint.trainer)
+        state.rollbacks = rollbacks
+        self._save_checkpoint()  # so that a run killed from here on has the lower rate too
+        self.run.write_metrics(state.history)
+        self.run.log("rollback", step=state.step, rate=state.rate, reason=str(error))
+        self._warn(
+            f"{error} Went back to step {state.step}, and on with {state.rate:g} of the rate "
+            f"({rollbacks} of at most {MOST_ROLLBACKS} times). {' '.join(notes)}".rstrip()
+        )
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.run.log("warning", text=text)
 
     def _keep(self, event: StepDone | EpochDone) -> None:
         state = self._parts.state
@@ -109,27 +177,29 @@ class Job:
             self.run.write_metrics(state.history)
             self.run.log("epoch", **asdict(event))
             first_look = event.step >= _SOME_STEPS > event.step * (event.epoch - 1) // event.epoch
-            if first_look and (warning := stuck(event, len(self._parts.data.classes), self.recipe)):
-                self.warnings.append(warning)
-                self.run.log("warning", text=warning)
+            learned = (event.train_loss, event.train_accuracy, len(self._parts.data.classes))
+            if first_look and (warning := stuck(*learned, event.step, self.recipe, state.model)):
+                self._warn(warning)
         elif self._checkpoint_every and event.step % self._checkpoint_every == 0:
             self._save_checkpoint()
 
     def _keep_what_was_reached(self) -> None:
         """After Ctrl-C or SIGTERM: a checkpoint to go on from, and a classifier even in the first epoch."""
-        self._save_checkpoint()
+        self._save_checkpoint(self._reached)
         if not self._parts.state.history:
             self._save_classifier()
 
-    def _save_checkpoint(self) -> None:
+    def _save_checkpoint(self, trainer: dict[str, Any] | None = None) -> None:
+        """Save the state; `trainer` is its plain part where that was taken before."""
         state, preprocess = self._parts.state, self._parts.classifier.preprocess
         tensors = state.tensors()
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            raise TrainingDiverged(
-                f"Weights are no longer finite after step {state.step}; the checkpoint before it stands. "
-                f"Try a lower rate (--set optim.lr={self.recipe.optim.lr / 4:.3g}) or --set optim.clip_norm=1."
-            )
-        trainer = {**state.trainer(), "fingerprint": self._parts.fingerprint, "preprocess": preprocess.to_dict()}
+            raise diverged(f"Weights are no longer finite after step {state.step}.", self.recipe)
+        trainer = {
+            **(trainer or state.trainer()),
+            "identity": self._parts.identity,
+            "preprocess": preprocess.to_dict(),
+        }
         save_checkpoint(self.run.path / "checkpoints", state.step, Checkpoint(tensors, trainer))
 
     def _save_classifier(self) -> None:
@@ -168,15 +238,3 @@ class Job:
                 f"a better validation {self.recipe.best.replace('_', ' ')} (patience = {self.recipe.patience})."
             )
             self.run.log("stopped_early", epoch=len(state.history), best_epoch=state.best_epoch.epoch)
-
-
-def stuck(row: EpochDone, num_classes: int, recipe: Recipe) -> str | None:
-    """A warning where training has taught nothing: the classic failure of these networks, at ln(classes)."""
-    chance = math.log(num_classes)
-    if row.train_loss < 0.97 * chance or row.train_accuracy > 1.5 / num_classes:
-        return None
-    return (
-        f"After {row.step} steps the loss is {row.train_loss:.3f}, and knowing nothing costs ln({num_classes}) = "
-        f"{chance:.3f}: nothing is learned. Usually the rate is too high: try --set "
-        f"optim.lr={recipe.optim.lr / 10:.3g}, or a variant with batch norm."
-    )

@@ -17,19 +17,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from classicnets.classifier import Classifier
 from classicnets.data.loader import Batch, steps_per_epoch, training_batches
 from classicnets.data.pack import Packed
-from classicnets.errors import TrainingDiverged
 from classicnets.evaluation.metrics import balanced_accuracy, cross_entropy, topk_accuracy
 from classicnets.hardware import Precision
 from classicnets.models.contract import ConvNet
+from classicnets.training.diagnose import diverged, first_not_finite
 from classicnets.training.distill import Teacher
 from classicnets.training.finetune import Features, freeze, train_mode
-from classicnets.training.objective import objective
+from classicnets.training.objective import Objective, objective
 from classicnets.training.optimizer import learning_rate, make_optimizer
 from classicnets.training.recipe import Best, ProgressiveSection, Recipe
+
+MOST_ROLLBACKS = 3
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class TrainState:
 
     What it goes by stays: `best` is how epochs are compared, `class_weights` (K,), `teacher` and `features` (those of
     a trunk that never learns) are None where the recipe asks for none.
+    `rollbacks` says how often the run went back because numbers went wrong: each has quartered the rate.
     """
 
     model: ConvNet
@@ -94,6 +98,7 @@ class TrainState:
     features: Features | None = None
     step: int = 0
     seconds: float = 0.0
+    rollbacks: int = 0
     tally: Tally = field(default_factory=Tally)
     history: list[EpochDone] = field(default_factory=list)
 
@@ -119,6 +124,11 @@ class TrainState:
         return max(self.history, key=lambda row: (row.score(self.best), row.epoch))
 
     @property
+    def rate(self) -> float:
+        """What the recipe's learning rate is multiplied by."""
+        return float(0.25**self.rollbacks)
+
+    @property
     def improved(self) -> bool:
         """Whether the last epoch is the best so far."""
         return self.history[-1] == self.best_epoch
@@ -141,6 +151,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            "rollbacks": self.rollbacks,
             "tally": asdict(self.tally),
             "history": [asdict(row) for row in self.history],
         }
@@ -153,9 +164,15 @@ class TrainState:
                     {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
                 )
         self.optimizer.load_state_dict(trainer["optimizer"])
-        self.step, self.seconds = trainer["step"], trainer["seconds"]
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step, self.seconds, self.rollbacks = trainer["step"], trainer["seconds"], trainer["rollbacks"]
         self.tally = Tally(**trainer["tally"])
         self.history = [EpochDone(**row) for row in trainer["history"]]
+
+    def begin_epoch(self, steps_per_epoch: int) -> None:
+        """Go to the beginning of the epoch under way, the weights as they are; an epoch may have other steps now."""
+        self.step = len(self.history) * steps_per_epoch
+        self.tally = Tally()
 
 
 def fit(
@@ -180,7 +197,7 @@ def fit(
         before = time.perf_counter()
         for batch in map(state.features.batch, batches) if state.features else batches:
             freeze(state.model, recipe.finetune, state.step / (per_epoch * recipe.epochs))
-            lr = learning_rate(recipe.optim, recipe.schedule, state.step / (per_epoch * recipe.epochs))
+            lr = state.rate * learning_rate(recipe.optim, recipe.schedule, state.step / (per_epoch * recipe.epochs))
             loss = train_step(state, batch, lr, recipe, precision)
             now = time.perf_counter()
             state.tally.seconds, before = state.tally.seconds + now - before, now
@@ -193,7 +210,7 @@ def fit(
             epoch=epoch + 1,
             step=state.step,
             image_size=size[0],
-            lr=learning_rate(recipe.optim, recipe.schedule, state.step / (per_epoch * recipe.epochs)),
+            lr=state.rate * learning_rate(recipe.optim, recipe.schedule, state.step / (per_epoch * recipe.epochs)),
             train_loss=state.tally.loss / state.tally.images,
             train_accuracy=state.tally.correct / state.tally.images,
             val_loss=cross_entropy(logits, val.labels),
@@ -203,9 +220,9 @@ def fit(
             seconds=state.seconds,
         )
         if not math.isfinite(row.val_loss):
-            raise TrainingDiverged(
-                f"The validation loss is {row.val_loss} after epoch {row.epoch}: the weights have grown out of bounds. "
-                f"Try a lower rate (--set optim.lr={recipe.optim.lr / 4:.3g}) or --set optim.clip_norm=1."
+            raise diverged(
+                f"The validation loss is {row.val_loss} after epoch {row.epoch}: the weights have grown out of bounds.",
+                recipe,
             )
         state.history.append(row)
         state.tally = Tally()
@@ -216,21 +233,28 @@ def train_step(state: TrainState, batch: Batch, lr: float, recipe: Recipe, preci
     """One optimizer step on one batch; returns the batch's loss."""
     images, labels, targets = (tensor.to(precision.device) for tensor in (batch.images, batch.labels, batch.targets))
     train_mode(state.model)
-    with torch.random.fork_rng([precision.device] if precision.device.type == "cuda" else []):
-        torch.manual_seed((recipe.seed << 32) + state.step & 0x7FFF_FFFF_FFFF_FFFF)  # dropout, a function of the step
-        with precision():
-            loss, logits = objective(
-                state.learner, images, targets, recipe.loss, class_weights=state.class_weights, teacher=state.teacher
-            )
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingDiverged(
-                f"The loss is {value} at step {state.step + 1}, with learning rate {lr:.3g}. "
-                f"Try a lower rate (--set optim.lr={recipe.optim.lr / 4:.3g}) or --set optim.clip_norm=1."
-            )
-        loss.backward()
+
+    def forward() -> Objective:
+        with torch.random.fork_rng([precision.device] if precision.device.type == "cuda" else []):
+            torch.manual_seed((recipe.seed << 32) + state.step & 0x7FFF_FFFF_FFFF_FFFF)  # dropout: of the step alone
+            with precision():
+                return objective(
+                    state.learner, images, targets, recipe.loss, class_weights=state.class_weights,
+                    teacher=state.teacher,
+                )  # fmt: skip
+
+    loss, logits = forward()
+    loss.backward()
+    value = loss.item()
+    parameters = [p for p in state.model.parameters() if p.grad is not None]
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if not (math.isfinite(value) and math.isfinite(norm.item())):
+        raise diverged(
+            f"The loss is {value} and the gradient's norm {norm.item()} at step {state.step + 1}, with learning rate "
+            f"{lr:.3g}.", recipe, first_not_finite(state.learner, images, forward),
+        )  # fmt: skip
     if recipe.optim.clip_norm:
-        torch.nn.utils.clip_grad_norm_(state.model.parameters(), recipe.optim.clip_norm)
+        clip_grads_with_norm_(parameters, recipe.optim.clip_norm, norm)
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group["scale"]
     state.optimizer.step()

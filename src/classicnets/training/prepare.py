@@ -5,6 +5,7 @@ load data -> choose the recipe -> network, weights -> pack the images -> Job
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -20,8 +21,9 @@ from classicnets.classifier import Classifier
 from classicnets.data import Data, load_data
 from classicnets.data.check import quick_check
 from classicnets.data.imageset import ImageSet
+from classicnets.data.loader import steps_per_epoch
 from classicnets.data.pack import channel_stats, pack_data
-from classicnets.errors import ConfigError, DataError, WeightsError
+from classicnets.errors import ConfigError, WeightsError
 from classicnets.hardware import Precision, choose_device, keep_memory
 from classicnets.images import image_size
 from classicnets.models.catalog import create, family_of
@@ -29,6 +31,7 @@ from classicnets.models.contract import NetConfig
 from classicnets.preprocess import Preprocess
 from classicnets.training.checkpoint import Checkpoint, newest_checkpoint
 from classicnets.training.equip import equip, settled
+from classicnets.training.guards import check_same, identity, same_batches
 from classicnets.training.job import Job, Parts
 from classicnets.training.loop import TrainState
 from classicnets.training.recipe import Recipe, choose_recipe, load_recipe, with_settings
@@ -71,7 +74,6 @@ def start(
     plan = resolve(model, data, recipe=recipe, settings=settings)
     parts = prepare(plan.recipe, plan.data, target, progress)
     run = Run.create(path or Path("runs") / f"{model}-{plan.data.name}", plan.recipe, parts.precision.name)
-    run.write_skipped(parts.data.skipped)
     notes = [*quick_check(parts.data), *plan.notes]
     return Job(run, plan.recipe, parts, checkpoint_every=checkpoint_every, notes=notes)
 
@@ -136,31 +138,49 @@ def resolve(
 def resume(
     run: str | Path | Run,
     *,
+    data: str | Path | None = None,
+    settings: Iterable[str] = (),
+    allow_change: bool = False,
     device: str = "auto",
     checkpoint_every: int | None = None,
     progress: Progress | None = None,
 ) -> Job:
     """Go on with a run from its newest whole checkpoint, with its own recipe and data; on the CPU, bit for bit.
 
-    Raises ConfigError where there is no run, DataError where its data is no longer what it was, WeightsError where
-    none of its checkpoints is whole.
+    `data` is where its images are now, if they have moved. A recipe that has changed, by `settings` or in the run's
+    recipe.toml, and images that are not the same are refused, unless `allow_change`; `on_nan` may always change.
+    A run that is finished gives a job that says so and changes nothing.
+    Raises ConfigError where there is no run, or one that another process is training, or where its recipe is not what
+    it was, DataError where its data is not, WeightsError where none of its checkpoints is whole.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    recipe = run.recipe
-    checkpoint, notes = newest_checkpoint(run.path / "checkpoints")
-    if checkpoint is None and (run.path / "model").exists():
-        raise WeightsError(
-            " ".join([*notes, f"{run.path} has no whole checkpoint to go on from; its model/ stays as it is."])
-            + f" To train anew: classicnets train MODEL DATA --recipe {run.path}/recipe.toml"
-        )
-    data = _load(recipe.data.source, recipe)
-    if checkpoint is not None and checkpoint.trainer["fingerprint"] != data.fingerprint():
-        raise DataError(
-            f"The images at {recipe.data.source} are not those that {run.path} was trained on. "
-            f"Bring them back, or start a new run."
-        )
-    parts = prepare(recipe, data, choose_device(device), progress, checkpoint)
-    if checkpoint is None:
+    recipe = with_settings(run.recipe, [*settings, *([f"data.source={_quoted(data)}"] if data is not None else [])])
+    with run.locked():
+        checkpoint, notes = newest_checkpoint(run.path / "checkpoints")
+        if checkpoint is None and (run.path / "model").exists():
+            raise WeightsError(
+                " ".join([*notes, f"{run.path} has no whole checkpoint to go on from; its model/ stays as it is."])
+                + f" To train anew: classicnets train MODEL DATA --recipe {run.path}/recipe.toml"
+            )
+        loaded = _load(recipe.data.source, recipe)
+        if data is not None:
+            recipe = with_settings(recipe, [f"data.source={_quoted(loaded.source)}"])
+        if checkpoint is not None:
+            changes = check_same(
+                checkpoint.trainer["identity"], identity(recipe, loaded), run=str(run.path), allow_change=allow_change
+            )
+            if changes:
+                run.begin_again()
+                notes.append(f"Going on otherwise than before: {'; '.join(changes)}.")
+        parts = prepare(recipe, loaded, choose_device(device), progress, checkpoint)
+        if checkpoint is not None and not same_batches(checkpoint.trainer["identity"], parts.identity):
+            parts.state.begin_epoch(steps_per_epoch(len(parts.train.labels), recipe.batch_size))
+            notes.append("The epoch under way begins again, as its batches are others.")
+        if recipe != run.recipe:
+            run.write_recipe(recipe)
+    if run.finished:
+        notes.append(f"{run.path} is finished already, after step {parts.state.step}: its report is {run.page}.")
+    elif checkpoint is None:
         notes.append("No checkpoint yet: starting from the beginning.")
     else:
         notes.append(f"Going on after step {parts.state.step}, epoch {len(parts.state.history)} of {recipe.epochs}.")
@@ -205,7 +225,7 @@ def prepare(
     side = recipe.image_size
     assert side is not None, "the resolved recipe holds the image size"
     keep_memory()
-    fingerprint = data.fingerprint()
+    known_by = identity(recipe, data)
     channels = data.train.images.shape[1] if data.train.images is not None else 3
     options = {
         "num_classes": len(data.classes),
@@ -246,7 +266,7 @@ def prepare(
         preprocess=preprocess,
         tta="flip" if recipe.flip_at_test else "none",
         provenance={
-            "data": {"name": data.name, "fingerprint": fingerprint, **recipe.data.model_dump(mode="json")},
+            "data": {"name": data.name, "fingerprint": known_by["fingerprint"], **recipe.data.model_dump(mode="json")},
             "versions": {"classicnets": classicnets.__version__, "torch": torch.__version__},
         },
     )
@@ -258,7 +278,7 @@ def prepare(
         state=state,
         classifier=classifier,
         precision=precision,
-        fingerprint=fingerprint,
+        identity=known_by,
         notes=(*((f"starting from {found.source}", *found.notes) if found else ()), *notes),
     )
 
@@ -275,6 +295,11 @@ def _absolute(weights: str) -> str:
     """The weights as they can be found again from another folder."""
     is_path = weights.partition(":")[0] != "torchvision" and Path(weights).exists()
     return str(Path(weights).absolute()) if weights and is_path else weights
+
+
+def _quoted(path: str | Path) -> str:
+    """A path as a TOML string."""
+    return json.dumps(str(path), ensure_ascii=False)
 
 
 def _load(source: str | Path, recipe: Recipe) -> Data:

@@ -129,6 +129,8 @@ class Recipe(_Section):
 
     The epoch that is kept is the `best` on the validation images; after `patience` epochs without a better one the
     training ends (None: never).
+    `on_nan` says what to do where the loss or the gradient is no longer finite: stop, or go back to the newest
+    checkpoint and on with a quarter of the rate, at most three times.
     """
 
     description: str = ""
@@ -142,6 +144,7 @@ class Recipe(_Section):
     patience: Annotated[int, Field(ge=1)] | None = None
     flip_at_test: bool = False
     workers: Annotated[int, Field(ge=0, le=64)] = 0
+    on_nan: Literal["stop", "rollback"] = "stop"
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     optim: OptimSection = OptimSection()

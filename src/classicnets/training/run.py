@@ -12,9 +12,9 @@ import io
 import json
 import os
 import platform
-import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,16 @@ import classicnets
 from classicnets.classifier import Classifier
 from classicnets.errors import BadImage, ConfigError, StorageError
 from classicnets.evaluation import Report
-from classicnets.storage import written_aside
+from classicnets.storage import mend, written_aside
 from classicnets.training.loop import EpochDone
 from classicnets.training.recipe import Recipe, parse_recipe
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_MAKE_ROOM = "Free some space, or make it writable."
 
 
 @dataclass(frozen=True)
@@ -44,22 +51,18 @@ class Run:
         """
         for number in range(1, 10_000):
             folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
-            try:
-                folder.mkdir(parents=True)
-            except FileExistsError:
+            if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
                 continue
-            except OSError as error:
-                raise StorageError(
-                    f"Cannot write the run to {folder} ({error.strerror}). Choose another place with --out."
-                ) from None
-            run = cls(folder)
             try:
-                run._write("recipe.toml", recipe.to_toml())
-                run._write("environment.json", json.dumps(environment(precision), indent=2) + "\n")
-            except StorageError:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
-            return run
+                with written_aside(folder, replace=False) as new:  # so that no run folder is ever without its recipe
+                    new.mkdir()
+                    (new / "recipe.toml").write_text(recipe.to_toml(), "utf-8", newline="")
+                    (new / "environment.json").write_text(json.dumps(environment(precision), indent=2) + "\n", "utf-8")
+            except FileExistsError:
+                continue  # another process was faster
+            except StorageError as error:
+                raise StorageError(f"{error} The run's folder is chosen with --out.") from None
+            return cls(folder)
         raise StorageError(f"{path} and 9,999 numbered folders beside it exist already. Choose another --out.")
 
     @classmethod
@@ -97,6 +100,61 @@ class Run:
         """What was measured on the test images, or on the validation images where there are no others."""
         return Report.load(self.path / "evaluation")
 
+    @property
+    def page(self) -> Path:
+        """The HTML report."""
+        return self.path / "report.html"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the report is there; its page is written last of all."""
+        return self.page.is_file() and (self.path / "evaluation" / "report.json").is_file()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from writing this run; what a killed one left half done is mended first.
+
+        The lock is the operating system's, on `events.jsonl`, and ends with the process however that ends. Without
+        one (Windows, some network disks) nothing is kept out. Raises ConfigError where another process has it.
+        """
+        events = self.path / "events.jsonl"
+        try:
+            file = events.open("ab")
+        except OSError as error:
+            raise StorageError(f"Cannot write {events}: {error.strerror}. {_MAKE_ROOM}") from None
+        with file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise ConfigError(
+                        f"{self.path} is being trained by {self._writer()}. Let it finish, or stop it first."
+                    ) from None
+                except OSError:
+                    pass
+            for folder in (self.path, *(self.path / name for name in ("checkpoints", "evaluation", "figures"))):
+                mend(folder)
+            lines = events.read_bytes()
+            if not lines.endswith(b"\n"):  # of a last line that was cut short, nothing can be told
+                os.truncate(events, lines.rfind(b"\n") + 1)
+            yield
+
+    def _writer(self) -> str:
+        """Who wrote the last `started` line."""
+        for line in reversed((self.path / "events.jsonl").read_text("utf-8", errors="replace").splitlines()):
+            if '"event": "started"' in line:
+                started = json.loads(line)
+                return f"process {started.get('pid')} on {started.get('host')}"
+        return "another process"
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write `recipe.toml` anew: the run goes on otherwise than it began."""
+        self._write("recipe.toml", recipe.to_toml())
+
+    def begin_again(self) -> None:
+        """What is about to be trained makes an earlier report untrue: remove its page, the sign of a finished run."""
+        self.page.unlink(missing_ok=True)
+
     def write_metrics(self, history: Sequence[EpochDone]) -> None:
         """Write `metrics.csv` anew: one row an epoch."""
         rows = [[round(v, 6) if isinstance(v, float) else v for v in astuple(row)] for row in history]
@@ -113,8 +171,10 @@ class Run:
         try:
             with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
-            raise StorageError(f"Cannot write {self.path}/events.jsonl: {error.strerror}. Free some space.") from None
+            raise StorageError(f"Cannot write {self.path}/events.jsonl: {error.strerror}. {_MAKE_ROOM}") from None
 
     def _write(self, name: str, text: str) -> None:
         with written_aside(self.path / name) as new:

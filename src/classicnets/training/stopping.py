@@ -9,9 +9,13 @@ from typing import Any
 
 
 class StopRequests:
-    """Ctrl-C and SIGTERM, noted while a step is under way and obeyed after it; a second Ctrl-C stops at once."""
+    """Ctrl-C and SIGTERM, noted while a step is under way and obeyed after it; a second Ctrl-C stops at once.
+
+    While `at_once` is set, nothing is under way that must be ended first, and the first does too.
+    """
 
     def __init__(self) -> None:
+        self.at_once = False
         self._received = 0
         self._handlers: dict[int, Any] = {}
 
@@ -29,6 +33,8 @@ class StopRequests:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = number
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.at_once:
+            self.obey()
 
     def obey(self) -> None:
         if self._received == signal.SIGINT:

@@ -1,0 +1,213 @@
+"""Stopped at bad moments, gone wrong, moved, changed: what a run does then."""
+
+import json
+import math
+import os
+import signal
+import sys
+
+import pytest
+import torch
+
+from classicnets.classifier import Classifier
+from classicnets.errors import ConfigError, StorageError, TrainingDiverged
+from classicnets.training import EpochDone, Finished, Run, StepDone, loop, resume, start
+from classicnets.training.checkpoint import newest_checkpoint
+from classicnets.training.objective import Objective
+
+FAST = (
+    "batch_size=256",
+    "precision=fp32",
+    "model.switches.depths=[1,1,1]",
+    "model.switches.widths=[4,8,8]",
+    "data.val_fraction=0.3",
+    "data.test_fraction=0.3",
+)
+
+
+def begin(folder, *settings, name="run"):
+    return start(
+        "resnet20_cifar", "digits", settings=["epochs=3", *FAST, *settings], out=folder / name, checkpoint_every=1
+    )
+
+
+def until(job, step=None, epoch=None):
+    """Train until that step or epoch is done, and close."""
+    events = iter(job)
+    for event in events:
+        if (isinstance(event, StepDone) and event.step == step) or (
+            isinstance(event, EpochDone) and event.epoch == epoch
+        ):
+            events.close()
+            return event
+    raise AssertionError("the training ended before")
+
+
+def newest(run):
+    checkpoint, notes = newest_checkpoint(run.path / "checkpoints")
+    assert notes == []
+    return checkpoint
+
+
+def events(run):
+    return [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
+
+
+def fail_at(monkeypatch, step, times=1):
+    """Let the loss be infinite at that step, so many times; what the state was is counted by the calls."""
+    left = times
+
+    def failing(model, images, targets, recipe):
+        nonlocal left
+        found = objective(model, images, targets, recipe)
+        if model.training and torch.is_grad_enabled() and left and seen.step + 1 == step:
+            left -= 1
+            return Objective(found.loss * math.inf, found.logits)
+        return found
+
+    seen: loop.TrainState
+    objective, train_step = loop.objective, loop.train_step
+
+    def watching(state, *args):
+        nonlocal seen
+        seen = state
+        return train_step(state, *args)
+
+    monkeypatch.setattr(loop, "objective", failing)
+    monkeypatch.setattr(loop, "train_step", watching)
+
+
+def test_numbers_that_go_wrong_name_step_layer_and_remedy(tmp_path, monkeypatch):
+    job = begin(tmp_path)
+    fail_at(monkeypatch, 3)
+    with pytest.raises(
+        TrainingDiverged, match=r"is inf .* at step 3, .*gradient is the first to fail.*optim\.lr=.*--on-nan rollback"
+    ):
+        list(job)
+    assert newest(job.run).trainer["step"] == 2
+    assert all(tensor.isfinite().all() for tensor in newest(job.run).tensors.values())
+
+
+def test_a_rollback_lowers_the_rate_and_is_resumed_bit_for_bit(tmp_path, monkeypatch):
+    whole, parted = (begin(tmp_path, "on_nan=rollback", "ema=0.9", name=name) for name in ("whole", "parted"))
+    fail_at(monkeypatch, 3)
+    row = until(whole, epoch=3)
+    monkeypatch.undo()
+    fail_at(monkeypatch, 3)
+    event = until(parted, step=4)
+    monkeypatch.undo()
+    assert "Went back to step 2, and on with 0.25 of the rate (1 of at most 3 times)" in parted.warnings[0]
+    assert [event["rate"] for event in events(parted.run) if event["event"] == "rollback"] == [0.25]
+    assert event.lr < 0.03
+    assert until(resume(parted.run), epoch=3).val_loss == row.val_loss
+    a, b = newest(whole.run), newest(parted.run)
+    assert a.trainer["rollbacks"] == b.trainer["rollbacks"] == 1
+    assert all(torch.equal(a.tensors[name], b.tensors[name]) for name in a.tensors)
+
+
+def test_three_rollbacks_are_the_most_and_the_first_may_go_to_the_very_beginning(tmp_path, monkeypatch):
+    job = begin(tmp_path, "on_nan=rollback")
+    fail_at(monkeypatch, 1, times=4)
+    with pytest.raises(TrainingDiverged, match="step 1"):
+        list(job)
+    assert len(job.warnings) == 3
+    assert newest(job.run).trainer["step"] == 0
+
+
+def test_sigterm_while_validating_is_obeyed_at_once_and_nothing_is_lost(tmp_path, monkeypatch):
+    whole, job = begin(tmp_path, name="whole"), begin(tmp_path)
+    row = until(whole, epoch=2)
+    logits = Classifier.logits
+
+    def stopped(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        logits(*args, **kwargs)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(Classifier, "logits", stopped)
+    with pytest.raises(SystemExit, match="143"):
+        list(job)
+    monkeypatch.undo()
+    assert newest(job.run).trainer["step"] == 2
+    assert newest(job.run).trainer["history"] == []
+    assert until(resume(job.run), epoch=2).val_loss == row.val_loss
+
+
+def test_one_run_is_written_by_one_process(tmp_path):
+    job = begin(tmp_path)
+    going = iter(job)
+    next(going)
+    with pytest.raises(ConfigError, match=rf"being trained by process {os.getpid()} on .*stop it first"):
+        resume(job.run)
+    going.close()
+    assert resume(job.run).notes
+
+
+def test_what_a_kill_left_is_mended(tmp_path):
+    job = begin(tmp_path)
+    until(job, epoch=1)
+    path = job.run.path
+    aside = path / ".model.ab12_x9z.aside"
+    aside.mkdir()
+    (path / "model").rename(aside / "old")
+    with (path / "events.jsonl").open("a") as file:
+        file.write('{"time": "2026-')
+    resume(job.run)
+    assert Run(path).classifier.classes
+    assert not list(path.glob(".*"))
+    assert events(job.run)[-1]["event"] == "stopped"
+
+
+def test_a_best_epoch_whose_model_a_kill_left_unwritten_is_written(tmp_path):
+    job = begin(tmp_path)
+    until(job, epoch=1)
+    config = job.run.path / "model" / "config.json"
+    config.unlink()
+    next(going := iter(resume(job.run)))
+    going.close()
+    assert config.is_file()
+
+
+def test_a_run_goes_on_where_its_images_have_moved_and_changed_only_if_allowed(photo_folder, tmp_path):
+    settings = ["epochs=1", "batch_size=8", "image_size=16", *FAST[1:4]]
+    job = start("resnet20_cifar", photo_folder, settings=settings, out=tmp_path / "run")
+    until(job, step=1)
+    moved = photo_folder.rename(tmp_path / "elsewhere")
+    assert f"{photo_folder}" not in resume(job.run, data=moved).run.recipe.data.source
+    next(moved.rglob("*.jpg")).unlink()
+    with pytest.raises(ConfigError, match=r"batch_size was 8 and is 4; 30 train images were there and 29 are"):
+        resume(job.run, settings=["batch_size=4"])
+    *_, finished = (job := resume(job.run, settings=["batch_size=4"], allow_change=True))
+    assert isinstance(finished, Finished)
+    assert any("begins again" in note for note in job.notes)
+    assert newest(job.run).trainer["step"] == 7
+    before = {path: path.stat().st_mtime_ns for path in job.run.path.rglob("*")}
+    again = resume(job.run)
+    assert [type(event) for event in again] == [Finished]
+    assert any("finished already, after step 7" in note for note in again.notes)
+    assert {path: path.stat().st_mtime_ns for path in job.run.path.rglob("*")} == before
+    assert any("Going on otherwise" in n for n in resume(job.run, settings=["epochs=2"], allow_change=True).notes)
+    assert not job.run.finished
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of this kind exist on POSIX only")
+def test_a_disk_that_fills_leaves_the_last_checkpoint_and_goes_on_later(tmp_path):
+    """A limit on the size of files stands in for the disk: writing fails in the same way."""
+    import resource
+
+    whole, job = begin(tmp_path, name="whole"), begin(tmp_path)
+    row = until(whole, epoch=2)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def follow():
+        for event in job:
+            if event.step == 2:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, limits[1]))
+
+    try:
+        with pytest.raises(StorageError, match=r"Cannot write .*Free some space"):
+            follow()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert newest(job.run).trainer["step"] == 2
+    assert until(resume(job.run), epoch=2).val_loss == row.val_loss
