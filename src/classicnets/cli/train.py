@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 
 from classicnets.cli.evaluate import OnBadImage
 from classicnets.cli.output import JsonFlag, error_console, print_json, progress_bars
-from classicnets.errors import ConfigError
+from classicnets.errors import ClassicNetsError, ConfigError
 
 if TYPE_CHECKING:
     from classicnets.training import EpochDone, Finished, Job, StepDone
+
+P = ParamSpec("P")
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -29,6 +33,8 @@ _EXAMPLES = """
   classicnets train resnet18 csv:labels.csv --set image_size=96 --seed 1
 
   classicnets train --resume runs/resnet20_cifar-fashion-mnist
+
+  torchrun --nproc-per-node 2 -m classicnets train resnet20_cifar fashion-mnist
 """
 
 
@@ -37,6 +43,25 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_EXAMPLES)(train)
 
 
+def one_voice(command: Callable[P, None]) -> Callable[P, None]:
+    """Of the processes that torchrun started, the first prints; another one only an error that is its alone."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        from classicnets.training.distributed import join
+
+        if join().is_main:
+            return command(*args, **kwargs)
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            try:
+                return command(*args, **kwargs)
+            except ClassicNetsError as error:  # all processes have it, and the first says it
+                raise SystemExit(error.exit_code) from None
+
+    return run
+
+
+@one_voice
 def train(
     model: Annotated[str | None, typer.Argument(help="A catalog name; see `classicnets models`.")] = None,
     data: Annotated[

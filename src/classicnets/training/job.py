@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from classicnets.classifier import Classifier
@@ -20,6 +21,7 @@ from classicnets.errors import TrainingDiverged
 from classicnets.evaluation import Report, evaluate, write_report
 from classicnets.hardware import Precision
 from classicnets.training.checkpoint import Checkpoint, save_checkpoint
+from classicnets.training.distributed import Processes
 from classicnets.training.loop import EpochDone, StepDone, TrainState, fit
 from classicnets.training.recipe import Recipe
 from classicnets.training.run import Run
@@ -39,6 +41,7 @@ class Parts:
     state: TrainState
     classifier: Classifier
     precision: Precision
+    processes: Processes
     fingerprint: str
     notes: tuple[str, ...]
 
@@ -58,6 +61,8 @@ class Finished:
 class Job:
     """A training under way. Iterate over it once; closing the iteration early keeps what was reached.
 
+    Several processes iterate alike, over the same events; the one with `is_main` writes.
+
     `notes` say what was chosen before it began; `warnings` fills while it goes.
     """
 
@@ -69,28 +74,39 @@ class Job:
         self.notes = (*notes, *parts.notes)
         self.num_steps = recipe.epochs * steps_per_epoch(len(parts.train.labels), recipe.batch_size)
         self.warnings: list[str] = []
+        self.is_main = parts.processes.is_main
         self._parts = parts
         self._checkpoint_every = checkpoint_every
 
     def __iter__(self) -> Iterator[StepDone | EpochDone | Finished]:
-        parts = self._parts
-        self.run.write_metrics(parts.state.history)
-        self.run.log("started", step=parts.state.step, notes=self.notes)
+        with self._parts.processes.connected():
+            yield from self._train()
+            yield self._finish()
+
+    def _train(self) -> Iterator[StepDone | EpochDone]:
+        parts, processes = self._parts, self._parts.processes
+        processes.on_main(self._begin)
         at_rest = True
-        with StopRequests() as stop:
+        with StopRequests(processes) as stop:
             try:
-                for event in fit(parts.state, parts.train, parts.val, parts.classifier, self.recipe, parts.precision):
+                for event in fit(
+                    parts.state, parts.train, parts.val, parts.classifier, self.recipe, parts.precision, processes
+                ):
                     at_rest = True
-                    self._keep(event)
+                    processes.on_main(partial(self._keep, event))
                     yield event
                     stop.obey()
                     at_rest = False
             except BaseException as stopped:
                 if at_rest and not isinstance(stopped, Exception):
-                    self._keep_what_was_reached()
-                self.run.log("stopped", step=parts.state.step, reason=type(stopped).__name__)
+                    processes.on_main(self._keep_what_was_reached)
+                if self.is_main:
+                    self.run.log("stopped", step=parts.state.step, reason=type(stopped).__name__)
                 raise
-        yield self._finish()
+
+    def _begin(self) -> None:
+        self.run.write_metrics(self._parts.state.history)
+        self.run.log("started", step=self._parts.state.step, notes=self.notes)
 
     def _keep(self, event: StepDone | EpochDone) -> None:
         state = self._parts.state
@@ -136,20 +152,25 @@ class Job:
 
     def _finish(self) -> Finished:
         """Measure the best epoch's classifier on the test images, and write the report."""
-        best = self.run.classifier
+        processes, data = self._parts.processes, self._parts.data
+        best = processes.on_main(lambda: self.run.classifier)
         best.model.to(self._parts.precision.device)
-        data = self._parts.data
-        if data.test is not None:
+        if data.test is not None and self._parts.test is not None:
             part, images, packed = "test", data.test, self._parts.test
         else:
             part, images, packed = "validation", data.val, self._parts.val
             self.warnings.append("These images chose the best epoch, for want of test images: expect less on new ones.")
-        report = evaluate(best, images, packed=packed, data=f"{data.name} {part}")
-        best.provenance["metrics"] = report.headline()
-        best.save(self.run.path / "model")
-        page = write_report(self.run.path, report, images)
-        self.run.log("finished", **report.headline())
-        return Finished(self.run, report, page)
+        logits = processes.logits(best, packed.images)
+        report = evaluate(best, images, packed=packed, logits=logits, data=f"{data.name} {part}")
+
+        def write() -> Path:
+            best.provenance["metrics"] = report.headline()
+            best.save(self.run.path / "model")
+            page = write_report(self.run.path, report, images)
+            self.run.log("finished", **report.headline())
+            return page
+
+        return Finished(self.run, report, processes.on_main(write))
 
 
 def stuck(row: EpochDone, num_classes: int, recipe: Recipe) -> str | None:

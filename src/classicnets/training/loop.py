@@ -12,22 +12,25 @@ import copy
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from classicnets.classifier import Classifier
-from classicnets.data.loader import Batch, steps_per_epoch, training_batches
+from classicnets.data.loader import Batch, Part, steps_per_epoch, training_batches
 from classicnets.data.pack import Packed
 from classicnets.errors import TrainingDiverged
 from classicnets.evaluation.metrics import cross_entropy, topk_accuracy
 from classicnets.hardware import Precision
 from classicnets.models.contract import ConvNet
-from classicnets.training.objective import objective
+from classicnets.training.distributed import ALONE, Processes
+from classicnets.training.objective import Trained
 from classicnets.training.optimizer import learning_rate, make_optimizer
 from classicnets.training.recipe import ProgressiveSection, Recipe
+from classicnets.training.whole_batch import whole_batch
 
 
 @dataclass(frozen=True)
@@ -124,13 +127,21 @@ class TrainState:
 
 
 def fit(
-    state: TrainState, train: Packed, val: Packed, classifier: Classifier, recipe: Recipe, precision: Precision
+    state: TrainState,
+    train: Packed,
+    val: Packed,
+    classifier: Classifier,
+    recipe: Recipe,
+    precision: Precision,
+    processes: Processes = ALONE,
 ) -> Iterator[StepDone | EpochDone]:
     """Train `state` on `train` until `recipe.epochs` are done, validating on `val` after each.
 
     `classifier` gives the preprocessing, and validates: its model becomes `state.evaluated`. Raises TrainingDiverged
-    when the loss is no longer finite, before the step is taken.
+    when the loss is no longer finite, before the step is taken. All `processes` iterate alike and get the same events.
     """
+    trained = processes.parallel(Trained(state.model, recipe.loss))
+    size_of_batch = min(recipe.batch_size, len(train.labels))
     per_epoch = steps_per_epoch(len(train.labels), recipe.batch_size)
     while len(state.history) < recipe.epochs:
         epoch = len(state.history)
@@ -140,17 +151,20 @@ def fit(
         batches = training_batches(
             train, classifier.preprocess, recipe.augment, batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch,
             start=state.step - epoch * per_epoch, image_size=size, workers=recipe.workers,
+            part=processes.part,
         )  # fmt: skip
         before = time.perf_counter()
         for batch in batches:
             lr = learning_rate(recipe.optim, recipe.schedule, state.step / (per_epoch * recipe.epochs))
-            loss = train_step(state, batch, lr, recipe, precision)
+            loss = train_step(state, trained, batch, size_of_batch, lr, recipe, precision, processes)
             now = time.perf_counter()
             state.tally.seconds, before = state.tally.seconds + now - before, now
             tally = state.tally
             yield StepDone(epoch + 1, state.step, loss, tally.correct / tally.images, lr, tally.images / tally.seconds)
         classifier.model = state.evaluated
-        logits = classifier.logits(val.images, batch_size=max(64, recipe.batch_size), precision=precision.name)
+        logits = processes.logits(
+            classifier, val.images, batch_size=max(64, recipe.batch_size), precision=precision.name
+        )
         state.seconds += state.tally.seconds + time.perf_counter() - before
         row = EpochDone(
             epoch=epoch + 1,
@@ -174,21 +188,50 @@ def fit(
         yield row
 
 
-def train_step(state: TrainState, batch: Batch, lr: float, recipe: Recipe, precision: Precision) -> float:
-    """One optimizer step on one batch; returns the batch's loss."""
+def train_step(
+    state: TrainState,
+    trained: nn.Module,
+    batch: Batch,
+    size: int,
+    lr: float,
+    recipe: Recipe,
+    precision: Precision,
+    processes: Processes,
+) -> float:
+    """One optimizer step on a batch of `size` images, of which `batch` is this process's part; returns its loss.
+
+    `trained` computes the objective of `state.model`. Gradients are those of the mean over the whole batch.
+    """
     images, labels, targets = (tensor.to(precision.device) for tensor in (batch.images, batch.labels, batch.targets))
     state.model.train()
-    with torch.random.fork_rng([precision.device] if precision.device.type == "cuda" else []):
-        torch.manual_seed((recipe.seed << 32) + state.step & 0x7FFF_FFFF_FFFF_FFFF)  # dropout, a function of the step
-        with precision():
-            loss, logits = objective(state.model, images, targets, recipe.loss)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingDiverged(
-                f"The loss is {value} at step {state.step + 1}, with learning rate {lr:.3g}. "
-                f"Try a lower rate (--set optim.lr={recipe.optim.lr / 4:.3g}) or --set optim.clip_norm=1."
-            )
-        loss.backward()
+    state.optimizer.zero_grad(set_to_none=True)
+    loss_sum, correct = 0.0, 0
+    parts = [
+        Part(processes.rank * recipe.accumulate + i, processes.world * recipe.accumulate)
+        for i in range(recipe.accumulate)
+    ]
+    first = parts[0].of(size).start
+    for part in parts:
+        more_to_come = processes.apart(trained) if part is not parts[-1] else nullcontext()
+        here = slice(part.of(size).start - first, part.of(size).stop - first)
+        with (
+            seeded((recipe.seed << 32) + state.step, precision.device),  # dropout, a function of the step
+            whole_batch(state.model, part, size, processes=processes.world),
+            more_to_come,
+        ):
+            with precision():
+                loss, logits = trained(images[here], targets[here])
+            # Gradients of parts add up, and those of processes are averaged.
+            (loss * (len(logits) / size * processes.world)).backward()
+        loss_sum += loss.item() * len(logits)
+        correct += int((logits.argmax(1) == labels[here]).sum())
+    loss_sum, correct_everywhere = processes.sums(loss_sum, correct)
+    value = loss_sum / size
+    if not math.isfinite(value):
+        raise TrainingDiverged(
+            f"The loss is {value} at step {state.step + 1}, with learning rate {lr:.3g}. "
+            f"Try a lower rate (--set optim.lr={recipe.optim.lr / 4:.3g}) or --set optim.clip_norm=1."
+        )
     if recipe.optim.clip_norm:
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), recipe.optim.clip_norm)
     for group in state.optimizer.param_groups:
@@ -198,10 +241,18 @@ def train_step(state: TrainState, batch: Batch, lr: float, recipe: Recipe, preci
     state.step += 1
     if state.average is not None:
         update_average(state.average, state.model, min(recipe.ema, state.step / (state.step + 9)))
-    state.tally.loss += value * len(labels)
-    state.tally.correct += int((logits.argmax(1) == labels).sum())
-    state.tally.images += len(labels)
+    state.tally.loss += loss_sum
+    state.tally.correct += int(correct_everywhere)
+    state.tally.images += size
     return value
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Within, the random numbers of the CPU and of `device` are those of the seed; the caller's own are left alone."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF)
+        yield
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from classicnets.models.contract import ConvNet
 from classicnets.models.googlenet import GoogLeNet
@@ -32,3 +32,15 @@ def objective(model: ConvNet, images: Tensor, targets: Tensor, recipe: LossSecti
         F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing) for logits in outputs
     )
     return Objective(main + recipe.aux_weight * sum(auxiliary), outputs.logits.float())
+
+
+class Trained(nn.Module):
+    """`objective` of a model, as a module: what several processes compute in parallel."""
+
+    def __init__(self, model: ConvNet, recipe: LossSection) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+
+    def forward(self, images: Tensor, targets: Tensor) -> Objective:
+        return objective(self.model, images, targets, self.recipe)

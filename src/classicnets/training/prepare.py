@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,12 +21,13 @@ from classicnets.data.check import quick_check
 from classicnets.data.imageset import ImageSet
 from classicnets.data.pack import channel_stats, pack_data
 from classicnets.errors import ConfigError, DataError, WeightsError
-from classicnets.hardware import Precision, choose_device
+from classicnets.hardware import Precision
 from classicnets.images import image_size
 from classicnets.models.catalog import create
 from classicnets.models.contract import NetConfig
 from classicnets.preprocess import Preprocess
 from classicnets.training.checkpoint import Checkpoint, newest_checkpoint
+from classicnets.training.distributed import Processes, join
 from classicnets.training.job import Job, Parts
 from classicnets.training.loop import TrainState
 from classicnets.training.recipe import Recipe, choose_recipe, load_recipe, with_settings
@@ -55,9 +56,40 @@ def start(
     `recipe` is a Recipe, a shipped name or a file; None chooses one by the data and says why in `Job.notes`.
     `settings` are `key=value` changes to it. `out` is the run folder, `runs/MODEL-DATA` if None; a number is appended
     where it exists. `checkpoint_every` is in steps, beside the checkpoint after each epoch.
+    Started again by torchrun after a process was lost, it goes on with the run that it made before.
     Raises UnknownName, ConfigError, DataError, WeightsError or StorageError; then no folder was made.
     """
+    processes = join()
     settings = list(settings)
+    with processes.connected():
+        target = processes.together(lambda: processes.device(device))
+        planned = processes.together(lambda: _plan(model, data, recipe, settings, out))
+        if earlier := processes.on_main(lambda: Run.of_launch(planned.folder, planned.recipe)):
+            return resume(earlier, device=device, checkpoint_every=checkpoint_every, progress=progress)
+        parts = processes.together(lambda: _prepare(planned.recipe, planned.data, target, processes, progress))
+
+        def create_run() -> Run:
+            run = Run.create(planned.folder, planned.recipe, parts.precision.name)
+            run.write_skipped(parts.data.skipped)
+            return run
+
+        run = processes.on_main(create_run)
+    notes = [*quick_check(parts.data), *planned.notes]
+    return Job(run, planned.recipe, parts, checkpoint_every=checkpoint_every, notes=notes)
+
+
+class _Plan(NamedTuple):
+    """What is to be trained, on what, and where it is written if that is not taken."""
+
+    recipe: Recipe
+    data: Data
+    folder: Path
+    notes: list[str]
+
+
+def _plan(
+    model: str, data: str | Path | Data, recipe: str | Path | Recipe | None, settings: list[str], out: str | Path | None
+) -> _Plan:
     for key in ("model.name", "data.source"):
         if any(setting.partition("=")[0].strip() == key for setting in settings):
             raise ConfigError(f"{key} is what is trained, and on what: give it as the argument, not as a setting.")
@@ -67,7 +99,6 @@ def start(
     given = recipe if isinstance(recipe, Recipe) else None if recipe is None else load_recipe(recipe)
     draft = with_settings(given or Recipe(), settings)
     network = create(model, device="meta", **_switches(draft))
-    target = choose_device(device)
     loaded = data if isinstance(data, Data) else _load(data, draft)
     size = draft.image_size or _natural_size(loaded.train, network.config)
     if size < network.config.min_size:
@@ -96,10 +127,7 @@ def start(
         "on_error": loaded.on_error,
     }
     resolved = Recipe.model_validate(values)
-    parts = _prepare(resolved, loaded, target, progress)
-    run = Run.create(path or Path("runs") / f"{model}-{loaded.name}", resolved, parts.precision.name)
-    run.write_skipped(parts.data.skipped)
-    return Job(run, resolved, parts, checkpoint_every=checkpoint_every, notes=[*quick_check(parts.data), *notes])
+    return _Plan(resolved, loaded, path or Path("runs") / f"{model}-{loaded.name}", notes)
 
 
 def resume(
@@ -114,27 +142,31 @@ def resume(
     Raises ConfigError where there is no run, DataError where its data is no longer what it was, WeightsError where
     none of its checkpoints is whole.
     """
-    run = run if isinstance(run, Run) else Run.open(run)
-    recipe = run.recipe
-    checkpoint, notes = newest_checkpoint(run.path / "checkpoints")
-    if checkpoint is None and (run.path / "model").exists():
-        raise WeightsError(
-            " ".join([*notes, f"{run.path} has no whole checkpoint to go on from; its model/ stays as it is."])
-            + f" To train anew: classicnets train MODEL DATA --recipe {run.path}/recipe.toml"
-        )
-    data = _load(recipe.data.source, recipe)
-    if checkpoint is not None and checkpoint.trainer["fingerprint"] != data.fingerprint():
-        raise DataError(
-            f"The images at {recipe.data.source} are not those that {run.path} was trained on. "
-            f"Bring them back, or start a new run."
-        )
-    parts = _prepare(recipe, data, choose_device(device), progress, checkpoint)
+    processes = join()
+    path = run.path if isinstance(run, Run) else Path(run)
+    with processes.connected():
+        target = processes.together(lambda: processes.device(device))
+        # The run folder need not be on the other machines.
+        run, recipe, before = processes.on_main(lambda: _opened(path))
+        checkpoint, notes = processes.on_main(lambda: newest_checkpoint(path / "checkpoints"))
+        if checkpoint is None and processes.on_main((path / "model").exists):
+            raise WeightsError(
+                " ".join([*notes, f"{path} has no whole checkpoint to go on from; its model/ stays as it is."])
+                + f" To train anew: classicnets train MODEL DATA --recipe {path}/recipe.toml"
+            )
+        data = processes.together(lambda: _load(recipe.data.source, recipe))
+        if checkpoint is not None and checkpoint.trainer["fingerprint"] != data.fingerprint():
+            raise DataError(
+                f"The images at {recipe.data.source} are not those that {path} was trained on. "
+                f"Bring them back, or start a new run."
+            )
+        parts = processes.together(lambda: _prepare(recipe, data, target, processes, progress, checkpoint))
     if checkpoint is None:
         notes.append("No checkpoint yet: starting from the beginning.")
     else:
         notes.append(f"Going on after step {parts.state.step}, epoch {len(parts.state.history)} of {recipe.epochs}.")
-    before, now = run.environment, environment(parts.precision.name)
-    for what in ("torch", "cpu", "threads", "precision"):
+    now = environment(parts.precision.name)
+    for what in ("torch", "cpu", "threads", "processes", "precision"):
         if before.get(what) != now[what]:
             notes.append(f"{what} was {before.get(what)} and is {now[what]}: the last bits may differ.")
     return Job(run, recipe, parts, checkpoint_every=checkpoint_every, notes=notes)
@@ -164,8 +196,18 @@ def train(
     return job.run
 
 
+def _opened(path: Path) -> tuple[Run, Recipe, dict[str, Any]]:
+    run = Run.open(path)
+    return run, run.recipe, run.environment
+
+
 def _prepare(
-    recipe: Recipe, data: Data, device: torch.device, progress: Progress | None, checkpoint: Checkpoint | None = None
+    recipe: Recipe,
+    data: Data,
+    device: torch.device,
+    processes: Processes,
+    progress: Progress | None,
+    checkpoint: Checkpoint | None = None,
 ) -> Parts:
     side = recipe.image_size
     assert side is not None, "the resolved recipe holds the image size"
@@ -191,6 +233,12 @@ def _prepare(
     large = round(side * recipe.augment.packing_scale)
     sizes = {"train": replace(plain, input_size=(large, large)), "val": plain, "test": plain}
     packed = pack_data(data, sizes, progress=report)
+    batch_size = min(recipe.batch_size, len(packed.train))
+    if batch_size < processes.world * recipe.accumulate:
+        raise ConfigError(
+            f"A batch of {batch_size} images cannot be divided among {processes.world} processes and "
+            f"{recipe.accumulate} parts each: batch_size is that of all together. Set a larger one, or use fewer."
+        )
     state = TrainState.begin(model, recipe)
     if checkpoint is not None:
         preprocess = Preprocess.from_dict(checkpoint.trainer["preprocess"])
@@ -218,6 +266,7 @@ def _prepare(
         state=state,
         classifier=classifier,
         precision=Precision.choose(recipe.precision, device),
+        processes=processes,
         fingerprint=fingerprint,
         notes=(f"starting from {found.source}", *found.notes) if found else (),
     )
@@ -228,7 +277,7 @@ def _switches(recipe: Recipe) -> dict[str, Any]:
     for name in ("num_classes", "in_channels", "generator", "device", "name"):
         if name in recipe.model.switches:
             raise ConfigError(f"model.switches.{name} is decided by the data and the command: remove it.")
-    return recipe.model.switches
+    return recipe.model.switches | ({"checkpointing": True} if recipe.recompute else {})
 
 
 def _absolute(weights: str) -> str:

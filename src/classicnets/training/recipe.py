@@ -86,11 +86,19 @@ class ProgressiveSection(_Section):
 
 
 class Recipe(_Section):
-    """Everything that decides a training; `image_size` None is the data's own where that is small, else the model's."""
+    """Everything that decides a training; `image_size` None is the data's own where that is small, else the model's.
+
+    `batch_size` is that of an optimizer step, of all processes together; it goes through in `accumulate` parts, one
+    after another, for less memory: the same result but for rounding, unless there are batch norms, whose statistics
+    are those of each part. `recompute` computes activations a second time in the backward pass, instead of keeping
+    them: less memory, more time, and the same result to the bit.
+    """
 
     description: str = ""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 15
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 128
+    accumulate: Annotated[int, Field(ge=1, le=65_536)] = 1
+    recompute: bool = False
     image_size: Side | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
