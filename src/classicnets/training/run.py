@@ -70,7 +70,9 @@ class Run:
         """The run that this torchrun made at `path` or beside it, with that recipe, before it restarted us."""
         if (launch := launch_id()) is None:
             return None
-        for folder in sorted(path.parent.glob(f"{glob.escape(path.name)}*"), key=lambda f: f.stat().st_mtime):
+        for folder in sorted(
+            path.parent.glob(f"{glob.escape(path.name)}*"), key=lambda f: f.stat().st_mtime, reverse=True
+        ):
             run = cls(folder)
             if run.environment.get("launch") == launch and run.recipe == recipe:
                 return run
