@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 EXAMPLES := $(filter-out examples/demo.py,$(wildcard examples/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format lint types layers examples bench facts clean
+.PHONY: help setup demo test test-slow check format lint types layers examples bench bench-train facts clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ examples: $(READY) ## Run every example
 facts: $(READY) ## Make models/facts.json and docs/models.md again, after a change to a model
 	$(BIN)/python -m classicnets.analysis.make_facts
 	$(BIN)/python benchmarks/models_table.py
+
+bench-train: $(READY) ## Measure training beside torchvision and timm: speed, memory, loading (half an hour)
+	$(BIN)/python benchmarks/training_peers.py
+	$(BIN)/python benchmarks/loading.py
 
 bench: $(READY) ## Measure what the README states (an hour or two); results go to benchmarks/results
 	@set -e; for bench in $(filter-out benchmarks/report.py benchmarks/models_table.py,$(wildcard benchmarks/*.py)); do \

@@ -1,14 +1,17 @@
-"""Fashion-MNIST from raw files with the shipped recipe, in one command, over several seeds.
+"""Fashion-MNIST, a network of every family with its shipped recipe, over several seeds: the whole table in one command.
 
-Each run is `classicnets train` in a process of its own with an empty cache, so that the minutes count everything a
-user waits for: reading the files, training, measuring the 10,000 test images, and the report.
+Each run is `classicnets train` in a process of its own with an empty cache, from raw files to the report. What was
+measured is kept in results/fashion_mnist.csv, a line a run, so that a command that was stopped goes on where it was;
+`--fresh` measures again. `--add RUN` takes a run that is finished already, where its recipe is the shipped one.
 
-    python benchmarks/fashion_mnist.py --model resnet20_cifar --seeds 0 1 2
+    python benchmarks/fashion_mnist.py --seeds 0 1 2
+    python benchmarks/fashion_mnist.py --networks resnet20_cifar --precisions auto fp32
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import shutil
@@ -16,44 +19,164 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
 
-from report import write_results
+from report import RESULTS, write_results
 
 from classicnets.data.fashion_mnist import SYSTEM_FOLDER, find_fashion_mnist
+from classicnets.models.catalog import family_of
+from classicnets.training.recipe import choose_recipe, load_recipe
+from classicnets.training.run import Run
+
+TABLE = RESULTS / "fashion_mnist.csv"
+TEXTBOOK = {
+    "alexnet_cifar": 0.883,
+    "vgg11_cifar": 0.920,
+    "nin_cifar_bn": 0.790,
+    "googlenet_cifar": 0.886,
+    "resnet20_cifar": 0.893,
+    "densenet_bc40_k12_cifar": 0.885,
+}
+"""A network of each family, and what Dive into Deep Learning's of that family reaches in its ten epochs, enlarged."""
 
 
-def measure(model: str, seed: int, settings: list[str]) -> tuple[float, float]:
-    """Train once: (test accuracy, minutes)."""
+@dataclass(frozen=True)
+class Entry:
+    """A run that was measured. `minutes` are from the first batch to the report, on `threads` threads."""
+
+    network: str
+    precision: str
+    seed: int
+    accuracy: float
+    minutes: float
+    epochs: int
+    threads: int
+    date: str
+
+    @classmethod
+    def of(cls, run: Run) -> Entry:
+        """The entry of a finished run."""
+        events = [json.loads(line) for line in (run.path / "events.jsonl").read_text("utf-8").splitlines()]
+        if [event["event"] for event in events].count("started") != 1 or events[-1]["event"] != "finished":
+            raise SystemExit(f"{run.path} did not run to its end in one go: its minutes are not known.")
+        begun, ended = (datetime.strptime(e["time"], "%Y-%m-%dT%H:%M:%S%z") for e in (events[0], events[-1]))
+        recipe, environment = run.recipe, run.environment
+        return cls(
+            network=recipe.model.name,
+            precision=environment["precision"],
+            seed=recipe.seed,
+            accuracy=round(events[-1]["top1"], 4),
+            minutes=round((ended - begun).total_seconds() / 60, 1),
+            epochs=recipe.epochs,
+            threads=environment["threads"],
+            date=str(ended.date()),
+        )
+
+
+def measure(network: str, seed: int, precision: str) -> Entry:
+    """Train once, and measure on the test images."""
     with tempfile.TemporaryDirectory() as folder:
         if (found := find_fashion_mnist()) and found != SYSTEM_FOLDER:  # what was downloaded before is not waited for
             shutil.copytree(found, f"{folder}/cache/fashion-mnist")
-        command = [sys.executable, "-m", "classicnets", "train", model, "fashion-mnist", "--seed", str(seed), "--json"]
-        command += ["--out", f"{folder}/run", *(part for s in settings for part in ("--set", s))]
-        begun = time.perf_counter()
-        done = subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, env={**os.environ, "CLASSICNETS_CACHE": f"{folder}/cache"}
+        command = [sys.executable, "-m", "classicnets", "train", network, "fashion-mnist", "--seed", str(seed)]
+        command += ["--out", f"{folder}/run", "--set", f"precision={precision}"]
+        subprocess.run(command, check=True, env={**os.environ, "CLASSICNETS_CACHE": f"{folder}/cache"})
+        return Entry.of(Run.open(f"{folder}/run"))
+
+
+def checked(path: Path) -> Entry:
+    """The entry of a run made elsewhere, which has to have the shipped recipe."""
+    run = Run.open(path)
+    own = {"data": run.recipe.data, "seed": run.recipe.seed, "image_size": 28}
+    family = family_of(run.recipe.model.name).name
+    name, _ = choose_recipe(num_train=54_000, image_size=28, family=family, batch_norm=True, pretrained=False)
+    shipped = load_recipe(name)
+    own["model"] = shipped.model.model_copy(update={"name": run.recipe.model.name})
+    shipped = shipped.model_copy(update=own)
+    if (
+        run.recipe.model_copy(
+            update={"image_size": 28, "description": shipped.description, "precision": shipped.precision}
         )
-        return json.loads(done.stdout)["top1"], (time.perf_counter() - begun) / 60
+        != shipped
+    ):
+        raise SystemExit(f"{path} was not trained with the shipped recipe.")
+    return Entry.of(run)
+
+
+def read_table() -> list[Entry]:
+    if not TABLE.exists():
+        return []
+    with TABLE.open(newline="") as file:
+        return [
+            Entry(
+                row["network"], row["precision"], int(row["seed"]), float(row["accuracy"]), float(row["minutes"]),
+                int(row["epochs"]), int(row["threads"]), row["date"],
+            )
+            for row in csv.DictReader(file)
+        ]  # fmt: skip
+
+
+def write_table(entries: Iterable[Entry]) -> None:
+    with TABLE.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Entry)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(entry) for entry in sorted(entries, key=lambda e: (e.network, e.precision, e.seed)))
+
+
+def summary(entries: list[Entry]) -> list[tuple[object, ...]]:
+    """A row for every network and precision."""
+    rows = []
+    for network, textbook in TEXTBOOK.items():
+        for precision in ("bf16", "fp32"):
+            found = [e for e in entries if (e.network, e.precision) == (network, precision)]
+            if not found:
+                continue
+            accuracies = [e.accuracy for e in found]
+            spread = f" ± {statistics.stdev(accuracies):.4f}" if len(found) > 1 else ""
+            minutes = ", ".join(f"{e.minutes:.1f}" + (" (one thread)" if e.threads == 1 else "") for e in found)
+            rows.append(
+                (network, precision, len(found), f"{statistics.mean(accuracies):.4f}{spread}", found[0].epochs, minutes,
+                 f"{textbook:.3f}")
+            )  # fmt: skip
+    return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="resnet20_cifar")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=list(TEXTBOOK), choices=list(TEXTBOOK))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--precisions", nargs="+", default=["auto"], choices=["auto", "bf16", "fp32"])
+    parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
+    parser.add_argument("--add", type=Path, nargs="+", default=[], metavar="RUN", help="only add these finished runs")
     options = parser.parse_args()
-    measured = {seed: measure(options.model, seed, options.settings) for seed in options.seeds}
-    rows = [(seed, f"{accuracy:.4f}", f"{minutes:.1f}") for seed, (accuracy, minutes) in measured.items()]
-    accuracies, minutes = zip(*measured.values(), strict=True)
-    spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
-    rows.append(("mean", f"{statistics.mean(accuracies):.4f} ± {spread:.4f}", f"{statistics.mean(minutes):.1f}"))
+    table = {(e.network, e.precision, e.seed): e for e in read_table()}
+    for path in options.add:
+        entry = checked(path)
+        table[entry.network, entry.precision, entry.seed] = entry
+        write_table(table.values())
+    wanted = (
+        [] if options.add else [(n, p, s) for s in options.seeds for p in options.precisions for n in options.networks]
+    )
+    for network, precision, seed in wanted:
+        known = (network, "fp32" if precision == "fp32" else "bf16", seed)
+        if known in table and not options.fresh:
+            continue
+        entry = measure(network, seed, precision)
+        table[entry.network, entry.precision, entry.seed] = entry
+        write_table(table.values())
     write_results(
-        f"fashion_mnist_{options.model}",
-        f"Fashion-MNIST, `{options.model}`, the shipped recipe",
-        ("seed", "test accuracy", "minutes, from raw files to report"),
-        rows,
-        ["The test images choose nothing: the best epoch is chosen on a tenth of the training images."],
+        "fashion_mnist",
+        "Fashion-MNIST, a network of every family with its shipped recipe",
+        ("network", "precision", "seeds", "test accuracy", "epochs", "minutes of each", "textbook, 10 epochs"),
+        summary(list(table.values())),
+        [
+            "Two threads on two cores where nothing else is said. The test images choose nothing: the best epoch is",
+            "chosen on a tenth of the training images. Each run is a line of `fashion_mnist.csv`. The textbook is Dive",
+            "into Deep Learning, whose networks take the images enlarged to 96 or 224 pixels.",
+        ],
     )
 
 

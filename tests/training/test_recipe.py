@@ -12,6 +12,8 @@ from classicnets.training.recipe import (
     with_settings,
 )
 
+SMALL_IMAGE_FAMILIES = ("alexnet", "vgg", "nin", "googlenet", "densenet")  # ResNet's is the plain small-images
+
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_shipped_recipe_loads_says_its_command_and_survives_its_own_toml(name):
@@ -77,18 +79,23 @@ def test_a_wrong_file_is_refused_with_its_name(tmp_path):
         load_recipe(tmp_path / "strange.toml")
 
 
-def test_the_choice_of_a_recipe_is_one_that_is_shipped_and_gives_a_reason():
-    chosen = set()
-    for num_train, image_size, batch_norm, pretrained in (
-        (57_000, 28, True, False),
-        (1_600, 64, True, False),
-        (1_500, 8, True, False),
-        (57_000, 28, False, False),
-        (1_600, 64, False, True),
-    ):
-        name, reason = choose_recipe(
-            num_train=num_train, image_size=image_size, batch_norm=batch_norm, pretrained=pretrained
-        )
-        chosen.add(name)
-        assert f"{num_train:,}" in reason
-    assert chosen == set(shipped_recipes())
+@pytest.mark.parametrize(
+    ("num_train", "image_size", "family", "batch_norm", "pretrained", "expected"),
+    [
+        (57_000, 28, "resnet", True, False, "small-images"),
+        (1_600, 64, "resnet", True, False, "photos"),
+        (1_500, 8, "resnet", True, False, "small-set"),
+        (57_000, 28, "vgg", False, False, "no-batch-norm"),
+        (1_600, 64, "vgg", True, True, "finetune"),
+        *((57_000, 28, family, True, False, f"small-images-{family}") for family in SMALL_IMAGE_FAMILIES),
+    ],
+)
+def test_the_choice_of_a_recipe_is_one_that_is_shipped_and_gives_a_reason(
+    num_train: int, image_size: int, family: str, batch_norm: bool, pretrained: bool, expected: str
+):
+    name, reason = choose_recipe(
+        num_train=num_train, image_size=image_size, family=family, batch_norm=batch_norm, pretrained=pretrained
+    )
+    assert name == expected
+    assert name in shipped_recipes()
+    assert f"{num_train:,}" in reason

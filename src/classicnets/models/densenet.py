@@ -22,7 +22,7 @@ compression (C), with half as many layers.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -205,6 +205,10 @@ VARIANTS: dict[str, DenseNetConfig] = {
         6, 12, 36, 24, growth_rate=48, note="From the authors' repository (k = 48); as in torchvision and timm."
     ),
     "densenet40_k12_cifar": _cifar((40 - 4) // 3, 12, bc=False),
+    "densenet_bc40_k12_cifar": replace(
+        _cifar((40 - 4) // 6, 12, bc=True),
+        note="Not in the paper: its BC form at the depth of 40, several times as fast as densenet40.",
+    ),
     "densenet_bc100_k12_cifar": _cifar((100 - 4) // 6, 12, bc=True),
     "densenet_bc250_k24_cifar": _cifar((250 - 4) // 6, 24, bc=True),
     "densenet_bc190_k40_cifar": _cifar((190 - 4) // 6, 40, bc=True),

@@ -21,9 +21,9 @@ from classicnets.data.check import quick_check
 from classicnets.data.imageset import ImageSet
 from classicnets.data.pack import channel_stats, pack_data
 from classicnets.errors import ConfigError, DataError, WeightsError
-from classicnets.hardware import Precision
+from classicnets.hardware import Precision, keep_memory
 from classicnets.images import image_size
-from classicnets.models.catalog import create
+from classicnets.models.catalog import create, family_of
 from classicnets.models.contract import NetConfig
 from classicnets.preprocess import Preprocess
 from classicnets.training.checkpoint import Checkpoint, newest_checkpoint
@@ -111,6 +111,7 @@ def _plan(
         name, reason = choose_recipe(
             num_train=len(loaded.train),
             image_size=size,
+            family=family_of(model).name,
             batch_norm=any(isinstance(module, nn.BatchNorm2d) for module in network.modules()),
             pretrained=bool(draft.model.weights),
         )
@@ -211,6 +212,7 @@ def _prepare(
 ) -> Parts:
     side = recipe.image_size
     assert side is not None, "the resolved recipe holds the image size"
+    keep_memory()
     fingerprint = data.fingerprint()
     channels = data.train.images.shape[1] if data.train.images is not None else 3
     options = {

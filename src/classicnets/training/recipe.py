@@ -181,7 +181,9 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     return _validated(values, "recipe")
 
 
-def choose_recipe(*, num_train: int, image_size: int, batch_norm: bool, pretrained: bool) -> tuple[str, str]:
+def choose_recipe(
+    *, num_train: int, image_size: int, family: str, batch_norm: bool, pretrained: bool
+) -> tuple[str, str]:
     """The shipped recipe that suits the network and the data, and the reason in words: (name, reason)."""
     data = f"{num_train:,} training images of {image_size} pixels"
     if pretrained:
@@ -192,7 +194,8 @@ def choose_recipe(*, num_train: int, image_size: int, batch_norm: bool, pretrain
         return "photos", f"{data}, from scratch"
     if num_train < 20_000:
         return "small-set", f"{data}, from scratch: few and small"
-    return "small-images", f"{data}, from scratch: many and small"
+    name = f"small-images-{family}"
+    return name if name in shipped_recipes() else "small-images", f"{data}, from scratch: many and small"
 
 
 def _validated(values: Mapping[str, Any], name: str) -> Recipe:
