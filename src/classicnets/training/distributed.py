@@ -163,7 +163,8 @@ class Group(Processes):
         # Buffers are equal without being sent. From 2.14 on, PyTorch has another name for not sending them.
         known = inspect.signature(DistributedDataParallel).parameters
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        return DistributedDataParallel(module, **{name: False})
+        options: dict[str, Any] = {name: False}
+        return DistributedDataParallel(module, **options)
 
     def apart(self, module: nn.Module) -> AbstractContextManager[None]:
         assert isinstance(module, DistributedDataParallel)
@@ -198,7 +199,7 @@ def join() -> Processes:
         store, rank, world = next(rendezvous("env://"))
         if os.environ.get("GROUP_WORLD_SIZE") == "1":
             # On one machine, torchrun keeps the store over its restarts, with addresses of processes that are gone.
-            store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+            store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)  # type: ignore[attr-defined]
         backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
         atexit.register(dist.destroy_process_group)
