@@ -107,6 +107,7 @@ def test_one_command_line_one_run_folder(tmp_path):
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["processes"] == 2
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_once(tmp_path):
     ended = torchrun(2, *TRAIN, *FAST, "--set", "accumulate=126", "--out", tmp_path / "run")
     assert ended.returncode != 0

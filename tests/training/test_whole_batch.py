@@ -16,7 +16,7 @@ from classicnets.training.recipe import with_settings
 from classicnets.training.whole_batch import whole_batch
 
 CPU = torch.device("cpu")
-ALEXNET = {"widths": (8, 8, 8, 8, 8), "hidden": (16, 16), "dropout": 0.5}
+ALEXNET = {"widths": (8, 8, 8, 8, 8), "hidden": (16, 16), "dropout": 0.5, "batch_norm": False}
 RESNET = {"depths": (1, 1, 1), "widths": (8, 16, 16)}
 
 
