@@ -156,7 +156,7 @@ def fit(
         before = time.perf_counter()
         for batch in batches:
             lr = learning_rate(recipe.optim, recipe.schedule, state.step / (per_epoch * recipe.epochs))
-            loss = train_step(state, trained, batch, size_of_batch, lr, recipe, precision, processes)
+            loss = train_step(state, batch, lr, recipe, precision, processes, trained, size_of_batch)
             now = time.perf_counter()
             state.tally.seconds, before = state.tally.seconds + now - before, now
             tally = state.tally
@@ -190,18 +190,21 @@ def fit(
 
 def train_step(
     state: TrainState,
-    trained: nn.Module,
     batch: Batch,
-    size: int,
     lr: float,
     recipe: Recipe,
     precision: Precision,
-    processes: Processes,
+    processes: Processes = ALONE,
+    trained: nn.Module | None = None,
+    size: int | None = None,
 ) -> float:
-    """One optimizer step on a batch of `size` images, of which `batch` is this process's part; returns its loss.
+    """One optimizer step on a batch; returns its loss.
 
-    `trained` computes the objective of `state.model`. Gradients are those of the mean over the whole batch.
+    Of several processes, `batch` is this one's part of `size` images, and `trained` what `processes.parallel` made of
+    the objective. Gradients are those of the mean over the whole batch.
     """
+    trained = trained or Trained(state.model, recipe.loss)
+    size = size or len(batch.labels)
     images, labels, targets = (tensor.to(precision.device) for tensor in (batch.images, batch.labels, batch.targets))
     state.model.train()
     state.optimizer.zero_grad(set_to_none=True)
