@@ -89,6 +89,10 @@ class TrainingDiverged(ClassicNetsError):
     exit_code = 5
 
 
+class ProcessLost(ClassicNetsError):
+    """Another process of the same training is gone."""
+
+
 class StorageError(ClassicNetsError):
     """The disk is full, read-only or otherwise refuses to keep what was written."""
 

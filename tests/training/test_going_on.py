@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+import classicnets.training.objective as minimised
 from classicnets.classifier import Classifier
 from classicnets.errors import ConfigError, StorageError, TrainingDiverged
 from classicnets.training import EpochDone, Finished, Run, StepDone, loop, resume, start
@@ -57,23 +58,23 @@ def fail_at(monkeypatch, step, times=1):
     """Let the loss be infinite at that step, so many times; what the state was is counted by the calls."""
     left = times
 
-    def failing(model, images, targets, recipe):
+    def failing(model, images, targets, recipe, **options):
         nonlocal left
-        found = objective(model, images, targets, recipe)
+        found = objective(model, images, targets, recipe, **options)
         if model.training and torch.is_grad_enabled() and left and seen.step + 1 == step:
             left -= 1
             return Objective(found.loss * math.inf, found.logits)
         return found
 
     seen: loop.TrainState
-    objective, train_step = loop.objective, loop.train_step
+    objective, train_step = minimised.objective, loop.train_step
 
     def watching(state, *args):
         nonlocal seen
         seen = state
         return train_step(state, *args)
 
-    monkeypatch.setattr(loop, "objective", failing)
+    monkeypatch.setattr(minimised, "objective", failing)
     monkeypatch.setattr(loop, "train_step", watching)
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 
 from classicnets.cli.evaluate import OnBadImage
 from classicnets.cli.output import JsonFlag, clock, error_console, print_json, progress_bars
-from classicnets.errors import ConfigError
+from classicnets.errors import ClassicNetsError, ConfigError
 
 if TYPE_CHECKING:
     from classicnets.training import EpochDone, Finished, Job, StepDone
+
+P = ParamSpec("P")
 
 
 class OnNan(StrEnum):
@@ -40,6 +44,8 @@ _EXAMPLES = """
   classicnets train --resume runs/resnet20_cifar-fashion-mnist
 
   classicnets train --resume runs/photos /new/place/of/photos
+
+  torchrun --nproc-per-node 2 -m classicnets train resnet20_cifar fashion-mnist
 """
 
 
@@ -48,6 +54,25 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_EXAMPLES)(train)
 
 
+def one_voice(command: Callable[P, None]) -> Callable[P, None]:
+    """Of the processes that torchrun started, the first prints; another one only an error that is its alone."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        from classicnets.training.distributed import join
+
+        if join().is_main:
+            return command(*args, **kwargs)
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            try:
+                return command(*args, **kwargs)
+            except ClassicNetsError as error:  # all processes have it, and the first says it
+                raise SystemExit(error.exit_code) from None
+
+    return run
+
+
+@one_voice
 def train(
     model: Annotated[str | None, typer.Argument(help="A catalog name; see `classicnets models`.")] = None,
     data: Annotated[
@@ -125,7 +150,7 @@ def train(
                 model, data, recipe=recipe, settings=settings, out=out, device=device,
                 checkpoint_every=checkpoint_every, progress=progress,
             )  # fmt: skip
-    finished = _follow(job, log_to_tensorboard(job) if tensorboard else job)
+    finished = _follow(job, log_to_tensorboard(job) if tensorboard and job.is_main else job)
     if as_json:
         print_json({"run": str(finished.run.path), "report": str(finished.page), **finished.report.headline()})
     else:

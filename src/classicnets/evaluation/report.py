@@ -225,6 +225,7 @@ def evaluate(
     images: ImageSet,
     *,
     packed: Packed | None = None,
+    logits: Tensor | None = None,
     data: str = "",
     on_error: OnError = "fail",
     batch_size: int = 256,
@@ -234,7 +235,8 @@ def evaluate(
     """Measure a classifier on labelled images, where its model is. Every image counts exactly once.
 
     Classes are matched by name: those of `images` may come in another order than the classifier's, or be fewer.
-    `packed` are the same images, where the classifier's preprocessing packed them before.
+    `packed` are the same images, where the classifier's preprocessing packed them before, and `logits` its answers to
+    those, where it gave them before.
     `data` is what the report calls the images. With `on_error="skip"`, images that cannot be decoded are left out and
     listed. `progress` is called with what is being done, how much of it is done, and how much there is.
 
@@ -247,7 +249,8 @@ def evaluate(
     report = partial(progress, "Reading images") if progress else None
     packed = packed or pack(images, classifier.preprocess, on_error=on_error, progress=report)
     report = partial(progress, "Classifying") if progress else None
-    logits = classifier.logits(packed.images, batch_size=batch_size, precision=precision, progress=report)
+    if logits is None:
+        logits = classifier.logits(packed.images, batch_size=batch_size, precision=precision, progress=report)
     labels = to_ours[packed.labels]
     best = metrics.ranking(logits, _TOP)
     confusion = metrics.confusion_matrix(labels, best[:, 0], len(classifier.classes))

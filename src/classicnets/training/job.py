@@ -11,7 +11,9 @@ import os
 import platform
 import shlex
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from classicnets.evaluation import Report, evaluate, write_report
 from classicnets.hardware import Precision
 from classicnets.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from classicnets.training.diagnose import diverged, stuck
+from classicnets.training.distributed import Processes
 from classicnets.training.loop import MOST_ROLLBACKS, EpochDone, StepDone, TrainState, fit
 from classicnets.training.recipe import Recipe
 from classicnets.training.run import Run
@@ -43,6 +46,7 @@ class Parts:
     state: TrainState
     classifier: Classifier
     precision: Precision
+    processes: Processes
     identity: dict[str, Any]
     notes: tuple[str, ...]
 
@@ -64,6 +68,7 @@ class Job:
 
     `notes` say what was chosen before it began; `warnings` fills while it goes. With `measure` set to False, it ends
     after the last epoch and the test images stay unseen; to resume the run measures it.
+    Several processes iterate alike, over the same events; the one with `is_main` writes, and has the warnings.
     """
 
     measure = True
@@ -76,6 +81,7 @@ class Job:
         self.notes = (*notes, *parts.notes)
         self.num_steps = recipe.epochs * steps_per_epoch(len(parts.train.labels), recipe.batch_size)
         self.warnings: list[str] = []
+        self.is_main = parts.processes.is_main
         self._parts = parts
         self._checkpoint_every = checkpoint_every
         self._steps_per_epoch = self.num_steps // recipe.epochs
@@ -83,20 +89,26 @@ class Job:
         self._reached: dict[str, Any] | None = None
 
     def __iter__(self) -> Iterator[StepDone | EpochDone | Finished]:
-        with self.run.locked():
-            if self.run.finished:
-                yield Finished(self.run, self.run.report, self.run.page)
+        processes, run = self._parts.processes, self.run
+        with processes.connected(), ExitStack() as stack:
+            processes.on_main(lambda: stack.enter_context(run.locked()))
+            if processes.on_main(lambda: run.finished):
+                yield Finished(run, processes.on_main(lambda: run.report), run.page)
                 return
             try:
-                self._begin()
+                processes.on_main(self._begin)
                 yield from self._train()
                 if self.measure:
                     yield self._finish()
                 else:
-                    self.run.log("stopped", step=self._parts.state.step, reason="not to be measured")
+                    processes.on_main(lambda: run.log("stopped", step=self._step, reason="not to be measured"))
             except StorageError as error:
-                go_on = f"classicnets train --resume {shlex.quote(str(self.run.path))}"
+                go_on = f"classicnets train --resume {shlex.quote(str(run.path))}"
                 raise StorageError(f"{error} Then go on with: {go_on}") from error
+
+    @property
+    def _step(self) -> int:
+        return self._parts.state.step
 
     def _begin(self) -> None:
         """Write what the state says, and a kill may have left unwritten."""
@@ -111,7 +123,8 @@ class Job:
             self._save_checkpoint()
 
     def _train(self) -> Iterator[StepDone | EpochDone]:
-        with StopRequests() as stop:
+        processes = self._parts.processes
+        with StopRequests(processes) as stop:
             try:
                 for event in self._kept_events():
                     stop.at_once = False
@@ -125,8 +138,9 @@ class Job:
             except BaseException as stopped:
                 stop.at_once = False
                 if self._at_rest and not isinstance(stopped, Exception):
-                    self._keep_what_was_reached()
-                self.run.log("stopped", step=self._parts.state.step, reason=type(stopped).__name__)
+                    processes.on_main(self._keep_what_was_reached)
+                if self.is_main:
+                    self.run.log("stopped", step=self._step, reason=type(stopped).__name__)
                 raise
 
     def _kept_events(self) -> Iterator[StepDone | EpochDone]:
@@ -134,8 +148,10 @@ class Job:
         parts = self._parts
         while True:
             try:
-                for event in fit(parts.state, parts.train, parts.val, parts.classifier, self.recipe, parts.precision):
-                    self._keep(event)
+                for event in fit(
+                    parts.state, parts.train, parts.val, parts.classifier, self.recipe, parts.precision, parts.processes
+                ):
+                    parts.processes.on_main(partial(self._keep, event))
                     yield event
                 return
             except TrainingDiverged as error:
@@ -143,7 +159,7 @@ class Job:
 
     def _go_back(self, error: TrainingDiverged) -> None:
         """Restore the newest whole checkpoint and lower the rate, for `on_nan = "rollback"`; else raise `error`."""
-        state = self._parts.state
+        state, processes = self._parts.state, self._parts.processes
         if self.recipe.on_nan == "stop":
             go_on = f"classicnets train --resume {shlex.quote(str(self.run.path))} --on-nan rollback"
             raise TrainingDiverged(f"{error} Or go back to a checkpoint, and on at a lower rate: {go_on}") from error
@@ -151,18 +167,22 @@ class Job:
             raise error
         self._at_rest = False
         rollbacks = state.rollbacks + 1
-        checkpoint, notes = newest_checkpoint(self.run.path / "checkpoints")
+        checkpoint, notes = processes.on_main(lambda: newest_checkpoint(self.run.path / "checkpoints"))
         if checkpoint is None:
             raise error
         state.restore(checkpoint.tensors, checkpoint.trainer)
         state.rollbacks = rollbacks
-        self._save_checkpoint()  # so that a run killed from here on has the lower rate too
-        self.run.write_metrics(state.history)
-        self.run.log("rollback", step=state.step, rate=state.rate, reason=str(error))
-        self._warn(
-            f"{error} Went back to step {state.step}, and on with {state.rate:g} of the rate "
-            f"({rollbacks} of at most {MOST_ROLLBACKS} times). {' '.join(notes)}".rstrip()
-        )
+
+        def write() -> None:
+            self._save_checkpoint()  # so that a run killed from here on has the lower rate too
+            self.run.write_metrics(state.history)
+            self.run.log("rollback", step=state.step, rate=state.rate, reason=str(error))
+            self._warn(
+                f"{error} Went back to step {state.step}, and on with {state.rate:g} of the rate "
+                f"({rollbacks} of at most {MOST_ROLLBACKS} times). {' '.join(notes)}".rstrip()
+            )
+
+        processes.on_main(write)
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -214,21 +234,26 @@ class Job:
 
     def _finish(self) -> Finished:
         """Measure the best epoch's classifier on the test images, and write the report."""
-        self._say_if_early()
-        best = self.run.classifier
+        processes, data = self._parts.processes, self._parts.data
+        processes.on_main(self._say_if_early)
+        best = processes.on_main(lambda: self.run.classifier)
         best.model.to(self._parts.precision.device)
-        data = self._parts.data
-        if data.test is not None:
+        if data.test is not None and self._parts.test is not None:
             part, images, packed = "test", data.test, self._parts.test
         else:
             part, images, packed = "validation", data.val, self._parts.val
             self.warnings.append("These images chose the best epoch, for want of test images: expect less on new ones.")
-        report = evaluate(best, images, packed=packed, data=f"{data.name} {part}")
-        best.provenance["metrics"] = report.headline()
-        best.save(self.run.path / "model")
-        page = write_report(self.run.path, report, images)
-        self.run.log("finished", **report.headline())
-        return Finished(self.run, report, page)
+        logits = processes.logits(best, packed.images)
+        report = evaluate(best, images, packed=packed, logits=logits, data=f"{data.name} {part}")
+
+        def write() -> Path:
+            best.provenance["metrics"] = report.headline()
+            best.save(self.run.path / "model")
+            page = write_report(self.run.path, report, images)
+            self.run.log("finished", **report.headline())
+            return page
+
+        return Finished(self.run, report, processes.on_main(write))
 
     def _say_if_early(self) -> None:
         state, epochs = self._parts.state, self.recipe.epochs

@@ -12,6 +12,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,17 +21,19 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from classicnets.classifier import Classifier
-from classicnets.data.loader import Batch, steps_per_epoch, training_batches
+from classicnets.data.loader import Batch, Part, steps_per_epoch, training_batches
 from classicnets.data.pack import Packed
 from classicnets.evaluation.metrics import balanced_accuracy, cross_entropy, topk_accuracy
 from classicnets.hardware import Precision
 from classicnets.models.contract import ConvNet
 from classicnets.training.diagnose import diverged, first_not_finite
 from classicnets.training.distill import Teacher
-from classicnets.training.finetune import Features, freeze, train_mode
-from classicnets.training.objective import Objective, objective
+from classicnets.training.distributed import ALONE, Processes
+from classicnets.training.finetune import ALL_LEARN, Features, freeze, train_mode
+from classicnets.training.objective import Trained
 from classicnets.training.optimizer import learning_rate, make_optimizer
-from classicnets.training.recipe import Best, ProgressiveSection, Recipe
+from classicnets.training.recipe import Best, LossSection, ProgressiveSection, Recipe
+from classicnets.training.whole_batch import whole_batch
 
 MOST_ROLLBACKS = 3
 
@@ -113,6 +116,10 @@ class TrainState:
         """The network that learns from a batch: all of it, or what comes after features that are kept."""
         return self.features.rest if self.features else self.model
 
+    def trained(self, recipe: LossSection) -> Trained:
+        """What is minimised, as a module over the learner."""
+        return Trained(self.learner, recipe, self.class_weights, self.teacher)
+
     @property
     def evaluated(self) -> ConvNet:
         """The network to validate and keep: the average where there is one."""
@@ -176,13 +183,21 @@ class TrainState:
 
 
 def fit(
-    state: TrainState, train: Packed, val: Packed, classifier: Classifier, recipe: Recipe, precision: Precision
+    state: TrainState,
+    train: Packed,
+    val: Packed,
+    classifier: Classifier,
+    recipe: Recipe,
+    precision: Precision,
+    processes: Processes = ALONE,
 ) -> Iterator[StepDone | EpochDone]:
     """Train `state` on `train` until `recipe.epochs` are done or patience is, validating on `val` after each.
 
     `classifier` gives the preprocessing, and validates: its model becomes `state.evaluated`. Raises TrainingDiverged
-    when the loss is no longer finite, before the step is taken.
+    when the loss is no longer finite, before the step is taken. All `processes` iterate alike and get the same events.
     """
+    trained = processes.parallel(state.trained(recipe.loss), changing=recipe.finetune != ALL_LEARN)
+    size_of_batch = min(recipe.batch_size, len(train.labels))
     per_epoch = steps_per_epoch(len(train.labels), recipe.batch_size)
     while not state.is_over(recipe):
         epoch = len(state.history)
@@ -192,19 +207,21 @@ def fit(
         batches = training_batches(
             train, classifier.preprocess, recipe.augment, batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch,
             start=state.step - epoch * per_epoch, image_size=size, workers=recipe.workers,
-            balanced=recipe.data.balance == "sample",
+            balanced=recipe.data.balance == "sample", part=processes.part,
         )  # fmt: skip
         before = time.perf_counter()
         for batch in map(state.features.batch, batches) if state.features else batches:
             freeze(state.model, recipe.finetune, state.step / (per_epoch * recipe.epochs))
             lr = state.rate * learning_rate(recipe.optim, recipe.schedule, state.step / (per_epoch * recipe.epochs))
-            loss = train_step(state, batch, lr, recipe, precision)
+            loss = train_step(state, batch, lr, recipe, precision, processes, trained, size_of_batch)
             now = time.perf_counter()
             state.tally.seconds, before = state.tally.seconds + now - before, now
             tally = state.tally
             yield StepDone(epoch + 1, state.step, loss, tally.correct / tally.images, lr, tally.images / tally.seconds)
         classifier.model = state.evaluated
-        logits = classifier.logits(val.images, batch_size=max(64, recipe.batch_size), precision=precision.name)
+        logits = processes.logits(
+            classifier, val.images, batch_size=max(64, recipe.batch_size), precision=precision.name
+        )
         state.seconds += state.tally.seconds + time.perf_counter() - before
         row = EpochDone(
             epoch=epoch + 1,
@@ -229,29 +246,59 @@ def fit(
         yield row
 
 
-def train_step(state: TrainState, batch: Batch, lr: float, recipe: Recipe, precision: Precision) -> float:
-    """One optimizer step on one batch; returns the batch's loss."""
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    lr: float,
+    recipe: Recipe,
+    precision: Precision,
+    processes: Processes = ALONE,
+    trained: nn.Module | None = None,
+    size: int | None = None,
+) -> float:
+    """One optimizer step on a batch; returns its loss.
+
+    Of several processes, `batch` is this one's part of `size` images, and `trained` what `processes.parallel` made of
+    the objective. Gradients are those of the mean over the whole batch.
+    """
+    trained = trained or state.trained(recipe.loss)
+    size = size or len(batch.labels)
     images, labels, targets = (tensor.to(precision.device) for tensor in (batch.images, batch.labels, batch.targets))
     train_mode(state.model)
-
-    def forward() -> Objective:
-        with torch.random.fork_rng([precision.device] if precision.device.type == "cuda" else []):
-            torch.manual_seed((recipe.seed << 32) + state.step & 0x7FFF_FFFF_FFFF_FFFF)  # dropout: of the step alone
+    state.optimizer.zero_grad(set_to_none=True)
+    seed, loss_sum, correct = (recipe.seed << 32) + state.step, 0.0, 0
+    parts = [
+        Part(processes.rank * recipe.accumulate + i, processes.world * recipe.accumulate)
+        for i in range(recipe.accumulate)
+    ]
+    first = parts[0].of(size).start
+    for part in parts:
+        more_to_come = processes.apart(trained) if part is not parts[-1] else nullcontext()
+        here = slice(part.of(size).start - first, part.of(size).stop - first)
+        with (
+            seeded(seed, precision.device),  # dropout, a function of the step
+            whole_batch(state.model, part, size, processes=processes.world),
+            more_to_come,
+        ):
             with precision():
-                return objective(
-                    state.learner, images, targets, recipe.loss, class_weights=state.class_weights,
-                    teacher=state.teacher,
-                )  # fmt: skip
-
-    loss, logits = forward()
-    loss.backward()
-    value = loss.item()
+                loss, logits = trained(images[here], targets[here])
+            # Gradients of parts add up, and those of processes are averaged.
+            (loss * (len(logits) / size * processes.world)).backward()
+        loss_sum += loss.item() * len(logits)
+        correct += int((logits.argmax(1) == labels[here]).sum())
+    loss_sum, correct_everywhere = processes.sums(loss_sum, correct)
+    value = loss_sum / size
     parameters = [p for p in state.model.parameters() if p.grad is not None]
     norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not (math.isfinite(value) and math.isfinite(norm.item())):
+
+        def again() -> object:
+            with seeded(seed, precision.device), precision():
+                return state.trained(recipe.loss)(images, targets)
+
         raise diverged(
             f"The loss is {value} and the gradient's norm {norm.item()} at step {state.step + 1}, with learning rate "
-            f"{lr:.3g}.", recipe, first_not_finite(state.learner, images, forward),
+            f"{lr:.3g}.", recipe, first_not_finite(state.learner, images, again),
         )  # fmt: skip
     if recipe.optim.clip_norm:
         clip_grads_with_norm_(parameters, recipe.optim.clip_norm, norm)
@@ -262,10 +309,18 @@ def train_step(state: TrainState, batch: Batch, lr: float, recipe: Recipe, preci
     state.step += 1
     if state.average is not None:
         update_average(state.average, state.model, min(recipe.ema, state.step / (state.step + 9)))
-    state.tally.loss += value * len(labels)
-    state.tally.correct += int((logits.argmax(1) == labels).sum())
-    state.tally.images += len(labels)
+    state.tally.loss += loss_sum
+    state.tally.correct += int(correct_everywhere)
+    state.tally.images += size
     return value
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Within, the random numbers of the CPU and of `device` are those of the seed; the caller's own are left alone."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF)
+        yield
 
 
 @torch.no_grad()

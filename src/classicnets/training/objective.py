@@ -60,3 +60,21 @@ def class_weights(labels: Tensor, num_classes: int) -> Tensor:
     counts = torch.bincount(labels, minlength=num_classes)
     weights = torch.where(counts > 0, len(labels) / counts.clamp(min=1), 0)
     return (weights / (counts > 0).sum()).float()
+
+
+class Trained(nn.Module):
+    """`objective` of a model, as a module: what several processes compute in parallel."""
+
+    def __init__(
+        self, model: nn.Module, recipe: LossSection, class_weights: Tensor | None = None, teacher: Teacher | None = None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        self.class_weights = class_weights
+        self.teacher = teacher  # no module, so that its weights are none of this one's
+
+    def forward(self, images: Tensor, targets: Tensor) -> Objective:
+        return objective(
+            self.model, images, targets, self.recipe, class_weights=self.class_weights, teacher=self.teacher
+        )

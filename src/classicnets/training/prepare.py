@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,12 +25,13 @@ from classicnets.data.imageset import ImageSet
 from classicnets.data.loader import steps_per_epoch
 from classicnets.data.pack import channel_stats, pack_data
 from classicnets.errors import ConfigError, WeightsError
-from classicnets.hardware import Precision, choose_device, keep_memory
+from classicnets.hardware import Precision, keep_memory
 from classicnets.images import image_size
 from classicnets.models.catalog import create, family_of
 from classicnets.models.contract import NetConfig
 from classicnets.preprocess import Preprocess
 from classicnets.training.checkpoint import Checkpoint, newest_checkpoint
+from classicnets.training.distributed import ALONE, Processes, join
 from classicnets.training.equip import equip, settled
 from classicnets.training.guards import check_same, identity, same_batches
 from classicnets.training.job import Job, Parts
@@ -65,15 +67,21 @@ def start(
     `recipe` is a Recipe, a shipped name or a file; None chooses one by the data and says why in `Job.notes`.
     `settings` are `key=value` changes to it. `out` is the run folder, `runs/MODEL-DATA` if None; a number is appended
     where it exists. `checkpoint_every` is in steps, beside the checkpoint after each epoch.
+    Started again by torchrun after a process was lost, it goes on with the run that it made before.
     Raises UnknownName, ConfigError, DataError, WeightsError or StorageError; then no folder was made.
     """
-    path = Path(out).resolve() if out is not None else None
-    if path is not None and not path.name:
+    folder = Path(out).resolve() if out is not None else None
+    if folder is not None and not folder.name:
         raise ConfigError(f"--out {out} is no folder for a run. Give one that can be made anew, such as runs/mine.")
-    target = choose_device(device)
-    plan = resolve(model, data, recipe=recipe, settings=settings)
-    parts = prepare(plan.recipe, plan.data, target, progress)
-    run = Run.create(path or Path("runs") / f"{model}-{plan.data.name}", plan.recipe, parts.precision.name)
+    processes = join()
+    with processes.connected():
+        target = processes.together(lambda: processes.device(device))
+        plan = processes.together(lambda: resolve(model, data, recipe=recipe, settings=settings))
+        path = folder or Path("runs") / f"{model}-{plan.data.name}"
+        if earlier := processes.on_main(lambda: Run.of_launch(path, plan.recipe)):
+            return resume(earlier, device=device, checkpoint_every=checkpoint_every, progress=progress)
+        parts = processes.together(lambda: prepare(plan.recipe, plan.data, target, progress, processes=processes))
+        run = processes.on_main(lambda: Run.create(path, plan.recipe, parts.precision.name))
     notes = [*quick_check(parts.data), *plan.notes]
     return Job(run, plan.recipe, parts, checkpoint_every=checkpoint_every, notes=notes)
 
@@ -153,42 +161,49 @@ def resume(
     Raises ConfigError where there is no run, or one that another process is training, or where its recipe is not what
     it was, DataError where its data is not, WeightsError where none of its checkpoints is whole.
     """
-    run = run if isinstance(run, Run) else Run.open(run)
-    recipe = with_settings(run.recipe, [*settings, *([f"data.source={_quoted(data)}"] if data is not None else [])])
-    with run.locked():
-        checkpoint, notes = newest_checkpoint(run.path / "checkpoints")
-        if checkpoint is None and (run.path / "model").exists():
+    processes = join()
+    path = run.path if isinstance(run, Run) else Path(run)
+    with processes.connected(), ExitStack() as stack:
+        target = processes.together(lambda: processes.device(device))
+        opened = processes.on_main(lambda: Run.open(path))
+        processes.on_main(lambda: stack.enter_context(opened.locked()))
+        # The run folder need not be on the other machines.
+        own, before, finished = processes.on_main(lambda: (opened.recipe, opened.environment, opened.finished))
+        recipe = with_settings(own, [*settings, *([f"data.source={_quoted(data)}"] if data is not None else [])])
+        checkpoint, notes = processes.on_main(lambda: newest_checkpoint(path / "checkpoints"))
+        if checkpoint is None and processes.on_main((path / "model").exists):
             raise WeightsError(
-                " ".join([*notes, f"{run.path} has no whole checkpoint to go on from; its model/ stays as it is."])
-                + f" To train anew: classicnets train MODEL DATA --recipe {run.path}/recipe.toml"
+                " ".join([*notes, f"{path} has no whole checkpoint to go on from; its model/ stays as it is."])
+                + f" To train anew: classicnets train MODEL DATA --recipe {path}/recipe.toml"
             )
-        loaded = _load(recipe.data.source, recipe)
+        loaded = processes.together(lambda: _load(recipe.data.source, recipe))
         if data is not None:
             recipe = with_settings(recipe, [f"data.source={_quoted(loaded.source)}"])
         if checkpoint is not None:
             changes = check_same(
-                checkpoint.trainer["identity"], identity(recipe, loaded), run=str(run.path), allow_change=allow_change
+                checkpoint.trainer["identity"], identity(recipe, loaded), run=str(path), allow_change=allow_change
             )
             if changes:
-                run.begin_again()
+                processes.on_main(opened.begin_again)
+                finished = False
                 notes.append(f"Going on otherwise than before: {'; '.join(changes)}.")
-        parts = prepare(recipe, loaded, choose_device(device), progress, checkpoint)
+        parts = processes.together(lambda: prepare(recipe, loaded, target, progress, checkpoint, processes=processes))
         if checkpoint is not None and not same_batches(checkpoint.trainer["identity"], parts.identity):
             parts.state.begin_epoch(steps_per_epoch(len(parts.train.labels), recipe.batch_size))
             notes.append("The epoch under way begins again, as its batches are others.")
-        if recipe != run.recipe:
-            run.write_recipe(recipe)
-    if run.finished:
-        notes.append(f"{run.path} is finished already, after step {parts.state.step}: its report is {run.page}.")
+        if recipe != own:
+            processes.on_main(lambda: opened.write_recipe(recipe))
+    if finished:
+        notes.append(f"{path} is finished already, after step {parts.state.step}: its report is {opened.page}.")
     elif checkpoint is None:
         notes.append("No checkpoint yet: starting from the beginning.")
     else:
         notes.append(f"Going on after step {parts.state.step}, epoch {len(parts.state.history)} of {recipe.epochs}.")
-    before, now = run.environment, environment(parts.precision.name)
-    for what in ("torch", "cpu", "threads", "precision"):
+    now = environment(parts.precision.name)
+    for what in ("torch", "cpu", "threads", "processes", "precision"):
         if before.get(what) != now[what]:
             notes.append(f"{what} was {before.get(what)} and is {now[what]}: the last bits may differ.")
-    return Job(run, recipe, parts, checkpoint_every=checkpoint_every, notes=notes)
+    return Job(opened, recipe, parts, checkpoint_every=checkpoint_every, notes=notes)
 
 
 def train(
@@ -216,7 +231,13 @@ def train(
 
 
 def prepare(
-    recipe: Recipe, data: Data, device: torch.device, progress: Progress | None, checkpoint: Checkpoint | None = None
+    recipe: Recipe,
+    data: Data,
+    device: torch.device,
+    progress: Progress | None,
+    checkpoint: Checkpoint | None = None,
+    *,
+    processes: Processes = ALONE,
 ) -> Parts:
     """The network, the packed images and all else that a resolved recipe needs, from the checkpoint where there is one.
 
@@ -247,6 +268,12 @@ def prepare(
     large = round(side * recipe.augment.packing_scale)
     sizes = {"train": replace(plain, input_size=(large, large)), "val": plain, "test": plain}
     packed = pack_data(data, sizes, progress=report)
+    batch_size = min(recipe.batch_size, len(packed.train))
+    if batch_size < processes.world * recipe.accumulate:
+        raise ConfigError(
+            f"A batch of {batch_size} images cannot be divided among {processes.world} processes and "
+            f"{recipe.accumulate} parts each: batch_size is that of all together. Set a larger one, or use fewer."
+        )
     state = TrainState.begin(model, recipe)
     if checkpoint is not None:
         preprocess = Preprocess.from_dict(checkpoint.trainer["preprocess"])
@@ -278,6 +305,7 @@ def prepare(
         state=state,
         classifier=classifier,
         precision=precision,
+        processes=processes,
         identity=known_by,
         notes=(*((f"starting from {found.source}", *found.notes) if found else ()), *notes),
     )
@@ -288,7 +316,7 @@ def _switches(recipe: Recipe) -> dict[str, Any]:
     for name in ("num_classes", "in_channels", "generator", "device", "name"):
         if name in recipe.model.switches:
             raise ConfigError(f"model.switches.{name} is decided by the data and the command: remove it.")
-    return recipe.model.switches
+    return recipe.model.switches | ({"checkpointing": True} if recipe.recompute else {})
 
 
 def _absolute(weights: str) -> str:

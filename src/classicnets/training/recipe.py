@@ -131,11 +131,17 @@ class Recipe(_Section):
     training ends (None: never).
     `on_nan` says what to do where the loss or the gradient is no longer finite: stop, or go back to the newest
     checkpoint and on with a quarter of the rate, at most three times.
+    `batch_size` is that of an optimizer step, of all processes together; it goes through in `accumulate` parts, one
+    after another, for less memory: the same result but for rounding, unless there are batch norms, whose statistics
+    are those of each part. `recompute` computes activations a second time in the backward pass, instead of keeping
+    them: less memory, more time, and the same result to the bit.
     """
 
     description: str = ""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 15
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 128
+    accumulate: Annotated[int, Field(ge=1, le=65_536)] = 1
+    recompute: bool = False
     image_size: Side | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"

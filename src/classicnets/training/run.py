@@ -8,6 +8,7 @@ runs/resnet20_cifar-fashion-mnist/
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
@@ -20,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 import classicnets
 from classicnets.classifier import Classifier
 from classicnets.errors import BadImage, ConfigError, StorageError
 from classicnets.evaluation import Report
 from classicnets.storage import mend, written_aside
+from classicnets.training.distributed import launch_id
 from classicnets.training.loop import EpochDone
 from classicnets.training.recipe import Recipe, parse_recipe
 
@@ -64,6 +67,19 @@ class Run:
                 raise StorageError(f"{error} The run's folder is chosen with --out.") from None
             return cls(folder)
         raise StorageError(f"{path} and 9,999 numbered folders beside it exist already. Choose another --out.")
+
+    @classmethod
+    def of_launch(cls, path: Path, recipe: Recipe) -> Run | None:
+        """The run that this torchrun made at `path` or beside it, with that recipe, before it restarted us."""
+        if (launch := launch_id()) is None:
+            return None
+        for folder in sorted(
+            path.parent.glob(f"{glob.escape(path.name)}*"), key=lambda f: f.stat().st_mtime, reverse=True
+        ):
+            run = cls(folder)
+            if run.environment.get("launch") == launch and run.recipe == recipe:
+                return run
+        return None
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -198,6 +214,8 @@ def environment(precision: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "precision": precision,
+        "processes": dist.get_world_size() if dist.is_initialized() else 1,
+        "launch": launch_id(),
     }
 
 

@@ -7,15 +7,20 @@ import threading
 from types import FrameType
 from typing import Any
 
+from classicnets.training.distributed import ALONE, Processes
+
 
 class StopRequests:
     """Ctrl-C and SIGTERM, noted while a step is under way and obeyed after it; a second Ctrl-C stops at once.
 
     While `at_once` is set, nothing is under way that must be ended first, and the first does too.
+    Of several processes, all obey after the same step, whichever was told. The second Ctrl-C is waited out as well:
+    torchrun passes on the first, which the terminal has sent to everyone already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, processes: Processes = ALONE) -> None:
         self.at_once = False
+        self._processes = processes
         self._received = 0
         self._handlers: dict[int, Any] = {}
 
@@ -32,12 +37,15 @@ class StopRequests:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self.at_once:
-            self.obey()
+        if self._processes.world == 1:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if self.at_once:
+                self.obey()
 
     def obey(self) -> None:
-        if self._received == signal.SIGINT:
+        """Raise what was asked for, in every process."""
+        received = self._processes.largest(self._received)
+        if received == signal.SIGINT:
             raise KeyboardInterrupt
-        if self._received == signal.SIGTERM:
+        if received == signal.SIGTERM:
             raise SystemExit(143)
