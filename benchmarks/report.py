@@ -35,7 +35,7 @@ def synthetic(image_size: int, count: int, num_classes: int = 10) -> tuple[Packe
     preprocess = Preprocess(input_size=(image_size, image_size), mean=IMAGENET_MEAN, std=IMAGENET_STD)
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, 3, image_size, image_size), dtype=torch.uint8, generator=random)
-    return Packed(pixels, torch.arange(count) % num_classes, tuple(map(str, range(count)))), preprocess
+    return Packed(pixels, torch.arange(count) % num_classes, tuple(map(str, range(count))), num_classes), preprocess
 
 
 def make_photos(folder: Path, count: int, num_classes: int, size: tuple[int, int]) -> Path:
