@@ -58,16 +58,17 @@ layers: $(READY) ## Check that imports point down
 examples: $(READY) ## Run every example
 	@set -e; for example in $(EXAMPLES); do echo "$(BIN)/python $$example"; $(BIN)/python $$example; done
 
-facts: $(READY) ## Make models/facts.json and docs/models.md again, after a change to a model
+facts: $(READY) ## Make facts.json, docs/models.md and the tables of docs/training.md again
 	$(BIN)/python -m classicnets.analysis.make_facts
 	$(BIN)/python benchmarks/models_table.py
+	$(BIN)/python benchmarks/recipe_tables.py
 
 bench-train: $(READY) ## Measure training beside torchvision and timm: speed, memory, loading (half an hour)
 	$(BIN)/python benchmarks/training_peers.py
 	$(BIN)/python benchmarks/loading.py
 
 bench: $(READY) ## Measure what the README states (an hour or two); results go to benchmarks/results
-	@set -e; for bench in $(filter-out benchmarks/report.py benchmarks/models_table.py,$(wildcard benchmarks/*.py)); do \
+	@set -e; for bench in $(filter-out benchmarks/report.py benchmarks/models_table.py benchmarks/recipe_tables.py,$(wildcard benchmarks/*.py)); do \
 		echo "$(BIN)/python $$bench"; $(BIN)/python $$bench; done
 
 clean: ## Remove the virtual environment, caches and build outputs; runs/ and downloaded data stay

@@ -164,6 +164,7 @@ def test_patience_ends_a_run_that_gets_no_better(recipe):
     )
     assert [state_after(patient, *rows[:n]).is_over(patient) for n in range(5)] == [False] * 4 + [True]
     assert not state_after(none, *rows).is_over(none)
+    assert state_after(patient, *(row(n, val_accuracy=0.6) for n in (1, 2, 3))).is_over(patient)  # as good: no better
     assert state_after(all_done, *rows).is_over(all_done)
 
 

@@ -1,6 +1,9 @@
 """Recipes: strict, complete, and the same after a trip through their file."""
 
+import re
+import runpy
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +114,19 @@ def test_the_choice_of_a_recipe_is_one_that_is_shipped_and_gives_a_reason(
     assert name == expected
     assert name in shipped_recipes()
     assert f"{num_train:,}" in reason
+
+
+def test_the_training_guide_has_every_recipe_and_every_key_as_they_are():
+    root = Path(__file__).parents[2]
+    tables = runpy.run_path(str(root / "benchmarks" / "recipe_tables.py"))
+    assert [key for key, _ in tables["keys"]()] == list(tables["MEANINGS"]), "a key is new, or gone: say what it means"
+    assert (root / "docs" / "training.md").read_text(encoding="utf-8") == tables["page"](), "run `make facts`"
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md", "docs/training.md", "docs/scaling.md"])
+def test_the_settings_in_the_pages_exist(page):
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    for setting in re.findall(r"--set ([a-z_.]+=[^\s`,)]+)", text):
+        with_settings(Recipe(), [setting])
+    for name in re.findall(r"--recipe ([a-z0-9-]+)(?= |\n|`)", text):
+        load_recipe(name)

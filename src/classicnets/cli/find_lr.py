@@ -37,7 +37,10 @@ def find_lr(
         str | None, typer.Option(help="A shipped recipe or a .toml file; chosen by the data if not given.")
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, such as batch_size=64.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a key of the recipe, such as batch_size=64; repeat it for more."
+        ),
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Start from these, as `train` does.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",

@@ -31,17 +31,15 @@ def register(app: typer.Typer) -> None:
 
 def runs(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FOLDER|RUN]...", help="Run folders, or folders of them.")
+        list[Path] | None,
+        typer.Argument(metavar="[FOLDER|RUN]...", help="Run folders, or folders of them; runs/ if not given."),
     ] = None,
     figure: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the curves of all of them to a new .png or .svg.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """List runs, oldest first; of runs that are named one by one, also where their recipes differ.
-
-    Without an argument, the runs in runs/.
-    """
+    """List runs, oldest first; of runs that are named one by one, also where their recipes differ."""
     from classicnets.evaluation.canvas import check_figure_path, save_figure
     from classicnets.training import Run
     from classicnets.training import runs as library

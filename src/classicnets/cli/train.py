@@ -82,7 +82,10 @@ def train(
         str | None, typer.Option(help="A shipped recipe or a .toml file; chosen by the data if not given.")
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, such as optim.lr=0.1.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a key of the recipe, such as optim.lr=0.1; repeat it for more."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="How many times to go through the training images.")] = None,
     weights: Annotated[
@@ -95,11 +98,11 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Decides the first weights, the order and the augmentation.")] = None,
     on_error: Annotated[
         OnBadImage | None,
-        typer.Option(help="Of images that cannot be decoded: stop before training, or go on without."),
+        typer.Option(help="Where images cannot be decoded: stop before training, or go on without them."),
     ] = None,
     on_nan: Annotated[
         OnNan | None,
-        typer.Option(help="Where loss or gradient is not finite: stop, or a checkpoint back and on at a lower rate."),
+        typer.Option(help="Where the loss is not finite: stop, or go back to a checkpoint and on at a lower rate."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     checkpoint_every: Annotated[
@@ -113,7 +116,8 @@ def train(
         bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard, for `tensorboard --logdir runs`.")
     ] = False,
     allow_change: Annotated[
-        bool, typer.Option("--allow-change", help="With --resume: although the recipe or the images are not the same.")
+        bool,
+        typer.Option("--allow-change", help="With --resume: go on although the recipe or the images have changed."),
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:

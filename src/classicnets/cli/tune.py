@@ -40,23 +40,27 @@ def tune(
     trials: Annotated[int | None, typer.Option(min=1, help="How many recipes to try in all; 20 if not given.")] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=SPACE", help="What to search: LOW..HIGH, log:LOW..HIGH, or A|B|C."),
+        typer.Option(
+            metavar="KEY=SPACE", help="Search this key: LOW..HIGH, log:LOW..HIGH, or A|B|C; repeat it for more."
+        ),
     ] = None,
     space: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A .toml file of such keys; the rate and decay if not given.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A .toml file of such keys. With neither: the rate and the weight decay."),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="A shipped recipe or a .toml file; chosen by the data if not given.")
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe of every trial.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of every trial's recipe; repeat it for more."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Of every trial.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="How many epochs every trial has, at most.")] = None,
     weights: Annotated[str | None, typer.Option(help="Start from these, as `train` does.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="The folder; runs/tune-MODEL-DATA if not given. Never overwritten.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every trial, and of the search.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of every trial, and of the search.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Go on with this search.")] = None,
     as_json: JsonFlag = False,

@@ -188,8 +188,10 @@ def _climb(parts: Parts, recipe: Recipe, rates: Sequence[float], progress: Progr
 
 
 def _endless(parts: Parts, recipe: Recipe) -> Iterator[Batch]:
+    features = parts.state.features
     for epoch in itertools.count():
-        yield from training_batches(
+        batches = training_batches(
             parts.train, parts.classifier.preprocess, recipe.augment, batch_size=recipe.batch_size, seed=recipe.seed,
             epoch=epoch, workers=recipe.workers, balanced=recipe.data.balance == "sample",
         )  # fmt: skip
+        yield from map(features.batch, batches) if features else batches

@@ -259,7 +259,7 @@ class Job:
         state, epochs = self._parts.state, self.recipe.epochs
         if len(state.history) < epochs:
             self.warnings.append(
-                f"Stopped after epoch {len(state.history)} of {epochs}: since epoch {state.best_epoch.epoch} none had "
+                f"Stopped after epoch {len(state.history)} of {epochs}: since epoch {state.best_reached} none had "
                 f"a better validation {self.recipe.best.replace('_', ' ')} (patience = {self.recipe.patience})."
             )
             self.run.log("stopped_early", epoch=len(state.history), best_epoch=state.best_epoch.epoch)

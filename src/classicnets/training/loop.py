@@ -131,6 +131,11 @@ class TrainState:
         return max(self.history, key=lambda row: (row.score(self.best), row.epoch))
 
     @property
+    def best_reached(self) -> int:
+        """The epoch that first was as good as the best: none after it was better."""
+        return next(row.epoch for row in self.history if row.score(self.best) == self.best_epoch.score(self.best))
+
+    @property
     def rate(self) -> float:
         """What the recipe's learning rate is multiplied by."""
         return float(0.25**self.rollbacks)
@@ -145,7 +150,7 @@ class TrainState:
         done = len(self.history)
         if recipe.patience is None or not done:
             return done >= recipe.epochs
-        return done >= recipe.epochs or done - self.best_epoch.epoch >= recipe.patience
+        return done >= recipe.epochs or done - self.best_reached >= recipe.patience
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights of the model and of its average, each name prefixed with where it belongs."""

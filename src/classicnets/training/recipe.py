@@ -73,7 +73,8 @@ class ScheduleSection(_Section):
     """The learning rate over the run, as a share of `optim.lr`; `warmup` is a share of the run.
 
     cosine: up linearly, then down half a cosine to `final`. one_cycle: up linearly, then down linearly (Smith 2018).
-    step: up linearly, then divided by ten at each of `milestones`, shares of the run. constant: up, then level.
+    step: up linearly, then divided by ten at each of `milestones`, shares of what follows the warm-up.
+    constant: up, then level.
     """
 
     name: Literal["cosine", "one_cycle", "step", "constant"] = "cosine"
