@@ -127,6 +127,6 @@ def test_the_training_guide_has_every_recipe_and_every_key_as_they_are():
 def test_the_settings_in_the_pages_exist(page):
     text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
     for setting in re.findall(r"--set ([a-z_.]+=[^\s`,)]+)", text):
-        with_settings(Recipe(), [setting])
+        with_settings(Recipe(), [setting.rstrip(".")])
     for name in re.findall(r"--recipe ([a-z0-9-]+)(?= |\n|`)", text):
         load_recipe(name)
