@@ -94,6 +94,16 @@ def test_a_wrong_file_is_refused_with_its_name(tmp_path):
         load_recipe(tmp_path / "strange.toml")
 
 
+def test_none_unsets_what_need_not_be_set_and_is_a_word_elsewhere():
+    recipe = with_settings(Recipe(), ["optim.clip_norm=1", "patience=3", "augment.crop=pad"])
+    assert with_settings(recipe, ["optim.clip_norm=none", "patience=none", "augment.crop=none"]) == Recipe()
+
+
+def test_a_range_that_goes_down_is_refused():
+    with pytest.raises(ConfigError, match=r"augment\.scale.*must not be above"):
+        with_settings(Recipe(), ["augment.scale=[1.0, 0.3]"])
+
+
 @pytest.mark.parametrize(
     ("num_train", "image_size", "family", "batch_norm", "pretrained", "expected"),
     [

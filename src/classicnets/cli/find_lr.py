@@ -73,7 +73,7 @@ def find_lr(
         error_console().print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
     if found.suggestion is None:
         typer.echo(f"The loss did not fall at any rate in {steps} steps.")
-        typer.echo(f"Try more steps (--steps {3 * steps}), or a variant with batch norm (`classicnets models`).")
+        typer.echo(f"Try more steps (--steps {3 * steps}). What is trained already has little left to fall.")
     else:
         typer.echo(f"suggested learning rate {found.suggestion:g}; the recipe has {found.recipe.optim.lr:g}")
         options = [] if recipe is None else ["--recipe", recipe]

@@ -170,7 +170,8 @@ def _follow(job: Job, events: Iterable[StepDone | EpochDone | Finished]) -> Fini
 
     for note in job.notes:
         say(note, "dim")
-    say(f"writing to {job.run.path}")
+    if not job.run.finished:
+        say(f"writing to {job.run.path}")
     warned = 0
     try:
         with _bar(job) as show:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from classicnets.data import random
@@ -21,8 +21,17 @@ from classicnets.data.policy import DRAWS_PER_OPERATION, MAGNITUDES, Policy, app
 _MOST_OPERATIONS = 4
 _FIRST = 10  # draws of the first stream; what came later draws from another one, so that it changed nothing before it
 
+
+def _in_order(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError("the first end of a range must not be above the second")
+    return ends
+
+
 _PositiveShare = Annotated[float, Field(gt=0, le=1)]
 _Positive = Annotated[float, Field(gt=0)]
+_Shares = Annotated[tuple[_PositiveShare, _PositiveShare], AfterValidator(_in_order)]
+_Ratios = Annotated[tuple[_Positive, _Positive], AfterValidator(_in_order)]
 _Beta = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -47,8 +56,8 @@ class Augment(BaseModel):
 
     crop: Literal["none", "pad", "resized"] = "none"
     padding: Annotated[int, Field(ge=0, le=64)] = 4
-    scale: tuple[_PositiveShare, _PositiveShare] = (0.35, 1.0)
-    ratio: tuple[_Positive, _Positive] = (3 / 4, 4 / 3)
+    scale: _Shares = (0.35, 1.0)
+    ratio: _Ratios = (3 / 4, 4 / 3)
     flip: bool = False
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -56,8 +65,8 @@ class Augment(BaseModel):
     policy_operations: Annotated[int, Field(ge=1, le=_MOST_OPERATIONS)] = 2
     policy_magnitude: Annotated[int, Field(ge=0, lt=MAGNITUDES)] = 9
     erase: Annotated[float, Field(ge=0, le=1)] = 0.0
-    erase_scale: tuple[_PositiveShare, _PositiveShare] = (0.02, 0.33)
-    erase_ratio: tuple[_Positive, _Positive] = (0.3, 3.3)
+    erase_scale: _Shares = (0.02, 0.33)
+    erase_ratio: _Ratios = (0.3, 3.3)
     mixup: _Beta = 0.0
     cutmix: _Beta = 0.0
     mix_probability: _PositiveShare = 1.0

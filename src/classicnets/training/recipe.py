@@ -217,7 +217,8 @@ def parse_recipe(text: str, name: str) -> Recipe:
 def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """The recipe with `key=value` settings applied, keys dotted as in TOML: `optim.lr=0.1`, `augment.flip=true`.
 
-    Values are TOML; a bare word is a string. Raises UnknownName for a key that does not exist.
+    Values are TOML; a bare word is a string, and none unsets a key that need not be set, such as `patience`.
+    Raises UnknownName for a key that does not exist.
     """
     values: dict[str, Any] = recipe.model_dump(mode="json", exclude_none=True)
     for setting in settings:
@@ -234,7 +235,10 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
             table = table.setdefault(section, {})
             if not isinstance(table, dict):
                 raise UnknownName(f"--set {setting}: {section!r} is a value, not a section.")
-        table[last] = value
+        if value == "none" and key.strip() in _optional_keys():
+            table.pop(last, None)
+        else:
+            table[last] = value
     return _validated(values, "recipe")
 
 
@@ -279,6 +283,18 @@ def _all_keys() -> list[str]:
             keys += [f"{name}.{key}" for key in section.model_fields]
         else:
             keys.append(name)
+    return keys
+
+
+def _optional_keys() -> set[str]:
+    """The keys, dotted, that need not be set."""
+    keys = set()
+    for name, field in Recipe.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            keys |= {f"{name}.{key}" for key, inner in section.model_fields.items() if inner.default is None}
+        elif field.default is None:
+            keys.add(name)
     return keys
 
 
