@@ -7,7 +7,7 @@ import pytest
 
 from classicnets.errors import ConfigError
 from classicnets.evaluation.canvas import png
-from classicnets.training import EpochDone, start
+from classicnets.training import EpochDone, start, train
 from classicnets.training.find_lr import draw, find_lr, smooth, suggest
 
 FAST = ("batch_size=16", "precision=fp32", "model.switches.depths=[1,1,1]")
@@ -60,6 +60,12 @@ def test_what_it_suggests_trains_and_nothing_is_written(corners, tmp_path, monke
             break
     else:
         pytest.fail("eight epochs at the suggested rate taught nothing")
+
+
+def test_a_frozen_trunk_is_run_once(corners, tmp_path):
+    weights = train("resnet20_cifar", corners, epochs=1, settings=FAST, out=tmp_path / "run").path
+    settings = [*FAST, f'model.weights="{weights}"', "finetune.freeze=1"]
+    assert len(find_lr("resnet20_cifar", corners, steps=20, high=0.1, settings=settings).losses) == 20
 
 
 def test_an_explosion_ends_it(corners):
