@@ -156,8 +156,8 @@ def resume(
     """Go on with a run from its newest whole checkpoint, with its own recipe and data; on the CPU, bit for bit.
 
     `data` is where its images are now, if they have moved. A recipe that has changed, by `settings` or in the run's
-    recipe.toml, and images that are not the same are refused, unless `allow_change`; `on_nan` may always change.
-    A run that is finished gives a job that says so and changes nothing.
+    recipe.toml, and images that are not the same are refused, unless `allow_change`; `on_nan`, `workers` and
+    `recompute` may always change. A run that is finished gives a job that says so and changes nothing.
     Raises ConfigError where there is no run, or one that another process is training, or where its recipe is not what
     it was, DataError where its data is not, WeightsError where none of its checkpoints is whole.
     """
@@ -274,9 +274,10 @@ def prepare(
     packed = pack_data(data, sizes, progress=report)
     batch_size = min(recipe.batch_size, len(packed.train))
     if batch_size < processes.world * recipe.accumulate:
+        among = f"among {processes.world} processes and" if processes.world > 1 else "into"
         raise ConfigError(
-            f"A batch of {batch_size} images cannot be divided among {processes.world} processes and "
-            f"{recipe.accumulate} parts each: batch_size is that of all together. Set a larger one, or use fewer."
+            f"A batch of {batch_size} images cannot be divided {among} {recipe.accumulate} parts: it would have empty "
+            f"ones. Set a larger batch_size, a smaller accumulate, or use fewer processes."
         )
     state = TrainState.begin(model, recipe)
     if checkpoint is not None:
