@@ -27,6 +27,8 @@ CASES = {
     "batch norm, recomputed": ("resnet20_cifar", {**RESNET, "checkpointing": True}, []),
     "dropout": ("alexnet_cifar", {**ALEXNET, "batch_norm": True}, ["optim.lr=0.01"]),
     "dropout, accumulated": ("alexnet_cifar", {**ALEXNET, "batch_norm": False}, ["optim.lr=0.01", "accumulate=3"]),
+    "unfrozen by and by": ("resnet20_cifar", RESNET, ["finetune.freeze=0.2", "finetune.unfreeze=gradual"]),
+    "mixed, balanced": ("resnet20_cifar", RESNET, ["augment.mixup=0.4", "augment.cutmix=1", "data.balance=sample"]),
     # Rounding grows in its maps of one pixel: hence the low rate.
     "three heads": ("googlenet_cifar", {"width": 0.1, "aux": True}, ["optim.lr=0.001"]),
 }

@@ -180,6 +180,7 @@ def test_a_signal_stops_all_after_the_same_step(tmp_path, unbroken, number, whom
 @pytest.mark.slow
 def test_a_full_disk_ends_all_processes_and_is_told_once(tmp_path, unbroken):
     run = shutil.copytree(unbroken, tmp_path / "run")
+    (run / "report.html").unlink()  # as long as it is there, the run is finished, and nothing would be trained
     shutil.rmtree(run / "checkpoints" / sorted(path.name for path in (run / "checkpoints").iterdir())[-1])
     ended = subprocess.run(
         ["bash", "-c", 'ulimit -f 100; exec "$@"', "-", *TORCHRUN, "--nproc-per-node", "2", "-m", "classicnets",

@@ -91,3 +91,12 @@ def test_a_run_out_of_patience_ends_early_and_says_so(tmp_path):
     assert any(f"Stopped after epoch {len(rows)} of 50" in warning for warning in early.warnings)
     log = [json.loads(line) for line in (finished.run.path / "events.jsonl").read_text().splitlines()]
     assert [line["best_epoch"] for line in log if line["event"] == "stopped_early"] == [best]
+
+
+def test_what_a_frozen_trunk_rules_out_is_left_out_of_a_changed_run_too(tmp_path, before):
+    weights_after(first := job(tmp_path, f'model.weights="{before.path}"', "finetune.freeze=1"), epoch=1)
+    again = resume(first.run, settings=["augment.mixup=0.5", "epochs=3"], allow_change=True)
+    assert not again.recipe.augment.mixes
+    assert any("augmentation and progressive sizes are off" in note for note in again.notes)
+    with pytest.raises(ConfigError, match=r"distill\.teacher"):
+        resume(first.run, settings=[f'distill.teacher="{before.path}"'], allow_change=True)

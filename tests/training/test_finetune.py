@@ -1,5 +1,7 @@
 """Frozen stages do not change, the others learn when and as fast as they should, and kept features change nothing."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from classicnets.data.pack import pack_data
 from classicnets.hardware import Precision
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
+from classicnets.training.distributed import Processes
 from classicnets.training.equip import equip
 from classicnets.training.finetune import (
     Features,
@@ -159,3 +162,26 @@ def test_many_features_lie_in_a_file_that_is_not_left_behind(corners, tmp_path, 
     assert torch.equal(here.values, there.values)
     assert done == 2 * [(64, 80), (80, 80)]
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+class Recorded(Processes):
+    """One process that remembers what was to be made parallel."""
+
+    found: ClassVar[list[tuple[bool, bool]]] = []
+
+    def parallel(self, module, *, changing=False):
+        self.found.append((all(p.requires_grad for p in module.parameters()), changing))
+        return module
+
+
+def test_all_that_will_learn_is_parallel_even_where_a_run_goes_on_while_it_is_frozen(corners, recipe):
+    recipe = with_settings(recipe, ["finetune.freeze=0.5"])
+    packed = pack_data(corners, PREPROCESS)
+    state = TrainState.begin(small(), recipe)
+    classifier = Classifier(
+        model=state.model, model_name="resnet20_cifar", classes=corners.classes, preprocess=PREPROCESS
+    )
+    for _ in range(2):
+        next(fit(state, packed.train, packed.val, classifier, recipe, CPU, Recorded()))
+        assert not next(state.model.trunk.parameters()).requires_grad
+    assert Recorded.found == [(True, True), (True, True)]

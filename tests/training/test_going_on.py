@@ -11,10 +11,13 @@ import torch
 
 import classicnets.training.objective as minimised
 from classicnets.classifier import Classifier
-from classicnets.errors import ConfigError, StorageError, TrainingDiverged
+from classicnets.errors import ConfigError, StorageError, TrainingDiverged, WeightsError
 from classicnets.training import EpochDone, Finished, Run, StepDone, loop, resume, start
-from classicnets.training.checkpoint import newest_checkpoint
+from classicnets.training.checkpoint import newest_checkpoint, save_checkpoint
+from classicnets.training.find_lr import find_lr
 from classicnets.training.objective import Objective
+from classicnets.training.recipe import Recipe
+from classicnets.training.tune import resume_tuning
 
 FAST = (
     "batch_size=256",
@@ -212,3 +215,63 @@ def test_a_disk_that_fills_leaves_the_last_checkpoint_and_goes_on_later(tmp_path
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert newest(job.run).trainer["step"] == 2
     assert until(resume(job.run), epoch=2).val_loss == row.val_loss
+
+
+def test_a_finished_run_trains_on_for_more_epochs_and_is_measured_again(tmp_path):
+    list(job := begin(tmp_path))
+    run = job.run
+    with pytest.raises(ConfigError, match="cannot be divided"):
+        resume(run, settings=["epochs=4", "accumulate=1000"], allow_change=True)
+    assert run.finished
+    next(going := iter(resume(run, settings=["epochs=4"], allow_change=True)))
+    going.close()
+    *rows, finished = resume(run)
+    assert [row.epoch for row in rows if isinstance(row, EpochDone)] == [4]
+    assert isinstance(finished, Finished)
+    assert [event["event"] for event in events(run)].count("finished") == 2
+
+
+def test_a_changed_run_needs_to_be_allowed_once(tmp_path):
+    """Killed at any time after that, it goes on by itself."""
+    until(begin(tmp_path), epoch=1)
+    going = iter(resume(tmp_path / "run", settings=["optim.lr=0.01"], allow_change=True))
+    next(going)
+    assert newest(Run(tmp_path / "run")).trainer["identity"]["recipe"]["optim"]["lr"] == 0.01
+    going.close()
+    assert resume(tmp_path / "run").recipe.optim.lr == 0.01
+
+
+def test_recomputing_may_change_and_changes_no_bit(tmp_path):
+    for name in ("kept", "recomputed"):
+        until(begin(tmp_path, name=name), epoch=1)
+    row = until(resume(tmp_path / "kept"), epoch=2)
+    assert until(resume(tmp_path / "recomputed", settings=["recompute=true"]), epoch=2).val_loss == row.val_loss
+
+
+@pytest.mark.parametrize("other", [{"history": [{"more": 1.0}]}, {"tally": {"more": 1}}])
+def test_a_checkpoint_with_other_columns_names_the_other_version(tmp_path, other):
+    until(job := begin(tmp_path), epoch=1)
+    checkpoint = newest(job.run)
+    checkpoint.trainer.update(other)
+    save_checkpoint(job.run.path / "checkpoints", 1, checkpoint)
+    with pytest.raises(WeightsError, match=r"another version of classicnets .*more.*--weights RUN"):
+        resume(job.run)
+
+
+def test_a_torchrun_without_a_name_goes_on_with_its_own_run_only(tmp_path, monkeypatch):
+    """The number of its process may have been an earlier torchrun's, whose run has the same recipe."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    recipe = Recipe()
+    run = Run.create(tmp_path / "run", recipe, "fp32")
+    assert Run.of_launch(tmp_path / "run", recipe) is None
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert Run.of_launch(tmp_path / "run", recipe) == run
+
+
+@pytest.mark.parametrize("search", [lambda: find_lr("vgg11_cifar", "digits"), lambda: resume_tuning("folder")])
+def test_what_one_process_does_is_refused_to_several(monkeypatch, search):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="Start it without torchrun"):
+        search()

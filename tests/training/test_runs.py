@@ -132,3 +132,8 @@ def test_a_figure_is_a_new_png_or_svg(tmp_path):
         save_figure(figure, tmp_path / "c.svg")
     with pytest.raises(ConfigError, match=r"\.png or an \.svg"):
         save_figure(figure, tmp_path / "c.pdf")
+
+
+def test_the_accuracy_is_that_of_the_epoch_that_is_kept(tmp_path):
+    run = make_run(tmp_path / "run", settings=["best=loss"])
+    assert summarize(run.path).val_accuracy == 0.7

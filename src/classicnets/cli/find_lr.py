@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from classicnets.cli.output import JsonFlag, error_console, print_json, progress_bars
+from classicnets.cli.output import JsonFlag, error_console, one_voice, print_json, progress_bars
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_EXAMPLES)(find_lr)
 
 
+@one_voice
 def find_lr(
     model: Annotated[str, typer.Argument(help="A catalog name; see `classicnets models`.")],
     data: Annotated[str, typer.Argument(help="digits, fashion-mnist, cifar10, a folder of images, or csv:FILE.")],

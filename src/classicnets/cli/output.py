@@ -6,18 +6,42 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
+
+from classicnets.errors import ClassicNetsError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+P = ParamSpec("P")
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on stdout.")]
+
+
+def one_voice(command: Callable[P, None]) -> Callable[P, None]:
+    """Of the processes that torchrun started, the first prints; another one only an error that is its alone."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        from classicnets.training.distributed import join
+
+        if join().is_main:
+            return command(*args, **kwargs)
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            try:
+                return command(*args, **kwargs)
+            except ClassicNetsError as error:  # all processes have it, and the first says it
+                raise SystemExit(error.exit_code) from None
+
+    return run
 
 
 def console() -> Console:

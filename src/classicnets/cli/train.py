@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from enum import StrEnum
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ParamSpec
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from classicnets.cli.evaluate import OnBadImage
-from classicnets.cli.output import JsonFlag, clock, error_console, print_json, progress_bars
-from classicnets.errors import ClassicNetsError, ConfigError
+from classicnets.cli.output import JsonFlag, clock, error_console, one_voice, print_json, progress_bars
+from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
     from classicnets.training import EpochDone, Finished, Job, StepDone
-
-P = ParamSpec("P")
 
 
 class OnNan(StrEnum):
@@ -52,24 +48,6 @@ _EXAMPLES = """
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command(epilog=_EXAMPLES)(train)
-
-
-def one_voice(command: Callable[P, None]) -> Callable[P, None]:
-    """Of the processes that torchrun started, the first prints; another one only an error that is its alone."""
-
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        from classicnets.training.distributed import join
-
-        if join().is_main:
-            return command(*args, **kwargs)
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-            try:
-                return command(*args, **kwargs)
-            except ClassicNetsError as error:  # all processes have it, and the first says it
-                raise SystemExit(error.exit_code) from None
-
-    return run
 
 
 @one_voice
@@ -134,7 +112,7 @@ def train(
     ]
     with progress_bars() as progress:
         if resume is not None:
-            if data or recipe or out:
+            if data or recipe or out or weights:
                 raise ConfigError(
                     "--resume RUN goes on with the run's own model and recipe: give nothing else, or only where its "
                     "images are now, such as `classicnets train --resume RUN DATA`."

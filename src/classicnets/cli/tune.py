@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from classicnets.cli.output import JsonFlag, error_console, print_json, print_table, progress_bars
+from classicnets.cli.output import JsonFlag, error_console, one_voice, print_json, print_table, progress_bars
 from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_EXAMPLES)(tune)
 
 
+@one_voice
 def tune(
     model: Annotated[str | None, typer.Argument(help="A catalog name; see `classicnets models`.")] = None,
     data: Annotated[

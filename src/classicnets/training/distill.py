@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from classicnets.classifier import Classifier
-from classicnets.errors import ConfigError
+from classicnets.errors import ConfigError, WeightsError
 from classicnets.preprocess import Preprocess
 from classicnets.training.recipe import DistillSection
 
@@ -24,7 +24,10 @@ class Teacher:
 
         Raises WeightsError where it cannot be read, ConfigError where its classes or channels are not the student's.
         """
-        known = Classifier.load(recipe.teacher, device=str(device))
+        try:
+            known = Classifier.load(recipe.teacher, device=str(device))
+        except WeightsError as error:
+            raise WeightsError(f"distill.teacher: {error}") from None
         if set(known.classes) != set(classes):
             lacking, more = sorted(set(classes) - set(known.classes)), sorted(set(known.classes) - set(classes))
             raise ConfigError(

@@ -218,6 +218,20 @@ def launch_id() -> str | None:
     return f"{platform.node()}:{os.getppid()}" if name == "none" else name
 
 
+def is_first_start() -> bool:
+    """Whether nothing of this launch can have come before: it has no `--rdzv-id`, and torchrun restarted nothing yet.
+
+    The number of torchrun's process, which such a launch is known by, may have been an earlier torchrun's.
+    """
+    return os.environ.get("TORCHELASTIC_RUN_ID") == "none" and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
+
+
+def only_alone(what: str) -> None:
+    """Raise ConfigError where torchrun started this process among several, for `what` is done by one."""
+    if dist.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1:
+        raise ConfigError(f"{what} runs in one process. Start it without torchrun: classicnets {what} ...")
+
+
 def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
     """The result of `work`, or the error that a user or a disk made."""
     try:

@@ -23,6 +23,7 @@ from classicnets.data.loader import Batch, training_batches
 from classicnets.errors import ConfigError, TrainingDiverged
 from classicnets.evaluation.canvas import LIGHT, Theme, new_figure, plain_axes, write_title
 from classicnets.hardware import choose_device
+from classicnets.training.distributed import only_alone
 from classicnets.training.job import Parts
 from classicnets.training.loop import train_step
 from classicnets.training.prepare import Progress, prepare, resolve
@@ -84,6 +85,7 @@ def find_lr(
     None for `low` and `high` is 1e-4 and 10, and for AdamW 1e-6 and 0.1. The other arguments are those of `start`, and
     so are the errors: UnknownName, ConfigError, DataError, WeightsError.
     """
+    only_alone("find-lr")
     if steps < 20:
         raise ConfigError(f"A range test of {steps} steps shows nothing. Give 20 or more; 200 is a good number.")
     plan = resolve(model, data, recipe=recipe, settings=settings)

@@ -80,6 +80,11 @@ def freeze(model: ConvNet, recipe: FinetuneSection, done: float) -> None:
             stage.requires_grad_(number >= frozen)
 
 
+def changes(recipe: FinetuneSection) -> bool:
+    """Whether what learns is not the same all through the run."""
+    return recipe.freeze < 1 and (recipe.freeze > 0 or recipe.unfreeze == "gradual")
+
+
 def train_mode(model: ConvNet) -> None:
     """Training mode; frozen stages stay in eval mode: batch norms keep their statistics, dropout lets all through."""
     model.train()

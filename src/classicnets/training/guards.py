@@ -10,7 +10,7 @@ from classicnets.data.loader import steps_per_epoch
 from classicnets.errors import ConfigError, DataError
 from classicnets.training.recipe import Recipe
 
-_FREE = {"description", "workers", "on_nan", "data.source", "model.weights"}
+_FREE = {"description", "workers", "on_nan", "recompute", "data.source", "model.weights"}
 """Keys that change no number of a run under way; the images at `data.source` are compared themselves."""
 
 _FIXED = ("model.", "image_size", "ema", "optim.name", "finetune.")

@@ -74,7 +74,14 @@ class Job:
     measure = True
 
     def __init__(
-        self, run: Run, recipe: Recipe, parts: Parts, *, checkpoint_every: int | None, notes: Iterable[str]
+        self,
+        run: Run,
+        recipe: Recipe,
+        parts: Parts,
+        *,
+        checkpoint_every: int | None,
+        notes: Iterable[str],
+        changed: bool = False,
     ) -> None:
         self.run = run
         self.recipe = recipe
@@ -84,6 +91,7 @@ class Job:
         self.is_main = parts.processes.is_main
         self._parts = parts
         self._checkpoint_every = checkpoint_every
+        self._changed = changed  # the run goes on otherwise than its newest checkpoint says
         self._steps_per_epoch = self.num_steps // recipe.epochs
         self._at_rest = False  # whether the state is between two steps, and can be kept
         self._reached: dict[str, Any] | None = None
@@ -119,7 +127,7 @@ class Job:
         self.run.write_metrics(state.history)
         if state.history and state.improved and not state.tally.images:
             self._save_classifier()
-        if self.recipe.on_nan == "rollback" and state.step == 0:
+        if self._changed or (self.recipe.on_nan == "rollback" and state.step == 0):
             self._save_checkpoint()
 
     def _train(self) -> Iterator[StepDone | EpochDone]:

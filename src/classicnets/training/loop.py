@@ -23,13 +23,14 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from classicnets.classifier import Classifier
 from classicnets.data.loader import Batch, Part, steps_per_epoch, training_batches
 from classicnets.data.pack import Packed
+from classicnets.errors import WeightsError
 from classicnets.evaluation.metrics import balanced_accuracy, cross_entropy, topk_accuracy
 from classicnets.hardware import Precision
 from classicnets.models.contract import ConvNet
 from classicnets.training.diagnose import diverged, first_not_finite
 from classicnets.training.distill import Teacher
 from classicnets.training.distributed import ALONE, Processes
-from classicnets.training.finetune import ALL_LEARN, Features, freeze, train_mode
+from classicnets.training.finetune import Features, changes, freeze, train_mode
 from classicnets.training.objective import Trained
 from classicnets.training.optimizer import learning_rate, make_optimizer
 from classicnets.training.recipe import Best, LossSection, ProgressiveSection, Recipe
@@ -169,7 +170,19 @@ class TrainState:
         }
 
     def restore(self, tensors: dict[str, Tensor], trainer: dict[str, Any]) -> None:
-        """Go back to a state that `tensors` and `trainer` described."""
+        """Go back to a state that `tensors` and `trainer` described.
+
+        Raises WeightsError where another version described it, with other things in it.
+        """
+        try:
+            history = [EpochDone(**row) for row in trainer["history"]]
+            tally = Tally(**trainer["tally"])
+            self.step, self.seconds, self.rollbacks = trainer["step"], trainer["seconds"], trainer["rollbacks"]
+        except (KeyError, TypeError) as error:
+            raise WeightsError(
+                f"The checkpoint was written by another version of classicnets ({error}). Go on with that one, which "
+                f"the run's environment.json names, or start from what was learned: --weights RUN."
+            ) from None
         for part, net in (("model", self.model), ("average", self.average)):
             if net is not None:
                 net.load_state_dict(
@@ -177,9 +190,7 @@ class TrainState:
                 )
         self.optimizer.load_state_dict(trainer["optimizer"])
         self.optimizer.zero_grad(set_to_none=True)
-        self.step, self.seconds, self.rollbacks = trainer["step"], trainer["seconds"], trainer["rollbacks"]
-        self.tally = Tally(**trainer["tally"])
-        self.history = [EpochDone(**row) for row in trainer["history"]]
+        self.history, self.tally = history, tally
 
     def begin_epoch(self, steps_per_epoch: int) -> None:
         """Go to the beginning of the epoch under way, the weights as they are; an epoch may have other steps now."""
@@ -201,7 +212,8 @@ def fit(
     `classifier` gives the preprocessing, and validates: its model becomes `state.evaluated`. Raises TrainingDiverged
     when the loss is no longer finite, before the step is taken. All `processes` iterate alike and get the same events.
     """
-    trained = processes.parallel(state.trained(recipe.loss), changing=recipe.finetune != ALL_LEARN)
+    freeze(state.model, recipe.finetune, done=1.0)  # what learns later is to be known from the beginning
+    trained = processes.parallel(state.trained(recipe.loss), changing=changes(recipe.finetune))
     size_of_batch = min(recipe.batch_size, len(train.labels))
     per_epoch = steps_per_epoch(len(train.labels), recipe.batch_size)
     while not state.is_over(recipe):

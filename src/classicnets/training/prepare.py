@@ -156,8 +156,8 @@ def resume(
     """Go on with a run from its newest whole checkpoint, with its own recipe and data; on the CPU, bit for bit.
 
     `data` is where its images are now, if they have moved. A recipe that has changed, by `settings` or in the run's
-    recipe.toml, and images that are not the same are refused, unless `allow_change`; `on_nan` may always change.
-    A run that is finished gives a job that says so and changes nothing.
+    recipe.toml, and images that are not the same are refused, unless `allow_change`; `on_nan`, `workers` and
+    `recompute` may always change. A run that is finished gives a job that says so and changes nothing.
     Raises ConfigError where there is no run, or one that another process is training, or where its recipe is not what
     it was, DataError where its data is not, WeightsError where none of its checkpoints is whole.
     """
@@ -170,7 +170,10 @@ def resume(
         # The run folder need not be on the other machines.
         own, before, finished = processes.on_main(lambda: (opened.recipe, opened.environment, opened.finished))
         recipe = with_settings(own, [*settings, *([f"data.source={_quoted(data)}"] if data is not None else [])])
+        recipe, adapted = settled(recipe)
         checkpoint, notes = processes.on_main(lambda: newest_checkpoint(path / "checkpoints"))
+        notes += adapted
+        changes: list[str] = []
         if checkpoint is None and processes.on_main((path / "model").exists):
             raise WeightsError(
                 " ".join([*notes, f"{path} has no whole checkpoint to go on from; its model/ stays as it is."])
@@ -184,13 +187,14 @@ def resume(
                 checkpoint.trainer["identity"], identity(recipe, loaded), run=str(path), allow_change=allow_change
             )
             if changes:
-                processes.on_main(opened.begin_again)
-                finished = False
                 notes.append(f"Going on otherwise than before: {'; '.join(changes)}.")
         parts = processes.together(lambda: prepare(recipe, loaded, target, progress, checkpoint, processes=processes))
         if checkpoint is not None and not same_batches(checkpoint.trainer["identity"], parts.identity):
             parts.state.begin_epoch(steps_per_epoch(len(parts.train.labels), recipe.batch_size))
             notes.append("The epoch under way begins again, as its batches are others.")
+        if changes:
+            processes.on_main(opened.begin_again)
+            finished = False
         if recipe != own:
             processes.on_main(lambda: opened.write_recipe(recipe))
     if finished:
@@ -203,7 +207,7 @@ def resume(
     for what in ("torch", "cpu", "threads", "processes", "precision"):
         if before.get(what) != now[what]:
             notes.append(f"{what} was {before.get(what)} and is {now[what]}: the last bits may differ.")
-    return Job(opened, recipe, parts, checkpoint_every=checkpoint_every, notes=notes)
+    return Job(opened, recipe, parts, checkpoint_every=checkpoint_every, notes=notes, changed=bool(changes))
 
 
 def train(
@@ -270,9 +274,10 @@ def prepare(
     packed = pack_data(data, sizes, progress=report)
     batch_size = min(recipe.batch_size, len(packed.train))
     if batch_size < processes.world * recipe.accumulate:
+        among = f"among {processes.world} processes and" if processes.world > 1 else "into"
         raise ConfigError(
-            f"A batch of {batch_size} images cannot be divided among {processes.world} processes and "
-            f"{recipe.accumulate} parts each: batch_size is that of all together. Set a larger one, or use fewer."
+            f"A batch of {batch_size} images cannot be divided {among} {recipe.accumulate} parts: it would have empty "
+            f"ones. Set a larger batch_size, a smaller accumulate, or use fewer processes."
         )
     state = TrainState.begin(model, recipe)
     if checkpoint is not None:

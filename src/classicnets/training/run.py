@@ -28,7 +28,7 @@ from classicnets.classifier import Classifier
 from classicnets.errors import BadImage, ConfigError, StorageError
 from classicnets.evaluation import Report
 from classicnets.storage import mend, written_aside
-from classicnets.training.distributed import launch_id
+from classicnets.training.distributed import is_first_start, launch_id
 from classicnets.training.loop import EpochDone
 from classicnets.training.recipe import Recipe, parse_recipe
 
@@ -71,7 +71,7 @@ class Run:
     @classmethod
     def of_launch(cls, path: Path, recipe: Recipe) -> Run | None:
         """The run that this torchrun made at `path` or beside it, with that recipe, before it restarted us."""
-        if (launch := launch_id()) is None:
+        if (launch := launch_id()) is None or is_first_start():
             return None
         for folder in sorted(
             path.parent.glob(f"{glob.escape(path.name)}*"), key=lambda f: f.stat().st_mtime, reverse=True

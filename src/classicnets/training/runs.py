@@ -76,9 +76,11 @@ def summarize(path: str | Path) -> RunSummary:
     run = Run(Path(path))
     try:
         recipe = Run.open(run.path).recipe
-        rows = _metrics(run.path / "metrics.csv")
+        by = f"val_{recipe.best}"
+        rows = _metrics(run.path / "metrics.csv", ("val_accuracy", "seconds", by))
     except (ClassicNetsError, OSError, ValueError) as error:
         return RunSummary(run.path, "damaged", reason=str(error))
+    best = max(rows, key=lambda row: -row[by] if recipe.best == "loss" else row[by], default=None)
     events = _events(run.path / "events.jsonl")
     measured: dict[str, Any] = next((event for event in reversed(events) if event["event"] == "finished"), {})
     return RunSummary(
@@ -88,7 +90,7 @@ def summarize(path: str | Path) -> RunSummary:
         data=recipe.data.source,
         epochs=len(rows),
         epochs_planned=recipe.epochs,
-        val_accuracy=max((row["val_accuracy"] for row in rows), default=None),
+        val_accuracy=best["val_accuracy"] if best else None,
         test_accuracy=measured.get("top1") if str(measured.get("data")).endswith(" test") else None,
         seconds=rows[-1]["seconds"] if rows else None,
         started=events[0].get("time") if events else None,
@@ -157,15 +159,15 @@ def _is_run(path: Path) -> bool:
     return path.is_dir() and any((path / name).exists() for name in _LEFT_BY_A_RUN)
 
 
-def _metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of metrics.csv as numbers. Raises ValueError, naming the line, where one cannot be read."""
+def _metrics(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
+    """These columns of metrics.csv, row by row. Raises ValueError, naming the line, where one cannot be read."""
     if not path.exists():
         return []
     rows = []
     with path.open(encoding="utf-8", newline="") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             try:
-                rows.append({key: float(row[key]) for key in ("val_accuracy", "seconds")})
+                rows.append({key: float(row[key]) for key in columns})
             except (KeyError, TypeError, ValueError):
                 raise ValueError(f"{path}: line {number} cannot be read.") from None
     return rows

@@ -57,6 +57,13 @@ def _write(writer: SummaryWriter, event: StepDone | EpochDone) -> None:
         writer.add_scalar("step/loss", event.loss, event.step)
         writer.add_scalar("step/lr", event.lr, event.step)
         return
-    for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "images_per_second"):
+    for name in (
+        "train_loss",
+        "train_accuracy",
+        "val_loss",
+        "val_accuracy",
+        "val_balanced_accuracy",
+        "images_per_second",
+    ):
         writer.add_scalar(f"epoch/{name}", getattr(event, name), event.step)
     writer.flush()

@@ -26,6 +26,7 @@ from classicnets.data import Data
 from classicnets.errors import ClassicNetsError, ConfigError, MissingExtra, StorageError, TrainingDiverged
 from classicnets.evaluation.plots import read_curves
 from classicnets.storage import written_aside
+from classicnets.training.distributed import only_alone
 from classicnets.training.job import Finished, Job
 from classicnets.training.loop import EpochDone, StepDone
 from classicnets.training.prepare import Progress, resolve, resume, start
@@ -250,6 +251,7 @@ def tune(
     weight decay around those of the recipe. `out` is the folder, `runs/tune-MODEL-DATA` if None, with a number where
     that exists. The other arguments are those of `start`. Raises MissingExtra without Optuna, else what `start` raises.
     """
+    only_alone("tune")
     require_optuna()
     if trials < 1:
         raise ConfigError(f"A search of {trials} trials tries nothing. Give 1 or more; 20 are a good beginning.")
@@ -268,6 +270,7 @@ def resume_tuning(
     folder: str | Path, *, trials: int | None = None, device: str = "auto", progress: Progress | None = None
 ) -> Tuning:
     """Go on with a search; `trials` is a new number of trials in all. Raises ConfigError where there is none."""
+    only_alone("tune")
     require_optuna()
     folder = Path(folder)
     try:
