@@ -3,7 +3,7 @@
 Dive into Deep Learning trains ResNet-18 on Fashion-MNIST resized to 96 pixels: Resize and ToTensor per image,
 DataLoader, batches of 256, SGD, fp32, NCHW, 10 epochs of 60,000. Ours is `classicnets train resnet20_cifar fashion-
 mnist` at its last and largest image size: `recipes/small-images.toml`. The two nets differ on purpose: the table
-compares two ways to a classifier of the same quality (accuracies: results/fashion_mnist_resnet20_cifar.md), not two
+compares two ways to a classifier of the same quality (accuracies: results/fashion_mnist.md), not two
 libraries on one net.
 
     python benchmarks/textbook_throughput.py
