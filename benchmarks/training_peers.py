@@ -11,6 +11,9 @@ epoch of each is a warm-up, and ratios are medians over the pairs. Ours decodes 
 is the first epoch's work, and is stated beside. timm has no AlexNet, GoogLeNet or NiN, and torchvision no NiN: there
 the contender's loader and loop train torchvision's network, or ours.
 
+What was measured is kept in results/training_peers.csv, a line for each network and size, so that a command that was
+stopped goes on where it was; `--fresh` measures again.
+
 The photos are made: sign-digits photos or noise, enlarged to 500 x 375, as JPEGs of quality 90 in a temporary folder.
 
     python benchmarks/training_peers.py --sizes 64 224
@@ -19,9 +22,9 @@ The photos are made: sign-digits photos or noise, enlarged to 500 x 375, as JPEG
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
-import os
 import resource
 import statistics
 import subprocess
@@ -35,13 +38,15 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 import torchvision
-from report import PEERS, SIGN_DIGITS, make_photos, write_results
+from report import PEERS, RESULTS, SIGN_DIGITS, make_photos, write_results
 from torch import Tensor, nn
 
 from classicnets.hardware import has_bf16
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 CLASSES = 10
+RATE = 1e-3  # at which all of them, AlexNet without batch norm too, stay finite
+CELLS = RESULTS / "training_peers.csv"
 
 
 class Job(NamedTuple):
@@ -73,7 +78,7 @@ def plain(job: Job) -> Callable[[], int]:
     images = torchvision.datasets.ImageFolder(job.folder, transforms.Compose(steps))
     loader = DataLoader(images, job.batch, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
     model = torchvision_network(job.name).train()
-    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=0.9, weight_decay=1e-4)
     return lambda: steps_of(loader, lambda images, labels: F.cross_entropy(model(images), labels), optimizer)
 
 
@@ -90,7 +95,7 @@ def timm_best(job: Job) -> Callable[[], int]:
         create_dataset("", root=job.folder), (3, job.size, job.size), job.batch, is_training=True, color_jitter=None,
         num_workers=2, device=torch.device("cpu"), use_prefetcher=True, persistent_workers=True,
     )  # fmt: skip
-    optimizer = create_optimizer_v2(model, opt="sgd", lr=0.01, momentum=0.9, weight_decay=1e-4)
+    optimizer = create_optimizer_v2(model, opt="sgd", lr=RATE, momentum=0.9, weight_decay=1e-4)
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
@@ -132,7 +137,7 @@ def ours(job: Job, precision_name: str) -> Callable[[], int]:
     recipe = Recipe.model_validate(
         {
             "batch_size": job.batch,
-            "optim": {"lr": 0.01, "weight_decay": 1e-4},
+            "optim": {"lr": RATE, "weight_decay": 1e-4},
             "augment": {"crop": "resized", "scale": (0.08, 1.0), "flip": True},
         }
     )
@@ -148,7 +153,7 @@ def ours(job: Job, precision_name: str) -> Callable[[], int]:
         nonlocal epochs
         count = 0
         for batch in training_batches(packed, preprocess, recipe.augment, batch_size=job.batch, seed=0, epoch=epochs):
-            train_step(state, batch, 0.01, recipe, precision)
+            train_step(state, batch, RATE, recipe, precision)
             count += len(batch.labels)
         epochs += 1
         return count
@@ -219,8 +224,46 @@ def race(job: Job, epochs: int) -> dict[str, Measured]:
     return {name: Measured([r["rate"] for r in found], found[-1]["peak"]) for name, found in results.items()}
 
 
-def ratio(a: Measured, b: Measured) -> float:
-    return statistics.median(x / y for x, y in zip(a.rates, b.rates, strict=True))
+RATIOS = {
+    "ours / torchvision": ("ours", "torchvision"),
+    "ours / timm": ("ours", "timm"),
+    "ours, fp32 / torchvision": ("ours, fp32", "torchvision"),
+}
+
+
+def cell_of(job: Job, found: dict[str, Measured]) -> dict[str, str]:
+    """A line of the table: median images/s, median ratios of the pairs, and peak memory."""
+    cell = {"network": job.name, "px": str(job.size), "batch": str(job.batch)}
+    cell |= {f"{name}: images/s": f"{statistics.median(m.rates):.1f}" for name, m in found.items()}
+    for name, (a, b) in RATIOS.items():
+        pairs = zip(found[a].rates, found[b].rates, strict=True)
+        cell[name] = f"{statistics.median(x / y for x, y in pairs):.2f}"
+    return cell | {f"{name}: MiB": f"{m.peak:.0f}" for name, m in found.items()}
+
+
+def read_cells() -> list[dict[str, str]]:
+    if not CELLS.exists():
+        return []
+    with CELLS.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_cells(cells: list[dict[str, str]]) -> None:
+    with CELLS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(cells[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(cells)
+
+
+def summaries(cells: list[dict[str, str]]) -> Iterator[list[str]]:
+    """The last lines of the table: over all networks and sizes, and over those of each size."""
+    for label, chosen in [("all", cells)] + [(px, [c for c in cells if c["px"] == px]) for px in ("64", "224")]:
+        values = {name: [float(cell[name]) for cell in chosen] for name in RATIOS}
+        if not chosen:
+            continue
+        means = (f"{math.exp(statistics.mean(map(math.log, v))):.2f}" for v in values.values())
+        yield ["geometric mean", label, "", *[""] * len(CONTENDERS), *means]
+        yield ["least", label, "", *[""] * len(CONTENDERS), *(f"{min(v):.2f}" for v in values.values())]
 
 
 def main() -> None:
@@ -228,6 +271,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 224])
     parser.add_argument("--networks", nargs="+", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--epochs", type=int, default=3, help="counted epochs of each, after one warm-up")
+    parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
     parser.add_argument("--contender", choices=list(CONTENDERS), help=argparse.SUPPRESS)
     parser.add_argument("--job", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -235,43 +279,34 @@ def main() -> None:
         folder, name, size, batch = options.job
         contend(options.contender, Job(folder, name, int(size), int(batch)))
         return
-    speed, memory = [], []
-    ratios: dict[str, list[float]] = {"ours / torchvision": [], "ours / timm": [], "ours, fp32 / torchvision": []}
+    cells = [] if options.fresh else read_cells()
     with tempfile.TemporaryDirectory() as root:
         for size in options.sizes:
             batch, count = (64, 640) if size < 128 else (16, 96)
             folder = make_photos(Path(root) / str(size), count, CLASSES, (375, 500))
             for name in options.networks:
-                found = race(Job(str(folder), name, size, batch), options.epochs)
-                best, fp32 = found["ours"], found["ours, fp32"]
-                of_cell = (
-                    ratio(best, found["torchvision"]), ratio(best, found["timm"]), ratio(fp32, found["torchvision"])
-                )  # fmt: skip
-                for key, value in zip(ratios, of_cell, strict=True):
-                    ratios[key].append(value)
-                rates = (f"{statistics.median(m.rates):.1f}" for m in found.values())
-                speed.append((name, size, batch, *rates, *(f"{value:.2f}" for value in of_cell)))
-                memory.append((name, size, batch, *(f"{m.peak:.0f}" for m in found.values())))
-                print(speed[-1], memory[-1], flush=True)
-    means = (f"{math.exp(statistics.mean(map(math.log, values))):.2f}" for values in ratios.values())
-    speed.append(("geometric mean", "", "", *[""] * len(CONTENDERS), *means))
-    speed.append(("least", "", "", *[""] * len(CONTENDERS), *(f"{min(values):.2f}" for values in ratios.values())))
+                if not any((cell["network"], cell["px"]) == (name, str(size)) for cell in cells):
+                    job = Job(str(folder), name, size, batch)
+                    cells.append(cell_of(job, race(job, options.epochs)))
+                    write_cells(cells)
+                    print(cells[-1], flush=True)
+    place = ("network", "px", "batch")
     source = "sign-digits photos" if SIGN_DIGITS.is_dir() else "noise"
     write_results(
         "training_peers",
         "Training throughput beside torchvision's manner and timm's, images/s with loading",
-        ("network", "px", "batch", *CONTENDERS, *ratios),
-        speed,
+        (*place, *CONTENDERS, *RATIOS),
         [
-            f"Each trains from the same JPEGs of 500 x 375 pixels ({source}, enlarged), from the second epoch on.",
-            f"Load average at the end: {os.getloadavg()[0]:.1f}.",
+            *([cell[k] for k in (*place, *(f"{c}: images/s" for c in CONTENDERS), *RATIOS)] for cell in cells),
+            *summaries(cells),
         ],
+        [f"Each trains from the same JPEGs of 500 x 375 pixels ({source}, enlarged), from the second epoch on."],
     )
     write_results(
         "training_memory",
         "Peak memory of training beside the peers: the whole process, MiB",
-        ("network", "px", "batch", *CONTENDERS),
-        memory,
+        (*place, *CONTENDERS),
+        [[cell[k] for k in (*place, *(f"{c}: MiB" for c in CONTENDERS))] for cell in cells],
         ["The processes of the throughput benchmark; the peers' loader processes are not counted."],
     )
 
