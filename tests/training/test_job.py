@@ -108,6 +108,15 @@ def test_closing_keeps_what_was_reached(job):
     assert (job.run.path / "model" / "config.json").is_file()
 
 
+def test_closing_after_an_epoch_keeps_the_epoch(job):
+    events = iter(job)
+    first = next(event for event in events if isinstance(event, EpochDone))
+    events.close()
+    *_, finished = resumed = list(resume(job.run))
+    assert [event.epoch for event in resumed if isinstance(event, EpochDone)] == [first.epoch + 1]
+    assert isinstance(finished, Finished)
+
+
 def test_a_second_interrupt_stops_at_once_and_keeps_the_last_whole_checkpoint(tmp_path, job, monkeypatch):
     whole = train("resnet20_cifar", "digits", epochs=2, settings=FAST, out=tmp_path / "whole")
     update = torch.optim.SGD.step

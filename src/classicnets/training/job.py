@@ -136,7 +136,7 @@ class Job:
             try:
                 for event in self._kept_events():
                     stop.at_once = False
-                    self._at_rest = True
+                    self._at_rest, self._reached = True, None
                     yield event
                     stop.obey()
                     # After an epoch's last step comes its validation, which changes nothing: that can be left at once.
