@@ -53,6 +53,7 @@ PARAMETERS = {
     "vgg16_1x1": 133_638_952,
     "nin": 7_595_176,
     "nin_cifar": 966_986,
+    "nin_cifar_bn": 966_986 + 2 * (192 + 160 + 96 + 3 * 192 + 2 * 192 + 10),  # a scale and a shift for each channel
     "googlenet": 13_378_280,
     "plain18": 11_515_688,
     "plain34": 21_623_848,
@@ -68,6 +69,7 @@ PARAMETERS = {
     "preact_resnet1001_cifar": 10_327_706,
     "densenet264": 33_337_704,
     "densenet40_k12_cifar": 1_019_722,
+    "densenet_bc40_k12_cifar": 176_122,
     "densenet_bc100_k12_cifar": 769_162,
     "densenet_bc250_k24_cifar": 15_324_406,
     "densenet_bc190_k40_cifar": 25_624_430,
