@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-
-from classicnets.training import Recipe, load_recipe, shipped_recipes
+from classicnets.training import load_recipe, shipped_recipes
+from classicnets.training.recipe import all_keys
 
 PAGE = Path(__file__).parents[1] / "docs" / "training.md"
 
@@ -81,21 +78,10 @@ MEANINGS = {
 }
 
 
-def keys() -> Iterator[tuple[str, FieldInfo]]:
-    """Every key of a recipe, dotted, in the order of the models."""
-    for name, field in Recipe.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            for key, inner in section.model_fields.items():
-                yield f"{name}.{key}", inner
-        else:
-            yield name, field
-
-
 def keys_table() -> list[str]:
     """A row for each key: its default, the other words that it takes, and what it means."""
     lines = ["| Key | Default | Or | What it is |", "| --- | --- | --- | --- |"]
-    for key, field in keys():
+    for key, field in all_keys().items():
         default = "unset" if field.default is None else f"`{_toml(field.default)}`"
         words = [word for word in get_args(field.annotation) if isinstance(word, str) and word != field.default]
         lines.append(f"| `{key}` | {default} | {', '.join(words)} | {MEANINGS[key]} |")
@@ -128,6 +114,6 @@ def _toml(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    assert MEANINGS.keys() == {key for key, _ in keys()}, MEANINGS.keys() ^ {key for key, _ in keys()}
+    assert MEANINGS.keys() == all_keys().keys(), MEANINGS.keys() ^ all_keys().keys()
     PAGE.write_text(page(), encoding="utf-8")
     print(f"{len(MEANINGS)} keys, {len(shipped_recipes())} recipes -> {PAGE}")

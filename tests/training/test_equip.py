@@ -4,17 +4,10 @@ import json
 
 import pytest
 import torch
+from small import FAST
 
 from classicnets.errors import ConfigError
 from classicnets.training import EpochDone, resume, start
-
-FAST = (
-    "batch_size=256",
-    "precision=fp32",
-    "model.switches.depths=[1,1,1]",
-    "data.val_fraction=0.3",
-    "data.test_fraction=0.3",
-)
 
 
 @pytest.fixture(scope="module")

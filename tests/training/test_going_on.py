@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from small import FAST
 
 import classicnets.training.objective as minimised
 from classicnets.classifier import Classifier
@@ -19,19 +20,12 @@ from classicnets.training.objective import Objective
 from classicnets.training.recipe import Recipe
 from classicnets.training.tune import resume_tuning
 
-FAST = (
-    "batch_size=256",
-    "precision=fp32",
-    "model.switches.depths=[1,1,1]",
-    "model.switches.widths=[4,8,8]",
-    "data.val_fraction=0.3",
-    "data.test_fraction=0.3",
-)
+NARROW = (*FAST, "model.switches.widths=[4,8,8]")
 
 
 def begin(folder, *settings, name="run"):
     return start(
-        "resnet20_cifar", "digits", settings=["epochs=3", *FAST, *settings], out=folder / name, checkpoint_every=1
+        "resnet20_cifar", "digits", settings=["epochs=3", *NARROW, *settings], out=folder / name, checkpoint_every=1
     )
 
 
@@ -173,7 +167,7 @@ def test_a_best_epoch_whose_model_a_kill_left_unwritten_is_written(tmp_path):
 
 
 def test_a_run_goes_on_where_its_images_have_moved_and_changed_only_if_allowed(photo_folder, tmp_path):
-    settings = ["epochs=1", "batch_size=8", "image_size=16", *FAST[1:4]]
+    settings = ["epochs=1", "batch_size=8", "image_size=16", *FAST[1:3], NARROW[-1]]
     job = start("resnet20_cifar", photo_folder, settings=settings, out=tmp_path / "run")
     until(job, step=1)
     moved = photo_folder.rename(tmp_path / "elsewhere")

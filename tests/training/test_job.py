@@ -9,6 +9,7 @@ import signal
 
 import pytest
 import torch
+from small import FAST
 
 from classicnets.classifier import Classifier
 from classicnets.data import load_data
@@ -22,14 +23,6 @@ from classicnets.errors import (
 )
 from classicnets.training import EpochDone, Finished, StepDone, resume, start, train
 from classicnets.weights.files import load_safetensors
-
-FAST = (
-    "batch_size=256",
-    "precision=fp32",
-    "model.switches.depths=[1,1,1]",
-    "data.val_fraction=0.3",
-    "data.test_fraction=0.3",
-)
 
 
 @pytest.fixture

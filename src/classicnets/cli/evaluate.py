@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from classicnets.cli.options import Device
 from classicnets.cli.output import JsonFlag, console, error_console, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="The folder for the report; within the run if not given.")] = None,
     on_error: Annotated[OnBadImage, typer.Option(help="Of images in DATA that cannot be decoded.")] = OnBadImage.fail,
     precision: Annotated[Arithmetic, typer.Option(help="auto is bf16 where the hardware has it.")] = Arithmetic.fp32,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
     as_json: JsonFlag = False,
 ) -> None:
     """Measure a classifier on labelled images: accuracy, every class, calibration, the surest mistakes.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from classicnets.cli.options import DATA, MODEL, Device, RecipeName, StartWeights, settings_of
 from classicnets.cli.output import JsonFlag, error_console, one_voice, print_json, progress_bars
 
 _EXAMPLES = """
@@ -29,22 +29,20 @@ def register(app: typer.Typer) -> None:
 
 @one_voice
 def find_lr(
-    model: Annotated[str, typer.Argument(help="A catalog name; see `classicnets models`.")],
-    data: Annotated[str, typer.Argument(help="digits, fashion-mnist, cifar10, a folder of images, or csv:FILE.")],
+    model: Annotated[str, MODEL],
+    data: Annotated[str, DATA],
     steps: Annotated[int, typer.Option(min=20, help="How many steps the climb has.")] = 200,
     low: Annotated[float | None, typer.Option(help="The first rate; 1e-4 if not given, 1e-6 for AdamW.")] = None,
     high: Annotated[float | None, typer.Option(help="The last rate; 10 if not given, 0.1 for AdamW.")] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="A shipped recipe or a .toml file; chosen by the data if not given.")
-    ] = None,
+    recipe: RecipeName = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set", metavar="KEY=VALUE", help="Change a key of the recipe, such as batch_size=64; repeat it for more."
         ),
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Start from these, as `train` does.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    weights: StartWeights = None,
+    device: Device = "auto",
     figure: Annotated[
         Path | None, typer.Option("--figure", "--out", metavar="FILE", help="Draw the curve to a new .png or .svg.")
     ] = None,
@@ -59,7 +57,7 @@ def find_lr(
 
     if figure is not None:
         check_figure_path(figure)
-    settings = [*(set_ or ()), *([] if weights is None else [f"model.weights={json.dumps(weights)}"])]
+    settings = settings_of(set_, {"model.weights": weights})
     with progress_bars() as progress:
         found = library.find_lr(
             model, data, steps=steps, low=low, high=high, recipe=recipe, settings=settings, device=device,

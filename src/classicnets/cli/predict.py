@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from classicnets.cli.options import Device
 from classicnets.cli.output import error_console, print_table, progress_bars
 from classicnets.errors import BadImage, DataError
 
@@ -51,7 +52,7 @@ def predict(
     format: Annotated[Format, typer.Option(help="json is one document; jsonl and csv are written as they come.")] = (
         Format.table
     ),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Say what is in images, with a score for each of the best classes.
 

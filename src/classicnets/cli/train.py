@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from classicnets.cli.evaluate import OnBadImage
+from classicnets.cli.options import DATA, MODEL, Device, RecipeName, settings_of
 from classicnets.cli.output import JsonFlag, clock, error_console, one_voice, print_json, progress_bars
 from classicnets.errors import ConfigError
 
@@ -52,13 +52,9 @@ def register(app: typer.Typer) -> None:
 
 @one_voice
 def train(
-    model: Annotated[str | None, typer.Argument(help="A catalog name; see `classicnets models`.")] = None,
-    data: Annotated[
-        str | None, typer.Argument(help="digits, fashion-mnist, cifar10, a folder of images, or csv:FILE.")
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="A shipped recipe or a .toml file; chosen by the data if not given.")
-    ] = None,
+    model: Annotated[str | None, MODEL] = None,
+    data: Annotated[str | None, DATA] = None,
+    recipe: RecipeName = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,7 +78,7 @@ def train(
         OnNan | None,
         typer.Option(help="Where the loss is not finite: stop, or go back to a checkpoint and on at a lower rate."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
     checkpoint_every: Annotated[
         int | None, typer.Option(min=1, metavar="STEPS", help="Also save within an epoch, every so many steps.")
     ] = None,
@@ -106,10 +102,7 @@ def train(
     if tensorboard:
         require_tensorboard()
     values = {"epochs": epochs, "seed": seed, "model.weights": weights, "data.on_error": on_error, "on_nan": on_nan}
-    settings = [
-        *(set_ or ()),
-        *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None),
-    ]
+    settings = settings_of(set_, values)
     with progress_bars() as progress:
         if resume is not None:
             if data or recipe or out or weights:

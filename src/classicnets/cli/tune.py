@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from classicnets.cli.options import DATA, MODEL, Device, RecipeName, StartWeights, settings_of
 from classicnets.cli.output import JsonFlag, error_console, one_voice, print_json, print_table, progress_bars
 from classicnets.errors import ConfigError
 
@@ -34,10 +34,8 @@ def register(app: typer.Typer) -> None:
 
 @one_voice
 def tune(
-    model: Annotated[str | None, typer.Argument(help="A catalog name; see `classicnets models`.")] = None,
-    data: Annotated[
-        str | None, typer.Argument(help="digits, fashion-mnist, cifar10, a folder of images, or csv:FILE.")
-    ] = None,
+    model: Annotated[str | None, MODEL] = None,
+    data: Annotated[str | None, DATA] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="How many recipes to try in all; 20 if not given.")] = None,
     param: Annotated[
         list[str] | None,
@@ -49,20 +47,18 @@ def tune(
         Path | None,
         typer.Option(metavar="FILE", help="A .toml file of such keys. With neither: the rate and the weight decay."),
     ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="A shipped recipe or a .toml file; chosen by the data if not given.")
-    ] = None,
+    recipe: RecipeName = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key of every trial's recipe; repeat it for more."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="How many epochs every trial has, at most.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Start from these, as `train` does.")] = None,
+    weights: StartWeights = None,
     out: Annotated[
         Path | None, typer.Option(help="The folder; runs/tune-MODEL-DATA if not given. Never overwritten.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The seed of every trial, and of the search.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Device = "auto",
     resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Go on with this search.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -74,10 +70,7 @@ def tune(
     from classicnets.training.search_space import read_space
 
     values = {"epochs": epochs, "seed": seed, "model.weights": weights}
-    settings = [
-        *(set_ or ()),
-        *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None),
-    ]
+    settings = settings_of(set_, values)
     searched = [*(read_space(space) if space is not None else ()), *(param or ())]
     with progress_bars() as progress:
         if resume is not None:

@@ -216,6 +216,14 @@ def fit(
     trained = processes.parallel(state.trained(recipe.loss), changing=changes(recipe.finetune))
     size_of_batch = min(recipe.batch_size, len(train.labels))
     per_epoch = steps_per_epoch(len(train.labels), recipe.batch_size)
+
+    def done() -> float:
+        """The share of the run that is over."""
+        return state.step / (per_epoch * recipe.epochs)
+
+    def rate() -> float:
+        return state.rate * learning_rate(recipe.optim, recipe.schedule, done())
+
     while not state.is_over(recipe):
         epoch = len(state.history)
         size = image_size_at(
@@ -228,8 +236,8 @@ def fit(
         )  # fmt: skip
         before = time.perf_counter()
         for batch in map(state.features.batch, batches) if state.features else batches:
-            freeze(state.model, recipe.finetune, state.step / (per_epoch * recipe.epochs))
-            lr = state.rate * learning_rate(recipe.optim, recipe.schedule, state.step / (per_epoch * recipe.epochs))
+            freeze(state.model, recipe.finetune, done())
+            lr = rate()
             loss = train_step(state, batch, lr, recipe, precision, processes, trained, size_of_batch)
             now = time.perf_counter()
             state.tally.seconds, before = state.tally.seconds + now - before, now
@@ -244,7 +252,7 @@ def fit(
             epoch=epoch + 1,
             step=state.step,
             image_size=size[0],
-            lr=state.rate * learning_rate(recipe.optim, recipe.schedule, state.step / (per_epoch * recipe.epochs)),
+            lr=rate(),
             train_loss=state.tally.loss / state.tally.images,
             train_accuracy=state.tally.correct / state.tally.images,
             val_loss=cross_entropy(logits, val.labels),

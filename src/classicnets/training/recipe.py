@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from classicnets.data.augment import Augment
 from classicnets.errors import ConfigError, UnknownName, unknown_name
@@ -221,6 +222,7 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     Raises UnknownName for a key that does not exist.
     """
     values: dict[str, Any] = recipe.model_dump(mode="json", exclude_none=True)
+    may_be_unset = {key for key, field in all_keys().items() if field.default is None}
     for setting in settings:
         key, equals, raw = setting.partition("=")
         if not equals or not key.strip():
@@ -235,11 +237,23 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
             table = table.setdefault(section, {})
             if not isinstance(table, dict):
                 raise UnknownName(f"--set {setting}: {section!r} is a value, not a section.")
-        if value == "none" and key.strip() in _optional_keys():
+        if value == "none" and key.strip() in may_be_unset:
             table.pop(last, None)
         else:
             table[last] = value
     return _validated(values, "recipe")
+
+
+def all_keys() -> dict[str, FieldInfo]:
+    """Every key of a recipe, dotted, and its field, in the order of the models."""
+    keys: dict[str, FieldInfo] = {}
+    for name, field in Recipe.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            keys |= {f"{name}.{key}": inner for key, inner in section.model_fields.items()}
+        else:
+            keys[name] = field
+    return keys
 
 
 def choose_recipe(
@@ -266,36 +280,12 @@ def _validated(values: Mapping[str, Any], name: str) -> Recipe:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, _all_keys(), n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(_all_keys())}"
+            near = difflib.get_close_matches(key, all_keys(), n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(all_keys())}"
             raise UnknownName(f"{name}: unknown key {key}{hint}") from None
         raise ConfigError(
             f"{name}: {key} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
         ) from None
-
-
-def _all_keys() -> list[str]:
-    """Every key of a recipe, dotted."""
-    keys = []
-    for name, field in Recipe.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            keys += [f"{name}.{key}" for key in section.model_fields]
-        else:
-            keys.append(name)
-    return keys
-
-
-def _optional_keys() -> set[str]:
-    """The keys, dotted, that need not be set."""
-    keys = set()
-    for name, field in Recipe.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            keys |= {f"{name}.{key}" for key, inner in section.model_fields.items() if inner.default is None}
-        elif field.default is None:
-            keys.add(name)
-    return keys
 
 
 def _table(name: str, values: Mapping[str, Any]) -> str:
