@@ -6,7 +6,8 @@ import itertools
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 import torch
@@ -14,16 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from classicnets.analysis import Summary, inspect
+from classicnets.analysis import inspect
 from classicnets.analysis.receptive_field import Window
 from classicnets.errors import ConfigError, UnknownName
 from classicnets.models.catalog import CATALOG, create
 from classicnets.models.contract import ConvNet, NetConfig
 
+Made = TypeVar("Made")
+
 
 @pytest.mark.parametrize("name", CATALOG)
 def test_shapes_and_costs_are_those_that_pytorch_sees_and_take_no_second(name: str) -> None:
-    net = create(name, device="meta").eval()
+    building, net = timed(lambda: create(name, device="meta").eval())
     parameters = sum(p.numel() for p in net.parameters())
     for path, module in [*net.named_modules()]:
         if isinstance(module, nn.BatchNorm2d):  # no multiply-adds, and slow to count
@@ -32,8 +35,8 @@ def test_shapes_and_costs_are_those_that_pytorch_sees_and_take_no_second(name: s
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         outputs = net.features(torch.empty(1, config.in_channels, config.image_size, config.image_size, device="meta"))
         logits = net.head(list(outputs.values())[-1])
-    took, summary = timed_inspect(name)
-    assert took < 1.0 or timed_inspect(name)[0] < 1.0 or timed_inspect(name)[0] < 1.0  # the machine may be busy
+    took, summary = timed(lambda: inspect(name))
+    assert took < max(1.0, 3 * building)  # building the network is part of it, and on a slow machine takes a second
     shapes = {row.name: row.output for row in summary.stages if row.output}
     assert shapes == {k: tuple(v.shape[1:]) for k, v in outputs.items()} | {"head": tuple(logits.shape[1:])}
     assert 2 * summary.macs == counter.get_total_flops()
@@ -46,11 +49,11 @@ def test_shapes_and_costs_are_those_that_pytorch_sees_and_take_no_second(name: s
     assert sum(row.parameters for row in summary.layers) + in_training_only == summary.parameters
 
 
-def timed_inspect(name: str) -> tuple[float, Summary]:
-    """Seconds of processor time, and the summary."""
+def timed(make: Callable[[], Made]) -> tuple[float, Made]:
+    """Seconds of processor time, and what was made."""
     start = time.process_time()
-    summary = inspect(name)
-    return time.process_time() - start, summary
+    made = make()
+    return time.process_time() - start, made
 
 
 SMALL: dict[str, dict[str, object]] = {  # fewer channels, or layers: the same geometry in less time
