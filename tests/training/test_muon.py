@@ -20,6 +20,16 @@ def test_singular_values_become_about_equal_and_the_directions_stay(shape):
     assert 0.6 < after.diag().min() < after.diag().max() < 1.25
 
 
+@pytest.mark.parametrize("shape", [(8, 72), (72, 8), (64, 576)])
+def test_iterating_on_the_square_is_iterating_on_the_matrix(shape):
+    matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    x = matrix / matrix.norm()
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x - 4.7750 * square @ x + 2.0315 * square @ square @ x
+    torch.testing.assert_close(orthogonalized(matrix), x, atol=1e-4, rtol=1e-4)
+
+
 def test_a_kernels_step_is_as_large_as_adams():
     kernel = torch.nn.Parameter(torch.zeros(32, 16, 3, 3).to(memory_format=torch.channels_last))
     kernel.grad = torch.randn(32, 16, 3, 3, generator=torch.Generator().manual_seed(0))
