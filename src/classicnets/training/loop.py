@@ -31,6 +31,7 @@ from classicnets.training.diagnose import diverged, first_not_finite
 from classicnets.training.distill import Teacher
 from classicnets.training.distributed import ALONE, Processes
 from classicnets.training.finetune import Features, changes, freeze, train_mode
+from classicnets.training.lean import replaced_forwards, wide_linears
 from classicnets.training.objective import Trained
 from classicnets.training.optimizer import learning_rate, make_optimizer
 from classicnets.training.recipe import Best, LossSection, ProgressiveSection, Recipe
@@ -303,6 +304,7 @@ def train_step(
         with (
             seeded(seed, precision.device),  # dropout, a function of the step
             whole_batch(state.model, part, size, processes=processes.world),
+            replaced_forwards(wide_linears(state.model)),
             more_to_come,
         ):
             with precision():

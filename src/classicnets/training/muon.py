@@ -59,11 +59,17 @@ def orthogonalized(matrix: Tensor) -> Tensor:
     x: Tensor = matrix if wide else matrix.T
     x = x / (x.norm() + 1e-7)
     square = x @ x.T
-    product = torch.eye(len(square), dtype=x.dtype, device=x.device)
-    for _ in range(5):
-        factor = torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315)
-        factor.diagonal().add_(3.4445)
-        product = factor @ product
+    factor = product = _quintic(square)
+    for _ in range(4):
         square = factor @ square @ factor
+        factor = _quintic(square)
+        product = factor @ product
     x = product @ x
     return x if wide else x.T
+
+
+def _quintic(square: Tensor) -> Tensor:
+    """What x is multiplied by: 3.4445 - 4.7750 s + 2.0315 s^2, of the square s."""
+    factor = torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315)
+    factor.diagonal().add_(3.4445)
+    return factor

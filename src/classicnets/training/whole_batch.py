@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from classicnets.data.loader import Part
+from classicnets.training.lean import replaced_forwards
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 
@@ -35,13 +36,8 @@ def whole_batch(model: nn.Module, part: Part, size: int, *, processes: int) -> I
             forwards[module] = partial(_batch_norm, module, processes)
         elif isinstance(module, nn.Dropout) and part.world > 1:
             forwards[module] = partial(_dropout, module, part.of(size), size)
-    for module, forward in forwards.items():
-        vars(module)["forward"] = forward
-    try:
+    with replaced_forwards(forwards):
         yield
-    finally:
-        for module in forwards:
-            del vars(module)["forward"]
 
 
 def _dropout(layer: nn.Dropout, here: slice, size: int, x: Tensor) -> Tensor:
