@@ -5,7 +5,7 @@ measured is kept in results/fashion_mnist.csv, a line a run, so that a command t
 `--fresh` measures again. `--add RUN` takes a run that is finished already, where its recipe is the shipped one.
 
     python benchmarks/fashion_mnist.py --seeds 0 1 2
-    python benchmarks/fashion_mnist.py --networks resnet20_cifar --precisions auto fp32
+    python benchmarks/fashion_mnist.py --networks vgg13_half_cifar --precisions auto fp32
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from classicnets.training.run import Run
 TABLE = RESULTS / "fashion_mnist.csv"
 TEXTBOOK = {
     "alexnet_cifar": 0.883,
-    "vgg11_cifar": 0.920,
-    "nin_cifar_bn": 0.790,
+    "vgg13_half_cifar": 0.920,
+    "nin_half_cifar_bn": 0.790,
     "googlenet_cifar": 0.886,
-    "resnet20_cifar": 0.893,
+    "resnet14_wide_cifar": 0.893,
     "densenet_bc40_k12_cifar": 0.885,
 }
 """A network of each family, and what Dive into Deep Learning's of that family reaches in its ten epochs, enlarged."""

@@ -54,6 +54,8 @@ PARAMETERS = {
     "nin": 7_595_176,
     "nin_cifar": 966_986,
     "nin_cifar_bn": 966_986 + 2 * (192 + 160 + 96 + 3 * 192 + 2 * 192 + 10),  # a scale and a shift for each channel
+    "nin_half_cifar_bn": 247_614,
+    "vgg13_half_cifar": 2_357_930,
     "googlenet": 13_378_280,
     "plain18": 11_515_688,
     "plain34": 21_623_848,
@@ -63,6 +65,7 @@ PARAMETERS = {
     "resnet56_cifar": 853_018,
     "resnet110_cifar": 1_727_962,
     "resnet1202_cifar": 19_421_274,
+    "resnet14_wide_cifar": 696_618,
     "plain20_cifar": 269_722,  # as resnet20: option A has no parameters
     "plain56_cifar": 853_018,
     "preact_resnet164_cifar": 1_703_258,

@@ -141,6 +141,11 @@ VARIANTS: dict[str, VGGConfig] = {
     "vgg11_lrn": replace(_COLUMNS[11], lrn=True, note="Column A-LRN."),
     "vgg16_1x1": replace(_COLUMNS[16], pointwise=True, note="Column C."),
     **{f"vgg{depth}_cifar": _cifar(_COLUMNS[depth]) for depth in (11, 16)},
+    "vgg13_half_cifar": replace(
+        _cifar(_COLUMNS[13]),
+        widths=(32, 64, 128, 256, 256),
+        note="Our own: column B at half of its width, as vgg11_cifar else. It learns more in the same time.",
+    ),
 }
 
 FAMILY = Family(
