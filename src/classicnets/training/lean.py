@@ -65,7 +65,7 @@ class _WideLinear(torch.autograd.Function):
             return F.linear(x_copy, copy, None if bias is None else bias.to(dtype))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         x_type, weight_type = ctx.types
