@@ -86,7 +86,7 @@ class DenseLayer(nn.Sequential):
         self.add_module("dropout", nn.Dropout(config.dropout))
 
     def forward(self, *features: Tensor) -> Tensor:
-        x = torch.cat(features, 1)
+        x = concatenated(*features)
         for module in self:
             x = module(x)
         return x
@@ -102,11 +102,18 @@ class DenseBlock(nn.Sequential):
             self.add_module(f"layer{i + 1}", DenseLayer(config, in_channels + i * config.growth_rate))
 
     def forward(self, x: Tensor) -> Tensor:
-        recompute = self.checkpointing and self.training and torch.is_grad_enabled()
         features = [x]
         for layer in self:
-            features.append(recomputed(layer, *features) if recompute else layer(*features))
-        return torch.cat(features, 1)
+            if self.checkpointing and self.training and torch.is_grad_enabled():
+                features.append(recomputed(layer, *features))
+            else:  # one tensor: n long additions on the way back, instead of n^2 / 2 short ones
+                features = [concatenated(*features, layer(*features))]
+        return concatenated(*features)
+
+
+def concatenated(*features: Tensor) -> Tensor:
+    """Along the channels; a single one as it is."""
+    return torch.cat(features, 1) if len(features) > 1 else features[0]
 
 
 def transition(config: DenseNetConfig, in_channels: int, out_channels: int) -> nn.Sequential:
