@@ -174,11 +174,11 @@ def main() -> None:
         ("network", "recipe", "seeds", "test accuracy", "epochs", "minutes of each", "textbook, 10 epochs"),
         summary(read_table()),
         [
-            "Two threads on two cores where nothing else is said; on one thread, two runs shared the two cores. The",
-            "test images choose nothing: the best epoch is chosen on a tenth of the training images. Each run is a line",
-            "of `fashion_mnist.csv`. The textbook is Dive into Deep Learning, whose networks take the images enlarged to",
-            "96 or 224 pixels. Of the recipes, fp32 is the shipped one without bf16, full-size without smaller images",
-            "at first, sgd with SGD at a rate of 0.1 in the place of Muon.",
+            "Two threads on two cores where nothing else is said; on one thread, two runs shared the two cores.",
+            "The test images choose nothing: the best epoch is chosen on a tenth of the training images. Each run is",
+            "a line of `fashion_mnist.csv`. The textbook is Dive into Deep Learning, whose networks take the images",
+            "enlarged to 96 or 224 pixels. Of the recipes, fp32 is the shipped one without bf16, full-size without",
+            "smaller images at first, sgd with SGD at a rate of 0.1 in the place of Muon.",
         ],
     )
 
