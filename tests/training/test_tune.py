@@ -1,11 +1,12 @@
 """A search: the same whether it was stopped or not, blind to the test images, and with a recipe at its end."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from classicnets.errors import ConfigError, MissingExtra, UnknownName
-from classicnets.training import StepDone, load_recipe
+from classicnets.training import EpochDone, Run, StepDone, load_recipe
 from classicnets.training.recipe import Recipe, with_settings
 from classicnets.training.search_space import (
     Choice,
@@ -17,6 +18,7 @@ from classicnets.training.search_space import (
     value_in,
 )
 from classicnets.training.tune import TrialDone, TrialStarted, Tuned, _is_hopeless, resume_tuning, tune
+from classicnets.training.tune_report import draw
 
 optuna = pytest.importorskip("optuna")
 
@@ -25,7 +27,7 @@ SPACE = ("optim.lr=log:0.01..1.0", "batch_size=128|256")
 
 
 def told(events):
-    return [(event.number, event.params, event.val_accuracy) for event in events if isinstance(event, TrialDone)]
+    return [(event.number, event.params, event.value) for event in events if isinstance(event, TrialDone)]
 
 
 def test_a_search_that_was_stopped_ends_like_one_that_was_not(tmp_path):
@@ -33,7 +35,7 @@ def test_a_search_that_was_stopped_ends_like_one_that_was_not(tmp_path):
     tuned = whole[-1]
     assert isinstance(tuned, Tuned)
     assert tuned.trials[0].params == {"optim.lr": 0.1, "batch_size": 256}  # the recipe as it is comes first
-    assert tuned.best.val_accuracy == max(trial.val_accuracy for trial in tuned.trials)
+    assert tuned.best.value == max(trial.value for trial in tuned.trials)
 
     folder = tuned.folder
     for trial in tuned.trials:
@@ -63,15 +65,44 @@ def test_a_search_that_was_stopped_ends_like_one_that_was_not(tmp_path):
 
 
 def test_a_trial_below_the_median_is_given_up_but_not_at_its_end():
-    from classicnets.training import EpochDone
-
     study = optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(1, 0))
+    once, twice = (with_settings(Recipe(), [f"epochs={epochs}"]) for epochs in (1, 2))
     for accuracy, hopeless in ((0.8, False), (0.9, False), (0.5, True)):
         trial = study.ask()
         row = EpochDone(1, 10, 8, 0.1, 1.0, 0.5, 1.0, accuracy, 0.5, 100.0, 1.0)
-        assert _is_hopeless(trial, row, epochs=2) == hopeless
-        assert not _is_hopeless(trial, row, epochs=1)
+        assert _is_hopeless(trial, row, twice) == hopeless
+        assert not _is_hopeless(trial, row, once)
         study.tell(trial, accuracy)
+
+
+@pytest.mark.parametrize("best", ["loss", "balanced_accuracy"])
+def test_a_search_goes_by_what_the_recipe_calls_best(tmp_path, best):
+    tuning = tune(
+        "resnet20_cifar", "digits", trials=2, space=SPACE, settings=[*FAST, f"best={best}"], out=tmp_path / "tune"
+    )
+    *_, tuned = tuning
+    values = [Run(tuned.folder / f"trial-{n:03}").metrics(f"val_{best}")[0][f"val_{best}"] for n in (1, 2)]
+    assert [trial.value for trial in tuned.trials] == values
+    assert tuned.best.value == tuned.ranked[0].value == (min if best == "loss" else max)(values)
+    shown = f"{tuned.best.value:.4f}" if best == "loss" else f"{tuned.best.value:.2%}"
+    name = f"validation {best.replace('_', ' ')}"
+    assert f"with a {name} of {shown}." in (tuned.folder / "report.md").read_text()
+    figure = draw(tuned, tuning.space)
+    assert figure.axes[0].get_ylabel() == name
+    assert figure.axes[0].lines[0].get_ydata()[0] == tuned.trials[0].value
+    assert ("%" in figure.axes[0].yaxis.get_major_formatter()(0.5)) == (best != "loss")
+
+
+def test_a_trial_of_a_higher_loss_is_given_up_and_comes_later():
+    recipe = with_settings(Recipe(), ["epochs=2", "best=loss"])
+    study = optuna.create_study(direction="minimize", pruner=optuna.pruners.MedianPruner(1, 0))
+    for loss, hopeless in ((0.8, False), (0.9, True)):
+        trial = study.ask()
+        assert _is_hopeless(trial, EpochDone(1, 10, 8, 0.1, 1.0, 0.5, loss, loss, 0.5, 100.0, 1.0), recipe) == hopeless
+        study.tell(trial, loss)
+    trials = tuple(TrialDone(n, {}, "finished", loss, 1) for n, loss in enumerate((0.5, None, 0.2, 0.2), start=1))
+    tuned = Tuned(Path(), "loss", trials, trials[2], Path(), None, {})
+    assert [trial.number for trial in tuned.ranked] == [3, 4, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +132,7 @@ def test_what_a_line_of_the_space_says(line, search):
         ("optim.lrate=0.1..1.0", UnknownName, "optim.lr"),
         ("optim.lr=-1.0..1.0", ConfigError, "optim.lr"),
         ("data.val_fraction=0.1..0.2", ConfigError, "data.val_fraction"),
+        ("best=accuracy|loss", ConfigError, "--set best"),
     ],
 )
 def test_a_space_that_cannot_be_searched_is_refused(line, error, said):

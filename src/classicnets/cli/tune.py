@@ -14,6 +14,7 @@ from classicnets.cli.output import JsonFlag, error_console, one_voice, print_jso
 from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
+    from classicnets.training.recipe import Best
     from classicnets.training.tune import TrialDone, Tuned, Tuning
 
 _EXAMPLES = """
@@ -62,7 +63,7 @@ def tune(
     resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Go on with this search.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Search for a better recipe: every trial is a run, chosen by its validation accuracy (needs the extra `tune`).
+    """Search for a better recipe: every trial is a run, and validation images choose (needs the extra `tune`).
 
     The test images choose nothing: the best trial alone is measured on them, at the end.
     """
@@ -98,6 +99,8 @@ def _follow(tuning: Tuning, progress: Callable[[str, int, int], None]) -> Tuned:
     from classicnets.training import StepDone
     from classicnets.training.tune import TrialDone, TrialStarted, Tuned
 
+    by = tuning.recipe.best
+
     def say(text: str, style: str = "") -> None:
         error_console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
@@ -112,7 +115,7 @@ def _follow(tuning: Tuning, progress: Callable[[str, int, int], None]) -> Tuned:
             if isinstance(event, TrialStarted):
                 started = event
             elif isinstance(event, TrialDone):
-                say(_line(event, tuning.trials))
+                say(_line(event, tuning.trials, by))
             elif isinstance(event, StepDone) and started is not None:
                 progress(f"Trial {started.number} of {tuning.trials}", event.step, started.num_steps)
     except (KeyboardInterrupt, SystemExit):
@@ -122,30 +125,37 @@ def _follow(tuning: Tuning, progress: Callable[[str, int, int], None]) -> Tuned:
     raise AssertionError("a search ends with Tuned")
 
 
-def _line(trial: TrialDone, trials: int) -> str:
-    accuracy = "-" if trial.val_accuracy is None else f"{trial.val_accuracy:.2%}"
+def _line(trial: TrialDone, trials: int, by: Best) -> str:
+    from classicnets.training.tune import shown
+
     tried = "  ".join(f"{key}={value}" for key, value in trial.params.items())
-    return f"trial {trial.number:>{len(str(trials))}}/{trials}  val {accuracy}  {trial.state}  {tried}"
+    reached = f"val {by.replace('_', ' ')} {shown(trial.value, by)}"
+    return f"trial {trial.number:>{len(str(trials))}}/{trials}  {reached}  {trial.state}  {tried}"
 
 
 def _print(tuned: Tuned) -> None:
-    ranked = sorted(tuned.trials, key=lambda trial: (-(trial.val_accuracy or 0), trial.number))
+    from classicnets.training.tune import shown
+
+    ranked = tuned.ranked
     keys = tuple(tuned.best.params)
     print_table(
-        ("trial", *keys, "epochs", "val", "state"),
+        ("trial", *keys, "epochs", tuned.judged, "state"),
         [
             (
-                trial.number, *(trial.params[key] for key in keys), trial.epochs,
-                None if trial.val_accuracy is None else f"{trial.val_accuracy:.2%}", trial.state,
+                trial.number,
+                *(trial.params[key] for key in keys),
+                trial.epochs,
+                shown(trial.value, tuned.by),
+                trial.state,
             )
             for trial in ranked[:10]
         ],
-    )  # fmt: skip
+    )
     if len(ranked) > 10:
         typer.echo(f"({len(ranked) - 10} more in the report)")
     measured = tuned.finished.report
     low, high = measured.top1_interval
-    typer.echo(f"best:   trial {tuned.best.number}, chosen by its validation accuracy")
+    typer.echo(f"best:   trial {tuned.best.number}, chosen by its {tuned.judged}")
     typer.echo(
         f"top-1 {measured.top1:.2%} (95 % interval {low:.2%} to {high:.2%}) on {measured.num_images:,} images of "
         f"{measured.data}"
@@ -158,7 +168,8 @@ def _print(tuned: Tuned) -> None:
 
 def _answer(tuned: Tuned) -> dict[str, object]:
     def plain(trial: TrialDone) -> dict[str, object]:
-        return {**vars(trial), "run": str(tuned.folder / f"trial-{trial.number:03}")}
+        values = {(f"val_{tuned.by}" if key == "value" else key): value for key, value in vars(trial).items()}
+        return {**values, "run": str(tuned.folder / f"trial-{trial.number:03}")}
 
     return {
         "folder": str(tuned.folder),

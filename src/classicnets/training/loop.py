@@ -68,11 +68,15 @@ class EpochDone:
     images_per_second: float
     seconds: float
 
+    def value(self, by: Best) -> float:
+        """What the epoch is judged by: a share, 0..1, or a loss."""
+        return {
+            "accuracy": self.val_accuracy, "loss": self.val_loss, "balanced_accuracy": self.val_balanced_accuracy
+        }[by]  # fmt: skip
+
     def score(self, by: Best) -> float:
         """How good the epoch is; more is better."""
-        return {
-            "accuracy": self.val_accuracy, "loss": -self.val_loss, "balanced_accuracy": self.val_balanced_accuracy
-        }[by]  # fmt: skip
+        return -self.value(by) if by == "loss" else self.value(by)
 
 
 @dataclass

@@ -176,6 +176,25 @@ class Run:
         rows = [[round(v, 6) if isinstance(v, float) else v for v in astuple(row)] for row in history]
         self._write_csv("metrics.csv", [f.name for f in fields(EpochDone)], rows)
 
+    def metrics(self, *columns: str) -> list[dict[str, float]]:
+        """These columns of `metrics.csv`, row by row; none where no epoch is done.
+
+        Raises StorageError, naming the line, where one cannot be read.
+        """
+        path, rows = self.path / "metrics.csv", []
+        if not path.exists():
+            return []
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                for number, row in enumerate(csv.DictReader(file), start=2):
+                    try:
+                        rows.append({key: float(row[key]) for key in columns})
+                    except (KeyError, TypeError, ValueError):
+                        raise StorageError(f"{path}: line {number} cannot be read.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StorageError(f"{path} cannot be read: {error}.") from None
+        return rows
+
     def write_skipped(self, skipped: Sequence[BadImage]) -> None:
         """Write `skipped.csv`, the images that were left out and why; no file where there are none."""
         if skipped:

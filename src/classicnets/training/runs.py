@@ -5,7 +5,6 @@ Nothing is loaded but the small files of a run folder, and nothing is changed.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import platform
@@ -77,7 +76,7 @@ def summarize(path: str | Path) -> RunSummary:
     try:
         recipe = Run.open(run.path).recipe
         by = f"val_{recipe.best}"
-        rows = _metrics(run.path / "metrics.csv", ("val_accuracy", "seconds", by))
+        rows = run.metrics("val_accuracy", "seconds", by)
     except (ClassicNetsError, OSError, ValueError) as error:
         return RunSummary(run.path, "damaged", reason=str(error))
     best = max(rows, key=lambda row: -row[by] if recipe.best == "loss" else row[by], default=None)
@@ -157,20 +156,6 @@ def compare_curves(runs: Mapping[str, Path], theme: Theme = LIGHT) -> Figure:
 
 def _is_run(path: Path) -> bool:
     return path.is_dir() and any((path / name).exists() for name in _LEFT_BY_A_RUN)
-
-
-def _metrics(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
-    """These columns of metrics.csv, row by row. Raises ValueError, naming the line, where one cannot be read."""
-    if not path.exists():
-        return []
-    rows = []
-    with path.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            try:
-                rows.append({key: float(row[key]) for key in columns})
-            except (KeyError, TypeError, ValueError):
-                raise ValueError(f"{path}: line {number} cannot be read.") from None
-    return rows
 
 
 def _events(path: Path) -> list[dict[str, Any]]:

@@ -76,6 +76,8 @@ def check_space(space: Space, recipe: Recipe) -> None:
     for key, search in space.items():
         if key.startswith(("data.", "model.name", "model.weights")):
             raise ConfigError(f"{key} says what is trained, and on what; a search compares trainings of one thing.")
+        if key == "best":
+            raise ConfigError("best is what trials are compared by, one for all of them. Choose it with --set best=...")
         for value in search.extremes:
             with_settings(recipe, [setting(key, value)])
 

@@ -1,6 +1,6 @@
-"""Searching for a better recipe, with Optuna: each trial is a run, chosen by its best validation accuracy.
+"""Searching for a better recipe, with Optuna: each trial is a run, chosen by its best epoch.
 
-    base recipe, space -> trial: recipe -> run, given up early where it is below the median -> best -> test images
+    base recipe, space -> trial: recipe -> run, given up where worse than the median -> best -> test images
 
 Everything is in the folder, so a search that was stopped, or killed, goes on with the trial it was at:
 
@@ -9,7 +9,8 @@ Everything is in the folder, so a search that was stopped, or killed, goes on wi
       trial-001/ trial-002/ ...                          runs, as `train` makes them
       best-recipe.toml  report.md  search.png            written after the last trial
 
-The test images choose nothing: no trial sees them, and the best one is measured on them at the end.
+Trials, as epochs, are compared by what the recipe's `best` names, on the validation images. The test images choose
+nothing: no trial sees them, and the best one is measured on them at the end.
 """
 
 from __future__ import annotations
@@ -24,13 +25,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from classicnets.data import Data
 from classicnets.errors import ClassicNetsError, ConfigError, MissingExtra, StorageError, TrainingDiverged
-from classicnets.evaluation.plots import read_curves
 from classicnets.storage import written_aside
 from classicnets.training.distributed import only_alone
 from classicnets.training.job import Finished, Job
 from classicnets.training.loop import EpochDone, StepDone
 from classicnets.training.prepare import Progress, resolve, resume, start
-from classicnets.training.recipe import Recipe, parse_recipe
+from classicnets.training.recipe import Best, Recipe, parse_recipe
 from classicnets.training.run import Run
 from classicnets.training.search_space import (
     Choice,
@@ -61,28 +61,44 @@ class TrialStarted:
 
 @dataclass(frozen=True)
 class TrialDone:
-    """A trial is over: "finished", "given up" (below the median of the others) or "diverged".
+    """A trial is over: "finished", "given up" (worse than the median of the others) or "diverged".
 
-    `val_accuracy` is that of its best epoch, 0..1, or None where it has none; `epochs` were done.
+    `value` is its best epoch's, by the recipe's `best`: a share, 0..1, or a loss; None where it has no epoch. `epochs`
+    were done.
     """
 
     number: int
     params: dict[str, Any]
     state: str
-    val_accuracy: float | None
+    value: float | None
     epochs: int
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The search is over: every trial, the best one, its recipe's file, and its measure on the test images."""
+    """The search is over: every trial, the best one, its recipe's file, and its measure on the test images.
+
+    `by` is what trials were compared by, on the validation images.
+    """
 
     folder: Path
+    by: Best
     trials: tuple[TrialDone, ...]
     best: TrialDone
     recipe: Path
     finished: Finished
     importances: dict[str, float]
+
+    @property
+    def judged(self) -> str:
+        """What trials were compared by, in words."""
+        return f"validation {self.by.replace('_', ' ')}"
+
+    @property
+    def ranked(self) -> list[TrialDone]:
+        """The trials, better ones first (of equals, the earlier), those without an epoch last."""
+        sign = 1 if self.by == "loss" else -1
+        return sorted(self.trials, key=lambda trial: (trial.value is None, sign * (trial.value or 0.0), trial.number))
 
 
 class Tuning:
@@ -130,7 +146,7 @@ class Tuning:
         study = optuna.create_study(
             storage=optuna.storages.JournalStorage(JournalFileBackend(str(self.folder / "study.log"))),
             study_name="tune",
-            direction="maximize",
+            direction="minimize" if self.recipe.best == "loss" else "maximize",
             pruner=optuna.pruners.MedianPruner(n_startup_trials=_RANDOM_TRIALS - 1, n_warmup_steps=2),
             load_if_exists=True,
         )
@@ -170,7 +186,7 @@ class Tuning:
                 for event in events:
                     assert not isinstance(event, Finished), "the job was told not to measure"
                     yield event
-                    if isinstance(event, EpochDone) and _is_hopeless(trial, event, job.recipe.epochs):
+                    if isinstance(event, EpochDone) and _is_hopeless(trial, event, job.recipe):
                         state, told = "given up", optuna.trial.TrialState.PRUNED
                         break
         except TrainingDiverged:
@@ -180,7 +196,7 @@ class Tuning:
             raise
         trial.set_user_attr("state", state)
         done = self._done(number, params, state)
-        study.tell(trial, done.val_accuracy if told == optuna.trial.TrialState.COMPLETE else None, state=told)
+        study.tell(trial, done.value if told == optuna.trial.TrialState.COMPLETE else None, state=told)
         self._drop_checkpoints(study)
         yield done
 
@@ -202,8 +218,10 @@ class Tuning:
         return Run(self.folder / f"trial-{number:03}")
 
     def _done(self, number: int, params: dict[str, Any], state: str) -> TrialDone:
-        rows = read_curves(self._run(number).path / "metrics.csv")
-        return TrialDone(number, params, state, max((row.val_accuracy for row in rows), default=None), len(rows))
+        by = f"val_{self.recipe.best}"
+        values = [row[by] for row in self._run(number).metrics(by)]
+        best = min if self.recipe.best == "loss" else max
+        return TrialDone(number, params, state, best(values, default=None), len(values))
 
     def _drop_checkpoints(self, study: optuna.Study) -> None:
         """Keep the checkpoints of the best trial alone: a VGG has gigabytes of them."""
@@ -230,7 +248,8 @@ class Tuning:
             if (state := trial.user_attrs.get("state"))
         )
         best = next(trial for trial in trials if trial.number == number)
-        return Tuned(self.folder, trials, best, self.folder / "best-recipe.toml", finished, _importances(study))
+        recipe = self.folder / "best-recipe.toml"
+        return Tuned(self.folder, self.recipe.best, trials, best, recipe, finished, _importances(study))
 
 
 def tune(
@@ -290,6 +309,13 @@ def require_optuna() -> None:
         raise MissingExtra('Optuna is not installed. Install it with: pip install "classicnets[tune]"') from None
 
 
+def shown(value: float | None, by: Best) -> str:
+    """A trial's value as text: a loss, or a percentage."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if by == "loss" else f"{value:.2%}"
+
+
 def _suggest(trial: optuna.Trial, key: str, search: Range | Choice) -> Any:
     if isinstance(search, Choice):
         return trial.suggest_categorical(key, search.values)
@@ -304,20 +330,19 @@ def _value(value: Any, search: Range | Choice) -> Any:
 
 
 def _best(study: optuna.Study) -> int | None:
-    """The number, from 1, of the trial with the highest validation accuracy among those that came to their end."""
-    values = [(trial.value, -(trial.number + 1)) for trial in study.trials if trial.state.name == "COMPLETE"]
-    return -max(values)[1] if values else None
+    """The number, from 1, of the best trial among those that came to their end (of equals, the first)."""
+    return study.best_trial.number + 1 if any(trial.state.name == "COMPLETE" for trial in study.trials) else None
 
 
-def _is_hopeless(trial: optuna.Trial, event: EpochDone, epochs: int) -> bool:
-    """Tell Optuna of an epoch; whether the trial is below the median of the others, and not at its end."""
+def _is_hopeless(trial: optuna.Trial, event: EpochDone, recipe: Recipe) -> bool:
+    """Tell Optuna of an epoch; whether the trial is worse than the median of the others, and not at its end."""
     if event.epoch not in trial.study.trials[trial.number].intermediate_values:
-        trial.report(event.val_accuracy, event.epoch)
-    return event.epoch < epochs and trial.should_prune()
+        trial.report(event.value(recipe.best), event.epoch)
+    return event.epoch < recipe.epochs and trial.should_prune()
 
 
 def _importances(study: optuna.Study) -> dict[str, float]:
-    """How much of the differences in accuracy each key explains (fANOVA), 0..1; empty where trials are too few."""
+    """How much of the differences between trials each key explains (fANOVA), 0..1; empty where trials are too few."""
     import optuna
 
     complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
