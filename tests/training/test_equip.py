@@ -8,6 +8,7 @@ from small import FAST
 
 from classicnets.errors import ConfigError
 from classicnets.training import EpochDone, resume, start
+from classicnets.training.runs import summarize
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,15 @@ def test_a_run_out_of_patience_ends_early_and_says_so(tmp_path):
     assert any(f"Stopped after epoch {len(rows)} of 50" in warning for warning in early.warnings)
     log = [json.loads(line) for line in (finished.run.path / "events.jsonl").read_text().splitlines()]
     assert [line["best_epoch"] for line in log if line["event"] == "stopped_early"] == [best]
+    assert summarize(finished.run.path).state == "finished"
+
+
+def test_a_run_out_of_patience_that_is_not_measured_is_over_too(tmp_path):
+    early = job(tmp_path, "epochs=50", "patience=1", "optim.lr=1e-9")
+    early.measure = False
+    rows = [event for event in early if isinstance(event, EpochDone)]
+    assert len(rows) < 50
+    assert summarize(early.run.path).state == "unmeasured"
 
 
 def test_what_a_frozen_trunk_rules_out_is_left_out_of_a_changed_run_too(tmp_path, before):

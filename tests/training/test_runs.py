@@ -41,6 +41,8 @@ def make_run(path, *events, accuracies=(0.5, 0.8, 0.7), settings=()):
         ([("started", GONE), ("stopped", {})], (0.5,), "stopped"),
         ([("started", GONE), ("stopped", {})], (0.5, 0.8, 0.7), "unmeasured"),
         ([("started", GONE), ("epoch", {})], (0.5,), "stopped"),
+        ([("started", GONE), ("epoch", {}), ("stopped_early", {}), ("stopped", {})], (0.5,), "unmeasured"),
+        ([("started", GONE), ("stopped_early", {}), ("started", GONE), ("stopped", {})], (0.5,), "stopped"),
         ([("started", MINE), ("epoch", {})], (0.5,), "running"),
         ([("started", GONE), ("stopped", {}), ("started", MINE)], (0.5,), "running"),
         ([("started", {"pid": 1, "host": "elsewhere"})], (), "running"),

@@ -106,6 +106,7 @@ class Job:
             try:
                 processes.on_main(self._begin)
                 yield from self._train()
+                processes.on_main(self._say_if_early)
                 if self.measure:
                     yield self._finish()
                 else:
@@ -243,7 +244,6 @@ class Job:
     def _finish(self) -> Finished:
         """Measure the best epoch's classifier on the test images, and write the report."""
         processes, data = self._parts.processes, self._parts.data
-        processes.on_main(self._say_if_early)
         best = processes.on_main(lambda: self.run.classifier)
         best.model.to(self._parts.precision.device)
         if data.test is not None and self._parts.test is not None:

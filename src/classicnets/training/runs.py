@@ -33,10 +33,10 @@ _QUIET = 3600  # seconds without a word, after which a run on another machine is
 class RunSummary:
     """A line about a run. None is what is not known: all of it, but for `reason`, where a run is damaged.
 
-    `state` is "finished", "running", "stopped" (resume goes on with it), "unmeasured" (every epoch is done, and the
-    test images were not looked at) or "damaged". `epochs` of `epochs_planned` are done. `val_accuracy` is that of the
-    best epoch, `test_accuracy` that on the test images where there are any, both 0..1. `seconds` were spent training,
-    `started` is the local time of the first start (ISO 8601).
+    `state` is "finished", "running", "stopped" (resume goes on with it), "unmeasured" (the training is over, and
+    the test images were not looked at) or "damaged". `epochs` of `epochs_planned` are done, fewer where patience ran
+    out. `val_accuracy` is that of the best epoch, `test_accuracy` that on the test images where there are any, both
+    0..1. `seconds` were spent training, `started` is the local time of the first start (ISO 8601).
     """
 
     path: Path
@@ -176,13 +176,16 @@ def _events(path: Path) -> list[dict[str, Any]]:
 
 
 def _state(events: Sequence[Mapping[str, Any]], *, done: bool) -> str:
+    """The state of a run that is not damaged; `done` is whether it has all its epochs."""
     life = [event for event in events if event["event"] in ("started", "epoch", "stopped", "finished")]
     last = life[-1]["event"] if life else "stopped"
     if last == "finished":
         return "finished"
     if last != "stopped" and _is_alive(life):
         return "running"
-    return "unmeasured" if done else "stopped"
+    starts = [number for number, event in enumerate(events) if event["event"] == "started"]
+    out_of_patience = any(event["event"] == "stopped_early" for event in events[starts[-1] if starts else 0 :])
+    return "unmeasured" if done or out_of_patience else "stopped"
 
 
 def _is_alive(life: Sequence[Mapping[str, Any]]) -> bool:
