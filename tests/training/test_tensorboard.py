@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from classicnets.errors import MissingExtra
-from classicnets.training import EpochDone, StepDone, resume, start
+from classicnets.errors import MissingExtra, TrainingDiverged
+from classicnets.training import EpochDone, StepDone, loop, resume, start
 from classicnets.training.tensorboard import log_to_tensorboard
 
 FAST = ("epochs=2", "batch_size=512", "precision=fp32", "model.switches.depths=[1,1,1]")
@@ -41,6 +41,36 @@ def test_a_killed_training_that_goes_on_has_every_step_once(tmp_path):
     for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "images_per_second"):
         assert [step for step, _ in found[f"epoch/{name}"]] == [2, 4]
         assert found[f"epoch/{name}"][-1][1] == pytest.approx(getattr(last, name))
+
+
+def test_steps_that_are_done_again_after_a_rollback_are_there_once(tmp_path, monkeypatch):
+    """The loss of the third step fails once; its checkpoint is that of step 1, so that step 2 is done twice."""
+    job = start("resnet20_cifar", "digits", settings=[*FAST, "on_nan=rollback"], out=tmp_path / "run")
+    train_step, failures = loop.train_step, 1
+
+    def failing(state, *args):
+        nonlocal failures
+        if state.step == 3 and failures:
+            failures -= 1
+            raise TrainingDiverged("The loss is not finite.")
+        return train_step(state, *args)
+
+    monkeypatch.setattr(loop, "train_step", failing)
+    seen = [event.step for event in log_to_tensorboard(job) if isinstance(event, StepDone)]
+    assert seen == [1, 2, 3, 3, 4]
+    assert [step for step, _ in scalars(job.run)["step/loss"]] == [1, 2, 3, 4]
+    assert [step for step, _ in scalars(job.run)["epoch/val_loss"]] == [2, 4]
+
+
+def test_a_training_that_goes_on_with_a_validation_keeps_the_step_before_it(tmp_path):
+    job = start("resnet20_cifar", "digits", settings=FAST, out=tmp_path / "run")
+    closed = log_to_tensorboard(job)
+    next(event for event in closed if isinstance(event, StepDone) and event.step == 2)
+    closed.close()
+    resumed = log_to_tensorboard(resume(job.run))
+    assert isinstance(next(resumed), EpochDone)
+    resumed.close()
+    assert [step for step, _ in scalars(job.run)["step/loss"]] == [1, 2]
 
 
 def test_without_tensorboard_the_line_that_installs_it_is_told(monkeypatch):

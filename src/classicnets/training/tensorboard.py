@@ -30,15 +30,22 @@ def require_tensorboard() -> None:
 def log_to_tensorboard(job: Job) -> Iterator[StepDone | EpochDone | Finished]:
     """Iterate over `job`, and write what it yields to `RUN/tensorboard` on the way.
 
-    A job that goes on after an earlier one appends; steps that are done again take the place of the old ones.
+    A job that goes on after an earlier one appends; steps that are done again, then or after a rollback, take the
+    place of the old ones.
     Raises MissingExtra where TensorBoard is not installed.
     """
     require_tensorboard()
     writer: SummaryWriter | None = None
+    written = 0
     try:
         for event in job:
             if isinstance(event, StepDone | EpochDone):
-                writer = writer or _writer(job, first_step=event.step)
+                first = event.step + isinstance(event, EpochDone)  # all from this step on is still to come
+                if writer is None or first <= written:
+                    if writer is not None:
+                        writer.close()
+                    writer = _writer(job, first)
+                written = event.step
                 _write(writer, event)
             yield event
     finally:
