@@ -28,7 +28,8 @@ from classicnets.data.pack import channel_stats, pack
 from classicnets.hardware import Precision, choose_device
 from classicnets.preprocess import Preprocess
 from classicnets.training import load_recipe
-from classicnets.training.loop import TrainState, train_step
+from classicnets.training.loop import train_step
+from classicnets.training.state import TrainState
 from classicnets.weights import create_model
 
 IMAGES = 2048

@@ -128,8 +128,9 @@ def ours(job: Job, precision_name: str) -> Callable[[], int]:
     from classicnets.data.pack import pack
     from classicnets.hardware import Precision, choose_device, keep_memory
     from classicnets.preprocess import Preprocess
-    from classicnets.training.loop import TrainState, train_step
+    from classicnets.training.loop import train_step
     from classicnets.training.recipe import Recipe
+    from classicnets.training.state import TrainState
     from classicnets.weights import create_model
 
     keep_memory()

@@ -18,8 +18,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from classicnets.data.loader import Batch, training_batches
 from classicnets.hardware import Precision, choose_device, keep_memory
-from classicnets.training.loop import TrainState, train_step
+from classicnets.training.loop import train_step
 from classicnets.training.recipe import Recipe
+from classicnets.training.state import TrainState
 from classicnets.weights import create_model
 
 KINDS = {  # the first whose word is in the operator's name has its time

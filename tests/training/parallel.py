@@ -17,8 +17,9 @@ from classicnets.hardware import Precision
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
 from classicnets.training.distributed import join
-from classicnets.training.loop import StepDone, TrainState, fit
+from classicnets.training.loop import fit
 from classicnets.training.recipe import Recipe, with_settings
+from classicnets.training.state import StepDone, TrainState
 
 ALEXNET = {"widths": (8, 8, 8, 8, 8), "hidden": (16, 16)}
 RESNET = {"depths": (1, 1, 1), "widths": (8, 8, 8)}

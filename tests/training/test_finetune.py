@@ -22,9 +22,10 @@ from classicnets.training.finetune import (
     stages,
     train_mode,
 )
-from classicnets.training.loop import TrainState, fit
+from classicnets.training.loop import fit
 from classicnets.training.optimizer import make_optimizer
 from classicnets.training.recipe import FinetuneSection, OptimSection, with_settings
+from classicnets.training.state import TrainState
 
 PREPROCESS = Preprocess(input_size=(12, 12), mean=(0.2,), std=(0.25,))
 CPU = Precision.choose("fp32", torch.device("cpu"))

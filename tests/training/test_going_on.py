@@ -18,6 +18,7 @@ from classicnets.training.checkpoint import newest_checkpoint, save_checkpoint
 from classicnets.training.find_lr import find_lr
 from classicnets.training.objective import Objective
 from classicnets.training.recipe import Recipe
+from classicnets.training.state import TrainState
 from classicnets.training.tune import resume_tuning
 
 NARROW = (*FAST, "model.switches.widths=[4,8,8]")
@@ -63,7 +64,7 @@ def fail_at(monkeypatch, step, times=1):
             return Objective(found.loss * math.inf, found.logits)
         return found
 
-    seen: loop.TrainState
+    seen: TrainState
     objective, train_step = minimised.objective, loop.train_step
 
     def watching(state, *args):

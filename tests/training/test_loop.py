@@ -12,8 +12,9 @@ from classicnets.errors import TrainingDiverged
 from classicnets.hardware import Precision
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
-from classicnets.training.loop import EpochDone, StepDone, TrainState, fit, image_size_at, update_average
+from classicnets.training.loop import fit, image_size_at, update_average
 from classicnets.training.recipe import ProgressiveSection, with_settings
+from classicnets.training.state import EpochDone, StepDone, TrainState
 
 PREPROCESS = Preprocess(input_size=(12, 12), mean=(0.2,), std=(0.25,))
 CPU = torch.device("cpu")

@@ -11,8 +11,9 @@ from classicnets.hardware import Precision
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
 from classicnets.training import start
-from classicnets.training.loop import TrainState, fit
+from classicnets.training.loop import fit
 from classicnets.training.recipe import with_settings
+from classicnets.training.state import TrainState
 from classicnets.training.whole_batch import whole_batch
 
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ from classicnets.hardware import Precision
 from classicnets.preprocess import Preprocess
 from classicnets.training.distill import Teacher
 from classicnets.training.finetune import Features, without_pixels
-from classicnets.training.loop import TrainState
 from classicnets.training.objective import class_weights
 from classicnets.training.recipe import ProgressiveSection, Recipe
+from classicnets.training.state import TrainState
 
 
 def settled(recipe: Recipe) -> tuple[Recipe, list[str]]:

@@ -27,11 +27,13 @@ from classicnets.hardware import Precision
 from classicnets.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from classicnets.training.diagnose import diverged, stuck
 from classicnets.training.distributed import Processes
-from classicnets.training.loop import MOST_ROLLBACKS, EpochDone, StepDone, TrainState, fit
+from classicnets.training.loop import fit
 from classicnets.training.recipe import Recipe
 from classicnets.training.run import Run
+from classicnets.training.state import EpochDone, StepDone, TrainState
 from classicnets.training.stopping import StopRequests
 
+_MOST_ROLLBACKS = 3
 _SOME_STEPS = 50  # after so many, a training that learns has a loss that shows it
 
 
@@ -172,7 +174,7 @@ class Job:
         if self.recipe.on_nan == "stop":
             go_on = f"classicnets train --resume {shlex.quote(str(self.run.path))} --on-nan rollback"
             raise TrainingDiverged(f"{error} Or go back to a checkpoint, and on at a lower rate: {go_on}") from error
-        if state.rollbacks == MOST_ROLLBACKS:
+        if state.rollbacks == _MOST_ROLLBACKS:
             raise error
         self._at_rest = False
         rollbacks = state.rollbacks + 1
@@ -188,7 +190,7 @@ class Job:
             self.run.log("rollback", step=state.step, rate=state.rate, reason=str(error))
             self._warn(
                 f"{error} Went back to step {state.step}, and on with {state.rate:g} of the rate "
-                f"({rollbacks} of at most {MOST_ROLLBACKS} times). {' '.join(notes)}".rstrip()
+                f"({rollbacks} of at most {_MOST_ROLLBACKS} times). {' '.join(notes)}".rstrip()
             )
 
         processes.on_main(write)

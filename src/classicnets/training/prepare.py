@@ -35,9 +35,9 @@ from classicnets.training.distributed import ALONE, Processes, join
 from classicnets.training.equip import equip, settled
 from classicnets.training.guards import check_same, identity, same_batches
 from classicnets.training.job import Job, Parts
-from classicnets.training.loop import TrainState
 from classicnets.training.recipe import Recipe, choose_recipe, load_recipe, with_settings
 from classicnets.training.run import Run, environment
+from classicnets.training.state import TrainState
 from classicnets.weights import pretrained
 
 _NAMES = {

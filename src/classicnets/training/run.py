@@ -29,8 +29,8 @@ from classicnets.errors import BadImage, ConfigError, StorageError
 from classicnets.evaluation import Report
 from classicnets.storage import mend, written_aside
 from classicnets.training.distributed import is_first_start, launch_id
-from classicnets.training.loop import EpochDone
 from classicnets.training.recipe import Recipe, parse_recipe
+from classicnets.training.state import EpochDone
 
 try:
     import fcntl

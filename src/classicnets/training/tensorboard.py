@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from classicnets.errors import MissingExtra
 from classicnets.training.job import Finished, Job
-from classicnets.training.loop import EpochDone, StepDone
+from classicnets.training.state import EpochDone, StepDone
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

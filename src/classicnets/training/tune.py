@@ -28,7 +28,6 @@ from classicnets.errors import ClassicNetsError, ConfigError, MissingExtra, Stor
 from classicnets.storage import written_aside
 from classicnets.training.distributed import only_alone
 from classicnets.training.job import Finished, Job
-from classicnets.training.loop import EpochDone, StepDone
 from classicnets.training.prepare import Progress, resolve, resume, start
 from classicnets.training.recipe import Best, Recipe, parse_recipe
 from classicnets.training.run import Run
@@ -42,6 +41,7 @@ from classicnets.training.search_space import (
     setting,
     value_in,
 )
+from classicnets.training.state import EpochDone, StepDone
 
 if TYPE_CHECKING:
     import optuna
