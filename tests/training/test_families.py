@@ -8,7 +8,8 @@ from classicnets.data.loader import training_batches
 from classicnets.hardware import choose_device
 from classicnets.training.loop import train_step
 from classicnets.training.optimizer import learning_rate
-from classicnets.training.prepare import prepare, resolve
+from classicnets.training.plan import resolve
+from classicnets.training.prepare import prepare
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Training: `train` does it all, `start` and `resume` give a job to iterate over, a `Run` is what it leaves."""
 
+from classicnets.training.entry import resume, start, train
 from classicnets.training.job import Finished, Job
-from classicnets.training.prepare import resume, start, train
 from classicnets.training.recipe import Recipe, load_recipe, shipped_recipes
 from classicnets.training.run import Run
 from classicnets.training.state import EpochDone, StepDone

@@ -26,7 +26,8 @@ from classicnets.hardware import choose_device
 from classicnets.training.distributed import only_alone
 from classicnets.training.job import Parts
 from classicnets.training.loop import train_step
-from classicnets.training.prepare import Progress, prepare, resolve
+from classicnets.training.plan import resolve
+from classicnets.training.prepare import Progress, prepare
 from classicnets.training.recipe import Recipe
 
 _RANGES = {"sgd": (1e-4, 10.0), "adamw": (1e-6, 0.1)}

@@ -27,8 +27,10 @@ from classicnets.data import Data
 from classicnets.errors import ClassicNetsError, ConfigError, MissingExtra, StorageError, TrainingDiverged
 from classicnets.storage import written_aside
 from classicnets.training.distributed import only_alone
+from classicnets.training.entry import resume, start
 from classicnets.training.job import Finished, Job
-from classicnets.training.prepare import Progress, resolve, resume, start
+from classicnets.training.plan import resolve
+from classicnets.training.prepare import Progress
 from classicnets.training.recipe import Best, Recipe, parse_recipe
 from classicnets.training.run import Run
 from classicnets.training.search_space import (
