@@ -5,8 +5,8 @@ Theirs is ImageFolder, transforms and a DataLoader with two workers; each epoch 
 first epoch and makes batches from what is packed in every later one, in one thread of the process that trains. Epochs
 alternate, so that a drift of the machine's speed meets both alike; the first of theirs is a warm-up.
 
-Two kinds of photos: those of the folder, and larger ones that are made of the first of them, in a temporary folder, by
-enlarging them to about 1.4 million pixels and adding noise as a sensor does (JPEG quality 90).
+Two kinds of photos: those of the folder, and larger ones that are made of some of them, in a temporary folder, by
+enlarging them to 1200 x 1200 pixels and adding noise as a sensor does (JPEG quality 90).
 
     python benchmarks/loading.py [FOLDER]
 """
@@ -21,36 +21,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torchvision
-from PIL import Image
-from report import SIGN_DIGITS, write_results
-from torch.utils.data import DataLoader
-from torchvision import transforms
+from report import SIGN_DIGITS, make_photos, torchvision_batches, write_results
 
 from classicnets.data import load_data
 from classicnets.data.augment import Augment
 from classicnets.data.loader import training_batches
 from classicnets.data.pack import pack
-from classicnets.images import find_images
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 BATCH = 64
 AUGMENT = Augment(crop="resized", scale=(0.08, 1.0), flip=True)  # as RandomResizedCrop and RandomHorizontalFlip
-
-
-class Plain:
-    """ImageFolder, RandomResizedCrop, RandomHorizontalFlip, ToTensor, Normalize, DataLoader with two workers."""
-
-    def __init__(self, folder: Path, size: int) -> None:
-        steps = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
-        images = torchvision.datasets.ImageFolder(
-            str(folder), transforms.Compose([*steps, transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
-        )
-        self.loader = DataLoader(images, BATCH, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
-
-    def epoch(self) -> int:
-        return sum(len(images) for images, _ in self.loader)
 
 
 class Ours:
@@ -72,22 +52,6 @@ class Ours:
         return sum(len(batch.images) for batch in batches)
 
 
-def enlarge(folder: Path, out: Path, most: int) -> None:
-    """`most` of the photos in CLASS/*.jpg, of all classes, at about 1200 x 1200 pixels: CLASS/*.jpg in `out`."""
-    files = find_images(folder)
-    random = np.random.default_rng(0)
-    for file in files[:: max(1, len(files) // most)][:most]:
-        image = Image.open(file).convert("RGB")
-        factor = (1_440_000 / (image.width * image.height)) ** 0.5
-        width, height = (8 * round(side * factor / 8) for side in image.size)
-        large = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)) + random.normal(
-            0, 4, (height, width, 3)
-        )
-        target = out / file.parent.name / f"{file.stem}.jpg"
-        target.parent.mkdir(exist_ok=True)
-        Image.fromarray(large.clip(0, 255).astype(np.uint8)).save(target, quality=90)
-
-
 def rate(epoch: Callable[[], int]) -> float:
     """Images per second of one epoch."""
     begun = time.perf_counter()
@@ -96,10 +60,14 @@ def rate(epoch: Callable[[], int]) -> float:
 
 def compare(name: str, folder: Path, size: int, epochs: int) -> tuple[str, ...]:
     """A row of the table: median rates, and the median ratio of epochs that ran one after another."""
-    plain, ours = Plain(folder, size), Ours(folder, size)
-    plain.epoch()
-    first = rate(ours.first_epoch) / rate(plain.epoch)
-    pairs = [(rate(plain.epoch), rate(ours.epoch)) for _ in range(epochs)]
+    loader, ours = torchvision_batches(folder, size, BATCH), Ours(folder, size)
+
+    def plain() -> int:
+        return sum(len(images) for images, _ in loader)
+
+    plain()
+    first = rate(ours.first_epoch) / rate(plain)
+    pairs = [(rate(plain), rate(ours.epoch)) for _ in range(epochs)]
     theirs, mine = (statistics.median(rates) for rates in zip(*pairs, strict=True))
     ratio = statistics.median(b / a for a, b in pairs)
     return name, str(size), f"{theirs:,.0f}", f"{mine:,.0f}", f"{first:.2f}", f"{ratio:.1f}"
@@ -112,10 +80,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3, help="counted epochs of each")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        enlarge(options.folder, Path(temporary), options.photos)
+        large = make_photos(Path(temporary), options.photos, 10, (1200, 1200), source=options.folder, noise=4.0)
         rows = [
             compare(name, folder, size, options.epochs)
-            for name, folder in (("as they are", options.folder), ("about 1.4 megapixels", Path(temporary)))
+            for name, folder in (("as they are", options.folder), ("about 1.4 megapixels", large))
             for size in (64, 224)
         ]
     write_results(

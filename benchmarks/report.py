@@ -1,4 +1,7 @@
-"""What the benchmarks share: a results file that says on which machine, with which versions and by which command."""
+"""What the benchmarks share: images, torchvision's way to load them, and a results file.
+
+A results file says on which machine, with which versions and by which command it was made.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,19 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from PIL import Image
 
 from classicnets.data.pack import Packed
+from classicnets.images import find_images
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from classicnets.training.run import environment
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
 
 RESULTS = Path(__file__).parent / "results"
 SIGN_DIGITS = Path(__file__).parents[2] / "shared" / "data" / "sign-digits"
@@ -38,9 +47,14 @@ def synthetic(image_size: int, count: int, num_classes: int = 10) -> tuple[Packe
     return Packed(pixels, torch.arange(count) % num_classes, tuple(map(str, range(count))), num_classes), preprocess
 
 
-def make_photos(folder: Path, count: int, num_classes: int, size: tuple[int, int]) -> Path:
-    """A folder CLASS/*.jpg of `count` JPEGs of `size` (height, width): photos of hands enlarged, or noise."""
-    sources = sorted(SIGN_DIGITS.rglob("*.jpg"))
+def make_photos(
+    folder: Path, count: int, num_classes: int, size: tuple[int, int], *, source: Path = SIGN_DIGITS, noise: float = 0.0
+) -> Path:
+    """A folder CLASS/*.jpg of `count` JPEGs of `size` (height, width): the photos in `source` enlarged, or noise.
+
+    `noise` is the standard deviation of what a sensor adds to the enlarged photos, of 255.
+    """
+    sources = find_images(source) if source.is_dir() else []
     random = torch.Generator().manual_seed(0)
     for i in range(count):
         path = folder / f"class-{i % num_classes}" / f"{i:05}.jpg"
@@ -49,8 +63,23 @@ def make_photos(folder: Path, count: int, num_classes: int, size: tuple[int, int
             image = Image.open(sources[i * len(sources) // count]).convert("RGB")
         else:
             image = Image.fromarray(torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8, generator=random).numpy())
-        image.resize(size[::-1], Image.Resampling.BICUBIC).save(path, quality=90)
+        image = image.resize(size[::-1], Image.Resampling.BICUBIC)
+        if noise:
+            pixels = torch.from_numpy(np.array(image)) + noise * torch.randn((*size, 3), generator=random)
+            image = Image.fromarray(pixels.clamp(0, 255).to(torch.uint8).numpy())
+        image.save(path, quality=90)
     return folder
+
+
+def torchvision_batches(folder: str | Path, size: int, batch: int) -> DataLoader:
+    """torchvision's reference manner: ImageFolder, a random resized crop, a flip, and a DataLoader with two workers."""
+    from torch.utils.data import DataLoader
+    from torchvision import datasets, transforms
+
+    steps = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(), transforms.PILToTensor()]
+    steps += [transforms.ConvertImageDtype(torch.float), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+    images = datasets.ImageFolder(str(folder), transforms.Compose(steps))
+    return DataLoader(images, batch, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
 
 
 def write_results(

@@ -38,7 +38,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 import torchvision
-from report import PEERS, RESULTS, SIGN_DIGITS, make_photos, write_results
+from report import PEERS, RESULTS, SIGN_DIGITS, make_photos, torchvision_batches, write_results
 from torch import Tensor, nn
 
 from classicnets.hardware import has_bf16
@@ -70,13 +70,7 @@ def torchvision_network(name: str) -> nn.Module:
 
 def plain(job: Job) -> Callable[[], int]:
     """torchvision's reference manner."""
-    from torch.utils.data import DataLoader
-    from torchvision import transforms
-
-    steps = [transforms.RandomResizedCrop(job.size), transforms.RandomHorizontalFlip(), transforms.PILToTensor()]
-    steps += [transforms.ConvertImageDtype(torch.float), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
-    images = torchvision.datasets.ImageFolder(job.folder, transforms.Compose(steps))
-    loader = DataLoader(images, job.batch, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
+    loader = torchvision_batches(job.folder, job.size, job.batch)
     model = torchvision_network(job.name).train()
     optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=0.9, weight_decay=1e-4)
     return lambda: steps_of(loader, lambda images, labels: F.cross_entropy(model(images), labels), optimizer)
