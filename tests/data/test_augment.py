@@ -16,8 +16,8 @@ def images():
     return torch.randint(0, 256, (64, 3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def draws_for(n, seed=0):
-    return draw(seed, 0, torch.arange(n))
+def draws_for(n, config=RESIZED):
+    return draw(0, 0, torch.arange(n), config)
 
 
 def test_the_default_changes_nothing(images):
@@ -109,6 +109,14 @@ def test_erasing_spares_its_share_of_the_images_and_keeps_to_its_area_and_aspect
     aspect = (widths / heights)[large]
     assert 0.4 < aspect.min() < 0.6
     assert 1.6 < aspect.max() < 2.4
+
+
+def test_what_is_not_used_is_not_drawn_and_the_rest_is_the_same():
+    plain, everything = draws_for(64, Augment(crop="pad", flip=True)), draws_for(64)
+    assert plain.shape[1] < everything.shape[1]
+    assert torch.equal(plain, everything[:, : plain.shape[1]])
+    for part in (Augment(erase=0.1), Augment(policy="trivial")):
+        assert torch.equal(draws_for(64, part), everything)
 
 
 @pytest.mark.parametrize("everything", [RESIZED, SHIFTED], ids=["resized", "shifted"])

@@ -82,10 +82,15 @@ class Augment(BaseModel):
         return 1.15 if self.crop == "resized" else 1.0
 
 
-def draw(seed: int, epoch: int, indices: Tensor) -> Tensor:
-    """What `augment` takes for each sample, from [0, 1): int64 (B,) -> float32 (B, draws)."""
-    later = 3 + _MOST_OPERATIONS * DRAWS_PER_OPERATION
+def draw(seed: int, epoch: int, indices: Tensor, config: Augment) -> Tensor:
+    """What `augment` takes for each sample, from [0, 1): int64 (B,) -> float32 (B, draws).
+
+    What `config` has no use for is not drawn; the others are the same without it.
+    """
     first = random.uniform(seed, epoch, indices, _FIRST)
+    if config.policy == "none" and not config.erase:
+        return first
+    later = 3 + _MOST_OPERATIONS * DRAWS_PER_OPERATION
     return torch.cat((first, random.uniform(seed, epoch, indices, later, stream=1)), 1)
 
 

@@ -83,7 +83,7 @@ def training_batches(
         drawn = order[places]
         indices = drawn % n
         images = augment(
-            packed.images.index_select(0, indices), draw(seed, epoch, drawn), config, preprocess.input_size
+            packed.images.index_select(0, indices), draw(seed, epoch, drawn, config), config, preprocess.input_size
         )
         images = preprocess.normalize(images)
         if image_size is not None and image_size != preprocess.input_size:
