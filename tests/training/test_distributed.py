@@ -38,6 +38,7 @@ def in_processes(number, folder):
     """What each of so many processes found: the outcomes of `parallel.py`."""
     ended = torchrun(number, parallel.__file__, folder)
     assert ended.returncode == 0, ended.stderr
+    assert "Warning" not in ended.stderr
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(number)]
 
 

@@ -25,7 +25,7 @@ from classicnets.training.finetune import (
 from classicnets.training.loop import fit
 from classicnets.training.optimizer import make_optimizer
 from classicnets.training.recipe import FinetuneSection, OptimSection, with_settings
-from classicnets.training.state import TrainState
+from classicnets.training.state import StepDone, TrainState
 
 PREPROCESS = Preprocess(input_size=(12, 12), mean=(0.2,), std=(0.25,))
 CPU = Precision.choose("fp32", torch.device("cpu"))
@@ -166,23 +166,36 @@ def test_many_features_lie_in_a_file_that_is_not_left_behind(corners, tmp_path, 
 
 
 class Recorded(Processes):
-    """One process that remembers what was to be made parallel."""
+    """One process that remembers how many parameters learned when something was made parallel."""
 
-    found: ClassVar[list[tuple[bool, bool]]] = []
+    found: ClassVar[list[int]] = []
 
-    def parallel(self, module, *, changing=False):
-        self.found.append((all(p.requires_grad for p in module.parameters()), changing))
+    def parallel(self, module):
+        self.found.append(learning(module))
         return module
 
 
-def test_all_that_will_learn_is_parallel_even_where_a_run_goes_on_while_it_is_frozen(corners, recipe):
-    recipe = with_settings(recipe, ["finetune.freeze=0.5"])
+def learning(module):
+    return sum(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_what_learns_is_made_parallel_whenever_it_is_not_as_it_was(corners, recipe):
+    """Also where a run goes back, or goes on, while some of it is frozen."""
+    recipe = with_settings(recipe, ["finetune.freeze=0.2", "finetune.unfreeze=gradual"])
     packed = pack_data(corners, PREPROCESS)
     state = TrainState.begin(small(), recipe)
     classifier = Classifier(
         model=state.model, model_name="resnet20_cifar", classes=corners.classes, preprocess=PREPROCESS
     )
-    for _ in range(2):
-        next(fit(state, packed.train, packed.val, classifier, recipe, CPU, Recorded()))
-        assert not next(state.model.trunk.parameters()).requires_grad
-    assert Recorded.found == [(True, True), (True, True)]
+    fitted = (packed.train, packed.val, classifier, recipe, CPU, Recorded())
+    seen = []
+    for event in fit(state, *fitted):
+        if isinstance(event, StepDone):
+            seen.append(learning(state.model))
+            assert Recorded.found[-1] == seen[-1]
+    assert Recorded.found == sorted(set(seen))
+    assert len(Recorded.found) == 5
+    state.history.clear()
+    state.step = 0
+    next(fit(state, *fitted))
+    assert Recorded.found[5:] == Recorded.found[:1]

@@ -82,10 +82,10 @@ class Processes:
         """The largest of all processes' values."""
         return value
 
-    def parallel(self, module: nn.Module, *, changing: bool = False) -> nn.Module:
+    def parallel(self, module: nn.Module) -> nn.Module:
         """The module, with gradients that are the mean over the processes once `backward` returns.
 
-        Set `changing` where the parameters that have gradients will not be the same at every step.
+        It knows of the parameters that learn when it is made: where others do, it is to be made anew.
         """
         return module
 
@@ -162,11 +162,11 @@ class Group(Processes):
         dist.all_reduce(numbers, how)
         return numbers
 
-    def parallel(self, module: nn.Module, *, changing: bool = False) -> nn.Module:
+    def parallel(self, module: nn.Module) -> nn.Module:
         # Buffers are equal without being sent. From 2.14 on, PyTorch has another name for not sending them.
         known = inspect.signature(DistributedDataParallel).parameters
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        options: dict[str, Any] = {name: False, "find_unused_parameters": changing}
+        options: dict[str, Any] = {name: False}
         return DistributedDataParallel(module, **options)
 
     def apart(self, module: nn.Module) -> AbstractContextManager[None]:

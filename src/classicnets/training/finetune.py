@@ -69,20 +69,20 @@ def num_frozen(recipe: FinetuneSection, num_stages: int, done: float) -> int:
     return max(0, num_stages - 1 - int((num_stages - 1) * (done - recipe.freeze) / half_of_the_rest))
 
 
-def freeze(model: ConvNet, recipe: FinetuneSection, done: float) -> None:
-    """Let those stages have gradients that learn at the share `done` of the run, and take them from the others."""
+def freeze(model: ConvNet, recipe: FinetuneSection, done: float) -> bool:
+    """Let those stages have gradients that learn at the share `done` of the run, and take them from the others.
+
+    Returns whether that is not as it was.
+    """
     if recipe == ALL_LEARN:
-        return
+        return False
+    before = [parameter.requires_grad for parameter in model.parameters()]
     groups = stages(model.trunk)
     frozen = num_frozen(recipe, len(groups), done)
     for number, group in enumerate(groups):
         for stage in group:
             stage.requires_grad_(number >= frozen)
-
-
-def changes(recipe: FinetuneSection) -> bool:
-    """Whether what learns is not the same all through the run."""
-    return recipe.freeze < 1 and (recipe.freeze > 0 or recipe.unfreeze == "gradual")
+    return before != [parameter.requires_grad for parameter in model.parameters()]
 
 
 def train_mode(model: ConvNet) -> None:

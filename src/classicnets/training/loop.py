@@ -25,7 +25,7 @@ from classicnets.hardware import Precision
 from classicnets.models.contract import ConvNet
 from classicnets.training.diagnose import diverged, first_not_finite
 from classicnets.training.distributed import ALONE, Processes
-from classicnets.training.finetune import changes, freeze, train_mode
+from classicnets.training.finetune import freeze, train_mode
 from classicnets.training.lean import replaced_forwards, wide_linears
 from classicnets.training.optimizer import learning_rate
 from classicnets.training.recipe import ProgressiveSection, Recipe
@@ -47,8 +47,7 @@ def fit(
     `classifier` gives the preprocessing, and validates: its model becomes `state.evaluated`. Raises TrainingDiverged
     when the loss is no longer finite, before the step is taken. All `processes` iterate alike and get the same events.
     """
-    freeze(state.model, recipe.finetune, done=1.0)  # what learns later is to be known from the beginning
-    trained = processes.parallel(state.trained(recipe.loss), changing=changes(recipe.finetune))
+    trained: nn.Module | None = None
     size_of_batch = min(recipe.batch_size, len(train.labels))
     per_epoch = steps_per_epoch(len(train.labels), recipe.batch_size)
 
@@ -71,7 +70,8 @@ def fit(
         )  # fmt: skip
         before = time.perf_counter()
         for batch in map(state.features.batch, batches) if state.features else batches:
-            freeze(state.model, recipe.finetune, done())
+            if freeze(state.model, recipe.finetune, done()) or trained is None:
+                trained = processes.parallel(state.trained(recipe.loss))
             lr = rate()
             loss = train_step(state, batch, lr, recipe, precision, processes, trained, size_of_batch)
             now = time.perf_counter()
