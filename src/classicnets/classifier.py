@@ -9,14 +9,14 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from classicnets.data.threads import in_threads
 from classicnets.errors import BadImage, ConfigError, UnknownName, WeightsError
@@ -124,20 +124,18 @@ class Classifier:
         """
         device = next(self.model.parameters()).device
         logits = torch.empty(len(images), len(self.classes))
-        with _evaluating(self.model), Precision.choose(precision, device)():
+        with evaluating(self.model), Precision.choose(precision, device)():
             for start in range(0, len(images), batch_size):
-                batch = self.preprocess.normalize(images[start : start + batch_size].to(device))
-                logits[start : start + len(batch)] = self._forward(batch)
+                batch = images[start : start + batch_size].to(device)
+                logits[start : start + len(batch)] = averaged([self.model(view) for view in self.views(batch)])
                 if progress is not None:
                     progress(start + len(batch), len(images))
         return logits
 
-    def _forward(self, batch: Tensor) -> Tensor:
-        logits: Tensor = self.model(batch).float()
-        if self.tta == "none":
-            return logits
-        mirrored = self.model(batch.flip(-1)).float()
-        return torch.stack([logits, mirrored]).log_softmax(dim=-1).logsumexp(dim=0) - math.log(2)
+    def views(self, images: Tensor) -> list[Tensor]:
+        """What the model is shown of uint8 images (N, C, H, W): them, normalised; with `tta="flip"` mirrored too."""
+        normalised = self.preprocess.normalize(images)
+        return [normalised] if self.tta == "none" else [normalised, normalised.flip(-1)]
 
     def predict(self, image: Image, *, top_k: int = 5) -> Prediction:
         """The `top_k` best classes for one image. Raises BadImage, naming the file and the reason.
@@ -247,8 +245,15 @@ class Classifier:
 load = Classifier.load
 
 
+def averaged(logits: Sequence[Tensor]) -> Tensor:
+    """The logits (N, K) of one or more views of the same images as one, float32: their softmax is the average's."""
+    if len(logits) == 1:
+        return logits[0].float()
+    return torch.stack([view.float() for view in logits]).log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(logits))
+
+
 @contextmanager
-def _evaluating(model: ConvNet) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode and no gradients within; every module's own mode is restored after, on errors too."""
     training = [module for module in model.modules() if module.training]
     model.eval()

@@ -16,6 +16,7 @@ from classicnets.training.distributed import Processes
 from classicnets.training.equip import equip
 from classicnets.training.finetune import (
     Features,
+    KeptViews,
     freeze,
     num_frozen,
     split_head,
@@ -25,7 +26,7 @@ from classicnets.training.finetune import (
 from classicnets.training.loop import fit
 from classicnets.training.optimizer import make_optimizer
 from classicnets.training.recipe import FinetuneSection, OptimSection, with_settings
-from classicnets.training.state import StepDone, TrainState
+from classicnets.training.state import EpochDone, StepDone, TrainState
 
 PREPROCESS = Preprocess(input_size=(12, 12), mean=(0.2,), std=(0.25,))
 CPU = Precision.choose("fp32", torch.device("cpu"))
@@ -147,6 +148,37 @@ def test_the_head_of_every_family_can_be_split(name):
     assert not [*fixed.parameters()]
     assert set(rest.parameters()) == set(model.head.parameters())
     assert torch.equal(rest(fixed(features)), model.head(features))
+
+
+@pytest.mark.parametrize("tta", ["none", "flip"])
+@pytest.mark.parametrize("name", ["alexnet_cifar", "nin_cifar", "resnet20_cifar"])
+def test_kept_features_validate_to_the_bit(name, tta):
+    model = create(name, num_classes=4, generator=torch.Generator().manual_seed(0)).to(
+        memory_format=torch.channels_last
+    )
+    preprocess = Preprocess(input_size=(32, 32), mean=(0.2,) * 3, std=(0.25,) * 3)
+    classifier = Classifier(model=model, model_name=name, classes=tuple("abcd"), preprocess=preprocess, tta=tta)
+    images = torch.randint(0, 256, (21, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    kept = KeptViews(classifier, images, CPU, batch_size=8)
+    for change in (0.0, 0.1):
+        with torch.no_grad():
+            for parameter in split_head(model.head)[1].parameters():
+                parameter += change
+        assert torch.equal(kept.logits(), classifier.logits(images, batch_size=8))
+
+
+def test_a_frozen_trunk_sees_the_validation_images_once(corners, recipe):
+    recipe = with_settings(recipe, ["finetune.freeze=1", "ema=0.9"]).model_copy(update={"augment": Augment()})
+    packed, model = pack_data(corners, PREPROCESS), small()
+    state = TrainState.begin(model, recipe)
+    train, _ = equip(state, recipe, packed.train, corners.classes, PREPROCESS, CPU, progress=lambda done, total: None)
+    seen = []
+    for network in (model, state.average):
+        network.trunk[0].register_forward_hook(lambda stage, inputs, output: seen.append(len(output)))
+    classifier = Classifier(model=model, model_name="resnet20_cifar", classes=corners.classes, preprocess=PREPROCESS)
+    rows = [event for event in fit(state, train, packed.val, classifier, recipe, CPU) if isinstance(event, EpochDone)]
+    assert len(rows) == 3
+    assert seen == [20]
 
 
 def test_many_features_lie_in_a_file_that_is_not_left_behind(corners, tmp_path, monkeypatch):

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from classicnets.classifier import Classifier
 from classicnets.data.loader import Part
 from classicnets.errors import ClassicNetsError, ConfigError, ProcessLost
 from classicnets.hardware import choose_device
@@ -93,9 +92,9 @@ class Processes:
         """Within, the gradients of a `parallel` module add up in this process alone, for more to come."""
         return contextlib.nullcontext()
 
-    def logits(self, classifier: Classifier, images: Tensor, **options: Any) -> Tensor:
-        """`classifier.logits(images, **options)`, in which every process takes a share of the images."""
-        return classifier.logits(images, **options)
+    def rows(self, mine: Tensor, n: int) -> Tensor:
+        """All `n` rows of a table, of which `mine` are this process's `part`: float32 (n, K)."""
+        return mine
 
     def connected(self) -> AbstractContextManager[None]:
         """Within, losing another process raises ProcessLost."""
@@ -173,12 +172,11 @@ class Group(Processes):
         assert isinstance(module, DistributedDataParallel)
         return module.no_sync()
 
-    def logits(self, classifier: Classifier, images: Tensor, **options: Any) -> Tensor:
-        here = self.part.of(len(images))
-        logits = torch.zeros(len(images), len(classifier.classes))
-        logits[here] = classifier.logits(images[here], **options)
-        dist.all_reduce(logits)  # every row is of one process, and of zeros in the others
-        return logits
+    def rows(self, mine: Tensor, n: int) -> Tensor:
+        rows = torch.zeros(n, mine.shape[1])
+        rows[self.part.of(n)] = mine
+        dist.all_reduce(rows)  # every row is of one process, and of zeros in the others
+        return rows
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from classicnets.classifier import Classifier, averaged, evaluating
 from classicnets.data.loader import Batch
 from classicnets.data.pack import MEMORY_LIMIT, Packed, default_cache
 from classicnets.errors import StorageError
@@ -117,20 +118,13 @@ class Features:
     ) -> Features:
         """Run the trunk, and all of the head that never changes, over every image once.
 
-        Above `memory_limit` bytes the features lie in a file without a name in the cache, gone with the process.
-        Raises StorageError where that cannot be written.
+        Raises StorageError where the features cannot be kept.
         """
         fixed, rest = split_head(model.head)
-        before = nn.Sequential(model.trunk, fixed).eval()
-        values = torch.empty(0)
-        with torch.no_grad(), precision():
-            for start in range(0, len(packed), _BATCH):
-                images = packed.images[start : start + _BATCH].to(precision.device)
-                some = before(preprocess.normalize(images))
-                if start == 0:
-                    values = _room((len(packed), *some.shape[1:]), some.dtype, memory_limit)
-                values[start : start + len(some)] = some
-                progress(start + len(some), len(packed))
+        (values,) = _kept(
+            nn.Sequential(model.trunk, fixed), packed.images, lambda images: [preprocess.normalize(images)], precision,
+            _BATCH, progress=progress, memory_limit=memory_limit,
+        )  # fmt: skip
         return cls(values, rest)
 
     def batch(self, batch: Batch) -> Batch:
@@ -138,11 +132,63 @@ class Features:
         return batch._replace(images=self.values[batch.indices])
 
 
+class KeptViews:
+    """Validation from features: as long as the trunk stays as it is, `logits` are those of `classifier.logits`.
+
+    On the CPU they are the same to the bit. The trunk is run the first time, over every view that the classifier takes.
+    """
+
+    def __init__(self, classifier: Classifier, images: Tensor, precision: Precision, batch_size: int) -> None:
+        self._classifier, self._images = classifier, images
+        self._precision, self._batch_size = precision, batch_size
+        self._values: list[Tensor] = []
+
+    def logits(self) -> Tensor:
+        """float32 (N, K), on the CPU. Raises StorageError where the features cannot be kept."""
+        fixed, rest = split_head(self._classifier.model.head)
+        n, size = len(self._images), self._batch_size
+        if not self._values:
+            before = nn.Sequential(self._classifier.model.trunk, fixed)
+            self._values = _kept(before, self._images, self._classifier.views, self._precision, size)
+        logits = torch.empty(n, len(self._classifier.classes))
+        with evaluating(rest), self._precision():
+            for start in range(0, n, size):
+                rows = slice(start, start + size)
+                logits[rows] = averaged([rest(view[rows].to(self._precision.device)) for view in self._values])
+        return logits
+
+
 def split_head(head: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
     """The head's first layers, which have neither weights nor chance (pooling), and the rest; they share its layers."""
     layers = list(head.children())
     first = next(i for i, layer in enumerate(layers) if isinstance(layer, nn.Dropout) or [*layer.parameters()])
     return nn.Sequential(*layers[:first]), nn.Sequential(*layers[first:])
+
+
+def _kept(
+    before: nn.Module,
+    images: Tensor,
+    views: Callable[[Tensor], list[Tensor]],
+    precision: Precision,
+    batch_size: int,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    memory_limit: int = MEMORY_LIMIT,
+) -> list[Tensor]:
+    """What `before`, in eval mode, makes of each view of all images, on the CPU.
+
+    Above `memory_limit` bytes it lies in a file without a name in the cache, gone with the process.
+    """
+    before.eval()
+    values: list[Tensor] = []
+    with torch.no_grad(), precision():
+        for start in range(0, len(images), batch_size):
+            some = [before(view) for view in views(images[start : start + batch_size].to(precision.device))]
+            values = values or [_room((len(images), *view.shape[1:]), view.dtype, memory_limit) for view in some]
+            for value, view in zip(values, some, strict=True):
+                value[start : start + len(view)] = view
+            progress(start + len(some[0]), len(images))
+    return values
 
 
 def without_pixels(packed: Packed) -> Packed:

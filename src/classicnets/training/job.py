@@ -253,7 +253,7 @@ class Job:
         else:
             part, images, packed = "validation", data.val, self._parts.val
             self.warnings.append("These images chose the best epoch, for want of test images: expect less on new ones.")
-        logits = processes.logits(best, packed.images)
+        logits = processes.rows(best.logits(packed.images[processes.part.of(len(packed))]), len(packed))
         report = evaluate(best, images, packed=packed, logits=logits, data=f"{data.name} {part}")
 
         def write() -> Path:

@@ -25,7 +25,7 @@ from classicnets.hardware import Precision
 from classicnets.models.contract import ConvNet
 from classicnets.training.diagnose import diverged, first_not_finite
 from classicnets.training.distributed import ALONE, Processes
-from classicnets.training.finetune import freeze, train_mode
+from classicnets.training.finetune import KeptViews, freeze, train_mode
 from classicnets.training.lean import replaced_forwards, wide_linears
 from classicnets.training.optimizer import learning_rate
 from classicnets.training.recipe import ProgressiveSection, Recipe
@@ -48,6 +48,8 @@ def fit(
     when the loss is no longer finite, before the step is taken. All `processes` iterate alike and get the same events.
     """
     trained: nn.Module | None = None
+    mine, val_batch = val.images[processes.part.of(len(val))], max(64, recipe.batch_size)
+    kept = KeptViews(classifier, mine, precision, val_batch) if state.features else None
     size_of_batch = min(recipe.batch_size, len(train.labels))
     per_epoch = steps_per_epoch(len(train.labels), recipe.batch_size)
 
@@ -79,9 +81,8 @@ def fit(
             tally = state.tally
             yield StepDone(epoch + 1, state.step, loss, tally.correct / tally.images, lr, tally.images / tally.seconds)
         classifier.model = state.evaluated
-        logits = processes.logits(
-            classifier, val.images, batch_size=max(64, recipe.batch_size), precision=precision.name
-        )
+        logits = kept.logits() if kept else classifier.logits(mine, batch_size=val_batch, precision=precision.name)
+        logits = processes.rows(logits, len(val))
         state.seconds += state.tally.seconds + time.perf_counter() - before
         row = EpochDone(
             epoch=epoch + 1,
