@@ -285,6 +285,7 @@ def main() -> None:
                     cells.append(cell_of(job, race(job, options.epochs)))
                     write_cells(cells)
                     print(cells[-1], flush=True)
+    cells.sort(key=lambda cell: (int(cell["px"]), list(PEERS).index(cell["network"])))
     place = ("network", "px", "batch")
     source = "sign-digits photos" if SIGN_DIGITS.is_dir() else "noise"
     write_results(
