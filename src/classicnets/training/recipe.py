@@ -171,6 +171,11 @@ class Recipe(_Section):
         return "\n".join(top) + "\n\n" + "\n".join(tables)
 
 
+def score_of(value: float, by: Best) -> float:
+    """How good a value of what `best` names is; more is better."""
+    return -value if by == "loss" else value
+
+
 def shipped_recipes() -> list[str]:
     """The names of the recipes that come with the package."""
     folder = resources.files("classicnets") / "recipes"

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator
 from classicnets.errors import ClassicNetsError, ConfigError
 from classicnets.evaluation.canvas import LIGHT, PERCENT, Theme, new_figure, percent, plain_axes, write_title
 from classicnets.evaluation.plots import CurvePoint, Labels, read_curves
-from classicnets.training.recipe import Recipe
+from classicnets.training.recipe import Recipe, score_of
 from classicnets.training.run import Run
 
 _LEFT_BY_A_RUN = ("recipe.toml", "metrics.csv", "events.jsonl", "checkpoints")
@@ -79,7 +79,7 @@ def summarize(path: str | Path) -> RunSummary:
         rows = run.metrics("val_accuracy", "seconds", by)
     except (ClassicNetsError, OSError, ValueError) as error:
         return RunSummary(run.path, "damaged", reason=str(error))
-    best = max(rows, key=lambda row: -row[by] if recipe.best == "loss" else row[by], default=None)
+    best = max(rows, key=lambda row: score_of(row[by], recipe.best), default=None)
     events = _events(run.path / "events.jsonl")
     measured: dict[str, Any] = next((event for event in reversed(events) if event["event"] == "finished"), {})
     return RunSummary(

@@ -15,7 +15,7 @@ from classicnets.training.distill import Teacher
 from classicnets.training.finetune import Features, freeze
 from classicnets.training.objective import Trained
 from classicnets.training.optimizer import make_optimizer
-from classicnets.training.recipe import Best, LossSection, Recipe
+from classicnets.training.recipe import Best, LossSection, Recipe, score_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class EpochDone:
 
     def score(self, by: Best) -> float:
         """How good the epoch is; more is better."""
-        return -self.value(by) if by == "loss" else self.value(by)
+        return score_of(self.value(by), by)
 
 
 @dataclass

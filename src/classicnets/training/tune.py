@@ -31,7 +31,7 @@ from classicnets.training.entry import resume, start
 from classicnets.training.job import Finished, Job
 from classicnets.training.plan import resolve
 from classicnets.training.prepare import Progress
-from classicnets.training.recipe import Best, Recipe, parse_recipe
+from classicnets.training.recipe import Best, Recipe, parse_recipe, score_of
 from classicnets.training.run import Run
 from classicnets.training.search_space import (
     Choice,
@@ -99,8 +99,11 @@ class Tuned:
     @property
     def ranked(self) -> list[TrialDone]:
         """The trials, better ones first (of equals, the earlier), those without an epoch last."""
-        sign = 1 if self.by == "loss" else -1
-        return sorted(self.trials, key=lambda trial: (trial.value is None, sign * (trial.value or 0.0), trial.number))
+
+        def place(trial: TrialDone) -> tuple[bool, float, int]:
+            return trial.value is None, -score_of(trial.value or 0.0, self.by), trial.number
+
+        return sorted(self.trials, key=place)
 
 
 class Tuning:
@@ -222,8 +225,8 @@ class Tuning:
     def _done(self, number: int, params: dict[str, Any], state: str) -> TrialDone:
         by = f"val_{self.recipe.best}"
         values = [row[by] for row in self._run(number).metrics(by)]
-        best = min if self.recipe.best == "loss" else max
-        return TrialDone(number, params, state, best(values, default=None), len(values))
+        best = max(values, key=lambda value: score_of(value, self.recipe.best), default=None)
+        return TrialDone(number, params, state, best, len(values))
 
     def _drop_checkpoints(self, study: optuna.Study) -> None:
         """Keep the checkpoints of the best trial alone: a VGG has gigabytes of them."""
@@ -242,15 +245,14 @@ class Tuning:
         run = self._run(number)
         *_, finished = resume(run, device=self._device, progress=self._progress)
         assert isinstance(finished, Finished), "a job ends with Finished"
-        with written_aside(self.folder / "best-recipe.toml") as new:
-            new.write_text(run.recipe.to_toml(), "utf-8", newline="")
+        recipe = self.folder / "best-recipe.toml"
+        _write(recipe, run.recipe.to_toml())
         trials = tuple(
             self._done(trial.number + 1, {key: _value(trial.params[key], self.space[key]) for key in self.space}, state)
             for trial in study.trials
             if (state := trial.user_attrs.get("state"))
         )
         best = next(trial for trial in trials if trial.number == number)
-        recipe = self.folder / "best-recipe.toml"
         return Tuned(self.folder, self.recipe.best, trials, best, recipe, finished, _importances(study))
 
 
