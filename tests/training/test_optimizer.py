@@ -55,3 +55,29 @@ def test_frozen_parameters_are_left_out():
     held = [p for group in make_optimizer(model, OPTIM).param_groups for p in group["params"]]
     assert len(held) == len(list(model.head.parameters()))
     assert all(torch.is_tensor(p) and p.requires_grad for p in held)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_from_the_beginning_trains_as_momentum_from_the_first_gradient(nesterov):
+    """PyTorch's own SGD makes the momentum in its first step: the weights are to be the same, to the bit."""
+    model, other = create("resnet20_cifar"), create("resnet20_cifar")
+    other.load_state_dict(model.state_dict())
+    mine = make_optimizer(model, OptimSection(lr=0.1, weight_decay=0.01, nesterov=nesterov))
+    assert all("momentum_buffer" in mine.state[p] for p in model.parameters())
+    theirs = torch.optim.SGD(
+        [{**group, "params": [dict(other.named_parameters())[name] for name in names]} for group, names in
+         zip(mine.param_groups, names_by_group(model, mine), strict=True)], fused=True,
+    )  # fmt: skip
+    for _ in range(3):
+        for p, q in zip(model.parameters(), other.parameters(), strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        mine.step()
+        theirs.step()
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def names_by_group(model, optimizer):
+    """The names of the parameters of each group."""
+    name_of = {p: name for name, p in model.named_parameters()}
+    return [[name_of[p] for p in group["params"]] for group in optimizer.param_groups]

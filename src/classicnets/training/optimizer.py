@@ -18,8 +18,8 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """SGD, AdamW or Muon over the trainable parameters; biases and norms are not decayed.
 
-    A group's learning rate is the schedule's times the group's `scale`. What begins to learn at different times is in
-    different groups: PyTorch's fused SGD wants momentum for all of a group, or for none.
+    A group's learning rate is the schedule's times the group's `scale`. SGD has its momentum, zeros, from the
+    beginning: made in the first step, it would lie behind all that the step needs, which could then not be used again.
     """
     groups: list[dict[str, Any]] = []
     for part in parts(model, finetune):
@@ -42,7 +42,11 @@ def make_optimizer(
     if recipe.name == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=True)
     nesterov = recipe.nesterov and recipe.momentum > 0
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+    sgd = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+    if recipe.momentum > 0:
+        for parameter in (p for group in groups for p in group["params"]):
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd
 
 
 def learning_rate(recipe: OptimSection, schedule: ScheduleSection, done: float) -> float:
