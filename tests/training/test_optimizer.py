@@ -64,20 +64,13 @@ def test_momentum_from_the_beginning_trains_as_momentum_from_the_first_gradient(
     other.load_state_dict(model.state_dict())
     mine = make_optimizer(model, OptimSection(lr=0.1, weight_decay=0.01, nesterov=nesterov))
     assert all("momentum_buffer" in mine.state[p] for p in model.parameters())
-    theirs = torch.optim.SGD(
-        [{**group, "params": [dict(other.named_parameters())[name] for name in names]} for group, names in
-         zip(mine.param_groups, names_by_group(model, mine), strict=True)], fused=True,
-    )  # fmt: skip
+    twin = dict(zip(model.parameters(), other.parameters(), strict=True))
+    groups = [{**group, "params": [twin[p] for p in group["params"]]} for group in mine.param_groups]
+    theirs = torch.optim.SGD(groups, fused=True)
     for _ in range(3):
-        for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        for p, q in twin.items():
             p.grad = torch.randn_like(p)
             q.grad = p.grad.clone()
         mine.step()
         theirs.step()
-    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
-
-
-def names_by_group(model, optimizer):
-    """The names of the parameters of each group."""
-    name_of = {p: name for name, p in model.named_parameters()}
-    return [[name_of[p] for p in group["params"]] for group in optimizer.param_groups]
+    assert all(torch.equal(p, q) for p, q in twin.items())
