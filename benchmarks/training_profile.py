@@ -49,8 +49,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
     options = parser.parse_args()
-    keep_memory()
     precision = Precision.choose(options.precision, choose_device("cpu"))
+    keep_memory(precision.dtype)
     recipe = Recipe.model_validate(
         {"batch_size": options.batch_size, "optim": {"lr": 0.01}, "augment": {"crop": "resized", "flip": True}}
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import os
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,6 +14,9 @@ from typing import Literal
 import torch
 
 from classicnets.errors import ConfigError
+
+LARGE = 32 << 20
+"""Bytes of a block of memory that fp32 training does not keep from step to step."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -39,18 +44,35 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
-def keep_memory() -> None:
-    """Have the C library keep the memory that a training step frees, for the next step to use.
+def keep_memory(dtype: torch.dtype) -> None:
+    """Have the C library keep the memory that a training step frees, for the next step of arithmetic in `dtype` to use.
 
     glibc hands large blocks back to the system at once, and gets them again zeroed, page by page: with networks of
-    many weights, a third of a step on a CPU. Anywhere but on Linux with glibc this does nothing.
+    many weights, a third of a step on a CPU. In fp32, though, blocks from `LARGE` on still go back: kept, they leave
+    holes that the next do not fit into, which can take half as much memory again. PyTorch asks for huge pages, so
+    that it costs less. Anywhere but on Linux with glibc this does nothing.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    if libc := _glibc():
+        libc.mallopt(_M_MMAP_THRESHOLD, LARGE if dtype is torch.float32 else 1 << 30)
         libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def give_memory_back() -> None:
+    """Have the C library hand back to the system what it keeps and does not use now."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
+@functools.cache
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:
+        return None
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
 
 
 @dataclass(frozen=True)

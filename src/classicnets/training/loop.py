@@ -26,7 +26,7 @@ from classicnets.models.contract import ConvNet
 from classicnets.training.diagnose import diverged, first_not_finite
 from classicnets.training.distributed import ALONE, Processes
 from classicnets.training.finetune import KeptViews, freeze, train_mode
-from classicnets.training.lean import replaced_forwards, wide_linears
+from classicnets.training.lean import replaced_forwards
 from classicnets.training.optimizer import learning_rate
 from classicnets.training.recipe import ProgressiveSection, Recipe
 from classicnets.training.state import EpochDone, StepDone, Tally, TrainState
@@ -139,7 +139,7 @@ def train_step(
         with (
             seeded(seed, precision.device),  # dropout, a function of the step
             whole_batch(state.model, part, size, processes=processes.world),
-            replaced_forwards(wide_linears(state.model)),
+            replaced_forwards(state.lean.forwards),
             more_to_come,
         ):
             with precision():
@@ -167,6 +167,8 @@ def train_step(
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group["scale"]
     state.optimizer.step()
+    if processes.world == 1:
+        state.lean.reclaim()
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
     if state.average is not None:

@@ -55,7 +55,8 @@ def prepare(
     """
     side = recipe.image_size
     assert side is not None, "the resolved recipe holds the image size"
-    keep_memory()
+    precision = Precision.choose(recipe.precision, device)
+    keep_memory(precision.dtype)
     known_by = identity(recipe, data)
     channels = data.train.images.shape[1] if data.train.images is not None else 3
     options = {
@@ -93,7 +94,6 @@ def prepare(
         known = found.preprocess if found else None
         mean, std = (known.mean, known.std) if known else channel_stats(packed.train)
         preprocess = replace(plain, mean=mean, std=std)
-    precision = Precision.choose(recipe.precision, device)
     train, notes = equip(
         state, recipe, packed.train, data.classes, preprocess, precision, progress=partial(report, "features")
     )

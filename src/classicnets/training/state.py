@@ -13,6 +13,7 @@ from classicnets.errors import WeightsError
 from classicnets.models.contract import ConvNet
 from classicnets.training.distill import Teacher
 from classicnets.training.finetune import Features, freeze
+from classicnets.training.lean import Lean
 from classicnets.training.objective import Trained
 from classicnets.training.optimizer import make_optimizer
 from classicnets.training.recipe import Best, LossSection, Recipe, score_of
@@ -78,6 +79,7 @@ class TrainState:
 
     model: ConvNet
     optimizer: torch.optim.Optimizer
+    lean: Lean
     average: ConvNet | None = None
     best: Best = "accuracy"
     class_weights: Tensor | None = None
@@ -93,7 +95,7 @@ class TrainState:
     def begin(cls, model: ConvNet, recipe: Recipe) -> TrainState:
         average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
         freeze(model, recipe.finetune, done=1.0)  # what is frozen at the end never learns: no optimizer needs to know
-        return cls(model, make_optimizer(model, recipe.optim, recipe.finetune), average, recipe.best)
+        return cls(model, make_optimizer(model, recipe.optim, recipe.finetune), Lean(model), average, recipe.best)
 
     @property
     def learner(self) -> nn.Module:
