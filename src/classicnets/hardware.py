@@ -49,8 +49,8 @@ def keep_memory(dtype: torch.dtype) -> None:
 
     glibc hands large blocks back to the system at once, and gets them again zeroed, page by page: with networks of
     many weights, a third of a step on a CPU. In fp32, though, blocks from `LARGE` on still go back: kept, they leave
-    holes that the next do not fit into, which can take half as much memory again. PyTorch asks for huge pages, so
-    that it costs less. Anywhere but on Linux with glibc this does nothing.
+    holes that the next do not fit into. Pages are huge ones where the system lets PyTorch ask for them, so that it
+    costs less. Anywhere but on Linux with glibc this does nothing.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if libc := _glibc():

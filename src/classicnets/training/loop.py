@@ -167,7 +167,7 @@ def train_step(
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group["scale"]
     state.optimizer.step()
-    if processes.world == 1:
+    if processes.world == 1:  # of several, gradients are DistributedDataParallel's to place
         state.lean.reclaim()
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1

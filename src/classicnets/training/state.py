@@ -72,6 +72,8 @@ class Tally:
 class TrainState:
     """Everything that changes while training. `average` is the moving average of the weights, or None.
 
+    `lean` are the model's layers that train in less memory; what they hold between steps is of no consequence.
+
     What it goes by stays: `best` is how epochs are compared, `class_weights` (K,), `teacher` and `features` (those of
     a trunk that never learns) are None where the recipe asks for none.
     `rollbacks` says how often the run went back because numbers went wrong: each has quartered the rate.
