@@ -32,3 +32,19 @@ def test_the_chosen_recipe_makes_the_loss_fall(corners, model, steps):
             lr = learning_rate(recipe.optim, recipe.schedule, len(losses) / steps)
             losses.append(train_step(parts.state, batch, lr, recipe, parts.precision))
     assert statistics.mean(losses[-4:]) < 0.95 * statistics.mean(losses[:3])
+
+
+@pytest.mark.parametrize(
+    ("model", "recipe"),
+    [
+        ("vgg11_bn", "no-batch-norm"),  # its wide hidden layers have none: at a rate for batch norm it diverges
+        ("vgg11", "no-batch-norm"),
+        ("alexnet_cifar", "small-set"),
+        ("vgg13_half_cifar", "small-set"),
+        ("nin_half_cifar_bn", "small-set"),
+        ("resnet18", "small-set"),
+    ],
+)
+def test_only_networks_with_batch_norm_throughout_get_its_rates(corners, model, recipe):
+    notes = resolve(model, corners, settings=["image_size=32"]).notes
+    assert any(note.startswith(f"recipe '{recipe}'") for note in notes), notes

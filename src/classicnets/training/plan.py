@@ -18,7 +18,7 @@ from classicnets.data.imageset import ImageSet
 from classicnets.errors import ConfigError
 from classicnets.images import image_size
 from classicnets.models.catalog import create, family_of
-from classicnets.models.contract import NetConfig
+from classicnets.models.contract import ConvNet, NetConfig
 from classicnets.training.equip import settled
 from classicnets.training.recipe import Recipe, choose_recipe, load_recipe, with_settings
 
@@ -59,7 +59,7 @@ def resolve(
             num_train=len(loaded.train),
             image_size=size,
             family=family_of(model).name,
-            batch_norm=any(isinstance(module, nn.BatchNorm2d) for module in network.modules()),
+            batch_norm=_normalised(network),
             pretrained=bool(draft.model.weights),
         )
         draft = with_settings(load_recipe(name), settings)
@@ -78,6 +78,15 @@ def resolve(
         "on_error": loaded.on_error,
     }
     return Plan(Recipe.model_validate(values), loaded, tuple(notes))
+
+
+def _normalised(network: ConvNet) -> bool:
+    """Whether the network has batch norm, and has it in its hidden linear layers too, unlike VGG's `_bn` rows."""
+    head = list(network.head.modules())
+    hidden = sum(isinstance(module, nn.Linear) for module in head) - 1
+    return hidden <= sum(isinstance(module, nn.BatchNorm1d) for module in head) and any(
+        isinstance(module, nn.BatchNorm2d) for module in network.modules()
+    )
 
 
 def load(source: str | Path, recipe: Recipe) -> Data:

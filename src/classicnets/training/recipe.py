@@ -269,7 +269,7 @@ def choose_recipe(
     if pretrained:
         return "finetune", f"{data}, and weights that were trained before"
     if not batch_norm:
-        return "no-batch-norm", f"{data}, from scratch, and a network without batch norm, which needs a low rate"
+        return "no-batch-norm", f"{data}, from scratch, and layers without batch norm, which need a low rate"
     if image_size > 40:
         return "photos", f"{data}, from scratch"
     if num_train < 20_000:
