@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 import torchvision
-from report import write_results
+from report import peak_mebibytes, write_results
 from torch import nn
 
 from classicnets.models.catalog import create
@@ -30,12 +29,6 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "torchvision": lambda: torchvision.models.densenet121(),
     "torchvision, memory_efficient=True": lambda: torchvision.models.densenet121(memory_efficient=True),
 }
-
-
-def peak_mebibytes() -> float:
-    """The most memory that this process ever held."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def measure(net: str, batch_size: int, image_size: int, steps: int) -> dict[str, float]:

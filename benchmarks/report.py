@@ -6,6 +6,7 @@ A results file says on which machine, with which versions and by which command i
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -80,6 +81,12 @@ def torchvision_batches(folder: str | Path, size: int, batch: int) -> DataLoader
     steps += [transforms.ConvertImageDtype(torch.float), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
     images = datasets.ImageFolder(str(folder), transforms.Compose(steps))
     return DataLoader(images, batch, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
+
+
+def peak_mebibytes() -> float:
+    """The most memory that this process ever held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def write_results(

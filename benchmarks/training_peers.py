@@ -26,7 +26,6 @@ import contextlib
 import csv
 import json
 import math
-import resource
 import statistics
 import subprocess
 import sys
@@ -41,7 +40,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 import torchvision
-from report import PEERS, RESULTS, SIGN_DIGITS, make_photos, torchvision_batches, write_results
+from report import PEERS, RESULTS, SIGN_DIGITS, make_photos, peak_mebibytes, torchvision_batches, write_results
 from torch import Tensor, nn
 
 from classicnets.hardware import has_bf16
@@ -178,9 +177,7 @@ def contend(contender: str, job: Job) -> None:
         with watched_loaders() as loaders:
             count = epoch()
         seconds = time.perf_counter() - begun
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-        print(json.dumps({"rate": count / seconds, "peak": peak, "loaders": max(loaders)}), flush=True)
+        print(json.dumps({"rate": count / seconds, "peak": peak_mebibytes(), "loaders": max(loaders)}), flush=True)
 
 
 @contextmanager
@@ -195,9 +192,11 @@ def watched_loaders() -> Iterator[list[float]]:
 
     thread = threading.Thread(target=note)
     thread.start()
-    yield noted
-    over.set()
-    thread.join()
+    try:
+        yield noted
+    finally:
+        over.set()
+        thread.join()
 
 
 def children() -> list[str]:

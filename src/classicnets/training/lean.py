@@ -52,11 +52,13 @@ class Lean:
 
     def __init__(self, model: nn.Module) -> None:
         self.forwards: dict[nn.Module, Any] = {}
+        self._wide: list[Tensor] = []
         self._waiting: dict[Tensor, Tensor] = {}
         for module in model.modules():
             if isinstance(module, nn.Linear) and module.weight.numel() >= WIDE:
                 self.forwards[module] = partial(_linear, module, self._waiting)
                 if _learns_on_cpu(module.weight):
+                    self._wide.append(module.weight)
                     self._waiting[module.weight] = torch.empty_like(module.weight)
             elif isinstance(module, nn.ReLU):
                 self.forwards[module] = partial(_relu, module)
@@ -65,9 +67,9 @@ class Lean:
 
     def reclaim(self) -> None:
         """Take the gradients of the wide weights back when the optimizer has used them."""
-        for module in self.forwards:
-            if isinstance(module, nn.Linear) and module.weight.grad is not None and _learns_on_cpu(module.weight):
-                self._waiting[module.weight], module.weight.grad = module.weight.grad, None
+        for weight in self._wide:
+            if weight.grad is not None:
+                self._waiting[weight], weight.grad = weight.grad, None
 
 
 def _learns_on_cpu(weight: Tensor) -> bool:
