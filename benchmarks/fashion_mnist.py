@@ -27,10 +27,10 @@ from pathlib import Path
 
 from report import RESULTS, write_results
 
-from classicnets.data.fashion_mnist import SYSTEM_FOLDER, find_fashion_mnist
+from classicnets.data.sources.fashion_mnist import SYSTEM_FOLDER, find_fashion_mnist
 from classicnets.models.catalog import family_of
-from classicnets.training.recipe import choose_recipe, load_recipe, with_settings
-from classicnets.training.run import Run
+from classicnets.training.recipe.schema import choose_recipe, load_recipe, with_settings
+from classicnets.training.run.folder import Run
 
 TABLE = RESULTS / "fashion_mnist.csv"
 TEXTBOOK = {

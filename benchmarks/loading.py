@@ -24,9 +24,9 @@ from pathlib import Path
 from report import SIGN_DIGITS, make_photos, torchvision_batches, write_results
 
 from classicnets.data import load_data
-from classicnets.data.augment import Augment
-from classicnets.data.loader import training_batches
-from classicnets.data.pack import pack
+from classicnets.data.pipeline.augment import Augment
+from classicnets.data.pipeline.loader import training_batches
+from classicnets.data.pipeline.pack import pack
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 BATCH = 64

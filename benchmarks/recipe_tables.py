@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from classicnets.training import load_recipe, shipped_recipes
-from classicnets.training.recipe import all_keys
+from classicnets.training.recipe.schema import all_keys
 
 PAGE = Path(__file__).parents[1] / "docs" / "training.md"
 

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from classicnets.data.pack import Packed
+from classicnets.data.pipeline.pack import Packed
 from classicnets.images import find_images
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from classicnets.training.run import environment
+from classicnets.training.run.folder import environment
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader

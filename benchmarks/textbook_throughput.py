@@ -23,13 +23,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from classicnets.data import ImageSet, load_data
-from classicnets.data.loader import training_batches
-from classicnets.data.pack import channel_stats, pack
-from classicnets.hardware import Precision, choose_device
+from classicnets.data.pipeline.loader import training_batches
+from classicnets.data.pipeline.pack import channel_stats, pack
 from classicnets.preprocess import Preprocess
+from classicnets.system.devices import Precision, choose_device
 from classicnets.training import load_recipe
-from classicnets.training.loop import train_step
-from classicnets.training.state import TrainState
+from classicnets.training.step.loop import train_step
+from classicnets.training.step.state import TrainState
 from classicnets.weights import create_model
 
 IMAGES = 2048

@@ -43,8 +43,8 @@ import torchvision
 from report import PEERS, RESULTS, SIGN_DIGITS, make_photos, peak_mebibytes, torchvision_batches, write_results
 from torch import Tensor, nn
 
-from classicnets.hardware import has_bf16
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from classicnets.system.devices import has_bf16
 
 CLASSES = 10
 RATE = 1e-3  # at which all of them, AlexNet without batch norm too, stay finite
@@ -120,13 +120,14 @@ def ours(job: Job, precision_name: str) -> Callable[[], int]:
     from dataclasses import replace
 
     from classicnets.data import load_data
-    from classicnets.data.loader import training_batches
-    from classicnets.data.pack import pack
-    from classicnets.hardware import Precision, choose_device, keep_memory
+    from classicnets.data.pipeline.loader import training_batches
+    from classicnets.data.pipeline.pack import pack
     from classicnets.preprocess import Preprocess
-    from classicnets.training.loop import train_step
-    from classicnets.training.recipe import Recipe
-    from classicnets.training.state import TrainState
+    from classicnets.system.devices import Precision, choose_device
+    from classicnets.system.memory import keep_memory
+    from classicnets.training.recipe.schema import Recipe
+    from classicnets.training.step.loop import train_step
+    from classicnets.training.step.state import TrainState
     from classicnets.weights import create_model
 
     precision = Precision.choose(precision_name, choose_device("cpu"))  # type: ignore[arg-type]

@@ -16,11 +16,12 @@ import torch
 from report import PEERS, synthetic, write_results
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from classicnets.data.loader import Batch, training_batches
-from classicnets.hardware import Precision, choose_device, keep_memory
-from classicnets.training.loop import train_step
-from classicnets.training.recipe import Recipe
-from classicnets.training.state import TrainState
+from classicnets.data.pipeline.loader import Batch, training_batches
+from classicnets.system.devices import Precision, choose_device
+from classicnets.system.memory import keep_memory
+from classicnets.training.recipe.schema import Recipe
+from classicnets.training.step.loop import train_step
+from classicnets.training.step.state import TrainState
 from classicnets.weights import create_model
 
 KINDS = {  # the first whose word is in the operator's name has its time

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from classicnets.data import Data, ImageSet
+from classicnets.training.recipe.schema import Recipe, with_settings
 from photos import write_photos
 
 
@@ -24,3 +27,28 @@ def photo_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     write_photos(folder, 12)
     return folder
+
+
+def _images(n: int, seed: int) -> ImageSet:
+    """Squares in one of four corners, on noise: what a few steps can learn."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 80, (n, 1, 12, 12), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(n) % 4
+    for image, label in zip(images, labels.tolist(), strict=True):
+        row, column = divmod(label, 2)
+        image[:, 6 * row + 1 : 6 * row + 5, 6 * column + 1 : 6 * column + 5] = 220
+    ids = tuple(f"{seed}/{i:05}" for i in range(n))
+    return ImageSet(classes=("NW", "NE", "SW", "SE"), labels=labels, ids=ids, images=images)
+
+
+@pytest.fixture(scope="session")
+def corners() -> Data:
+    return Data(
+        name="corners", source="corners", train=_images(80, 0), val=_images(20, 1), test=_images(24, 2), split="as made"
+    )
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    settings = ["epochs=3", "batch_size=16", "precision=fp32", "optim.lr=0.05", "augment.crop=pad", "augment.padding=1"]
+    return with_settings(Recipe(), settings)

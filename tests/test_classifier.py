@@ -16,8 +16,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import classicnets
-from classicnets.classifier import Classifier, Prediction
+from classicnets.classifier import Classifier
 from classicnets.errors import BadImage, ChecksumMismatch, ConfigError, KeysMismatch, WeightsError
+from classicnets.scorer import Answer
 from classicnets.weights.files import sha256_of
 from classifiers import images_for, tiny_classifier
 from photos import encode, make_photo
@@ -117,10 +118,10 @@ def test_many_are_answered_in_order_and_bad_ones_are_named(tmp_path: Path) -> No
     given.insert(2, tmp_path / "text.jpg")
     given.append(tmp_path / "none.png")
     answers = list(classifier.predict_many(iter(given), batch_size=3))
-    assert [type(a) for a in answers] == [Prediction] * 2 + [BadImage] + [Prediction] * 3 + [BadImage]
+    assert [type(a) for a in answers] == [Answer] * 2 + [BadImage] + [Answer] * 3 + [BadImage]
     assert answers[2].name == str(tmp_path / "text.jpg")
     alone = [classifier.predict(image).predictions for image in given if isinstance(image, bytes)]
-    together = [a.predictions for a in answers if isinstance(a, Prediction)]
+    together = [a.predictions for a in answers if isinstance(a, Answer)]
     assert [[g.label for g in guesses] for guesses in together] == [[g.label for g in guesses] for guesses in alone]
     with pytest.raises(BadImage, match=r"none\.png"):
         classifier.predict(tmp_path / "none.png")

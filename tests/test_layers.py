@@ -45,6 +45,8 @@ def test_the_check_sees_an_import_that_points_up(tmp_path: Path) -> None:
 
 def test_every_module_has_a_layer() -> None:
     (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
-    layers = {name.strip() for line in contract["layers"] for name in line.replace("|", ":").split(":")}
+    names = [name.strip() for line in contract["layers"] for name in line.replace("|", ":").split(":")]
+    needed = {name for name in names if not name.startswith("(")}
+    planned = {name.strip("()") for name in names if name.startswith("(")}
     modules = {f"classicnets.{module.name}" for module in pkgutil.iter_modules(classicnets.__path__)}
-    assert modules - {"classicnets.__main__"} == layers
+    assert needed <= modules - {"classicnets.__main__"} <= needed | planned

@@ -5,106 +5,111 @@ Training makes one, evaluation measures one, `predict` asks one. What it is on d
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from classicnets.data.threads import in_threads
+from classicnets import scorer
+from classicnets.card import Card
 from classicnets.errors import BadImage, ConfigError, UnknownName, WeightsError
-from classicnets.hardware import Precision, choose_device
-from classicnets.model_card import model_card
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
-from classicnets.storage import written_aside
+from classicnets.scorer import Answer, Image, PrecisionName
+from classicnets.system.devices import Precision, choose_device
+from classicnets.system.storage import written_aside
 from classicnets.weights.files import load_into, save_safetensors, sha256_of
 from classicnets.weights.model_folder import FILES, build, find_folder, make_config, read_config, read_weights
-
-Image = str | Path | bytes | Tensor
-"""A path, the bytes of an image file, or a decoded image: uint8 (3, H, W), RGB."""
-
-PrecisionName = Literal["fp32", "bf16", "auto"]
-"""The arithmetic of a forward pass; "auto" is bf16 where the hardware has it."""
+from classicnets.weights.readme import model_card
 
 
-@dataclass(frozen=True)
-class Guess:
-    """A class and its score: its probability in the classifier's eyes, in 0..1."""
-
-    label: str
-    score: float
-    index: int
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one image: the best classes, best first. `path` is the image's name, `model` the network's."""
-
-    path: str
-    predictions: tuple[Guess, ...]
-    model: str
-
-    @property
-    def label(self) -> str:
-        """The best class."""
-        return self.predictions[0].label
-
-    @property
-    def score(self) -> float:
-        """The best class's score, in 0..1."""
-        return self.predictions[0].score
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: `path`, `predictions` (a list of `label`, `score`, `index`), `model`."""
-        return {"path": self.path, "predictions": [asdict(guess) for guess in self.predictions], "model": self.model}
-
-
-@dataclass(kw_only=True, eq=False)
 class Classifier:
-    """A model that knows its classes and how to prepare an image.
+    """A network that knows its classes and how to prepare an image: a `Scorer` in PyTorch.
 
-    classes      the name of every output, in order
-    provenance   where it came from, JSON-ready: "data", "training", "metrics"
-    tta          test-time augmentation: "flip" averages the probabilities of the image and its mirror image
+    Args:
+        model: the network, on any device.
+        model_name: its name in the catalog.
+        classes: the name of every output, in order.
+        preprocess: how an image becomes network input.
+        provenance: where it came from, JSON-ready: "data", "training", "metrics".
+        tta: test-time augmentation; "flip" averages the probabilities of the image and its mirror image.
 
-    Raises ConfigError where the parts do not fit together.
+    Raises ConfigError if the parts do not fit together.
     """
 
-    model: ConvNet = field(repr=False)
-    model_name: str
-    classes: tuple[str, ...]
-    preprocess: Preprocess
-    provenance: dict[str, Any] = field(default_factory=dict, repr=False)
-    tta: Literal["none", "flip"] = "none"
-
-    def __post_init__(self) -> None:
-        config = self.model.config
-        if len(set(self.classes)) < len(self.classes) or not all(self.classes):
-            twice = [name for name, times in Counter(self.classes).items() if times > 1 or not name]
-            raise ConfigError(f"Class names must be distinct and not empty. To mend: {', '.join(map(repr, twice))}.")
-        try:
-            "".join(self.classes).encode()
-        except UnicodeEncodeError:
-            raise ConfigError(f"Class names must be valid Unicode, to be kept as JSON; got {self.classes}.") from None
+    def __init__(
+        self,
+        *,
+        model: ConvNet,
+        model_name: str,
+        classes: Sequence[str],
+        preprocess: Preprocess,
+        provenance: dict[str, Any] | None = None,
+        tta: Literal["none", "flip"] = "none",
+    ) -> None:
+        self.model = model
+        self.card = Card(
+            model_name=model_name,
+            classes=tuple(classes),
+            preprocess=preprocess,
+            tta=tta,
+            provenance=provenance or {},
+        )
+        config = model.config
         if len(self.classes) != config.num_classes:
             raise ConfigError(
                 f"The model tells {config.num_classes} classes apart, and {len(self.classes)} names were given. "
                 f"Build it with num_classes={len(self.classes)}, or give a name for each."
             )
-        if self.preprocess.channels != config.in_channels:
+        if preprocess.channels != config.in_channels:
             raise ConfigError(
-                f"The model takes {config.in_channels} channels, the preprocessing gives {self.preprocess.channels}."
+                f"The model takes {config.in_channels} channels, the preprocessing gives {preprocess.channels}."
             )
-        if self.tta not in ("none", "flip"):
-            raise ConfigError(f"tta is {self.tta!r}; allowed: 'none', 'flip'.")
+
+    @classmethod
+    def of(cls, card: Card, model: ConvNet) -> Classifier:
+        """The classifier of a card and its network. Raises ConfigError if they do not fit together."""
+        return cls(
+            model=model,
+            model_name=card.model_name,
+            classes=card.classes,
+            preprocess=card.preprocess,
+            provenance=card.provenance,
+            tta=card.tta,
+        )
+
+    def __repr__(self) -> str:
+        return f"Classifier({self.card})"
+
+    @property
+    def model_name(self) -> str:
+        """The network's name in the catalog."""
+        return self.card.model_name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of every output, in order."""
+        return self.card.classes
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How an image becomes network input."""
+        return self.card.preprocess
+
+    @property
+    def tta(self) -> Literal["none", "flip"]:
+        """Test-time augmentation: "flip" averages over the image and its mirror image."""
+        return self.card.tta
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where it came from, JSON-ready."""
+        return self.card.provenance
 
     # ---- inference: one path for validation, evaluation and prediction
 
@@ -137,57 +142,18 @@ class Classifier:
         normalised = self.preprocess.normalize(images)
         return [normalised] if self.tta == "none" else [normalised, normalised.flip(-1)]
 
-    def predict(self, image: Image, *, top_k: int = 5) -> Prediction:
-        """The `top_k` best classes for one image. Raises BadImage, naming the file and the reason.
+    def predict(self, image: Image, *, top_k: int = 5) -> Answer:
+        """The `top_k` best classes for one image. Raises BadImage, naming the image and the reason.
 
         `clf.predict("cat.jpg").label`
         """
-        (answer,) = self.predict_many([image], top_k=top_k)
-        if isinstance(answer, BadImage):
-            raise answer
-        return answer
+        return scorer.predict(self, image, top_k=top_k)
 
     def predict_many(
         self, images: Iterable[Image], *, top_k: int = 5, batch_size: int = 64, precision: PrecisionName = "fp32"
-    ) -> Iterator[Prediction | BadImage]:
-        """One answer for each image, in order: a Prediction, or the BadImage that says why there is none.
-
-        Takes any number of images: they are read in threads, `batch_size` at a time. `top_k` beyond the number of
-        classes means all of them.
-        """
-        if isinstance(images, str | bytes | Path):
-            raise ConfigError("predict_many takes many images, and got one path. Use predict, or give a list.")
-        if top_k < 1 or batch_size < 1:
-            raise ConfigError(f"top_k={top_k}, batch_size={batch_size}: both must be 1 or more.")
-        return self._predict_many(enumerate(images), top_k, batch_size, precision)
-
-    def _predict_many(
-        self, images: Iterator[tuple[int, Image]], top_k: int, batch_size: int, precision: PrecisionName
-    ) -> Iterator[Prediction | BadImage]:
-        while batch := list(itertools.islice(images, batch_size)):
-            named = [(str(image) if isinstance(image, str | Path) else f"image {i}", image) for i, image in batch]
-            prepared = list(in_threads(self._prepare, named, chunk=1))
-            good = [image for image in prepared if isinstance(image, Tensor)]
-            answers = iter(self._best(torch.stack(good), top_k, precision) if good else ())
-            for (name, _), image in zip(named, prepared, strict=True):
-                yield image if isinstance(image, BadImage) else Prediction(name, next(answers), self.model_name)
-
-    def _prepare(self, named: tuple[str, Image]) -> Tensor | BadImage:
-        name, image = named
-        try:
-            return (
-                self.preprocess.geometry(image) if isinstance(image, Tensor) else self.preprocess.read(image, name=name)
-            )
-        except BadImage as error:
-            return error
-
-    def _best(self, images: Tensor, top_k: int, precision: PrecisionName) -> list[tuple[Guess, ...]]:
-        probabilities = self.logits(images, batch_size=len(images), precision=precision).softmax(dim=1)
-        scores, indices = (part[:, :top_k].tolist() for part in probabilities.sort(dim=1, descending=True, stable=True))
-        return [
-            tuple(Guess(self.classes[i], score, i) for score, i in zip(*row, strict=True))
-            for row in zip(scores, indices, strict=True)
-        ]
+    ) -> Iterator[Answer | BadImage]:
+        """One answer for each image, in order; the arguments are those of `scorer.predict_many`."""
+        return scorer.predict_many(self, images, top_k=top_k, batch_size=batch_size, precision=precision)
 
     # ---- on disk
 

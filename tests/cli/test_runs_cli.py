@@ -5,7 +5,7 @@ import json
 import pytest
 
 from classicnets.training import EpochDone, Run
-from classicnets.training.recipe import Recipe, with_settings
+from classicnets.training.recipe.schema import Recipe, with_settings
 
 
 @pytest.fixture

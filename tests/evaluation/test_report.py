@@ -42,7 +42,7 @@ def test_every_image_counts_once_whatever_the_batch(
 ) -> None:
     other = evaluate(classifier, images, batch_size=batch_size)
     assert other.num_images == len(images) == len(other.answers) == sum(map(sum, other.confusion)) == 37
-    assert [answer.id for answer in other.answers] == list(images.ids)
+    assert [answer.path for answer in other.answers] == list(images.ids)
     assert sum(bin.size for bin in other.calibration.bins) == 37
     assert [sum(row) for row in other.confusion] == list(images.counts().values())
     assert other.confusion == report.confusion

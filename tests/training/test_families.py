@@ -4,12 +4,12 @@ import statistics
 
 import pytest
 
-from classicnets.data.loader import training_batches
-from classicnets.hardware import choose_device
-from classicnets.training.loop import train_step
-from classicnets.training.optimizer import learning_rate
-from classicnets.training.plan import resolve
-from classicnets.training.prepare import prepare
+from classicnets.data.pipeline.loader import training_batches
+from classicnets.system.devices import choose_device
+from classicnets.training.recipe.plan import resolve
+from classicnets.training.run.prepare import prepare
+from classicnets.training.step.loop import train_step
+from classicnets.training.step.optimizer import learning_rate
 
 
 @pytest.mark.parametrize(

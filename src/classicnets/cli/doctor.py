@@ -29,9 +29,9 @@ def _facts() -> dict[str, Any]:
     import torch
 
     from classicnets.data import find_fashion_mnist
-    from classicnets.data.pack import default_cache
-    from classicnets.hardware import choose_device, has_bf16
-    from classicnets.training.run import environment
+    from classicnets.data.pipeline.pack import default_cache
+    from classicnets.system.devices import choose_device, has_bf16
+    from classicnets.training.run.folder import environment
 
     device = choose_device()
     libraries = {name: version(name) for name in ("torchvision", "numpy", "pillow", "simplejpeg", "safetensors")}

@@ -79,6 +79,7 @@ def evaluate(
     from classicnets import evaluation
     from classicnets.classifier import Classifier
     from classicnets.evaluation.choose import given_images, own_images
+    from classicnets.reports import write_report
 
     classifier = Classifier.load(run, device=device)
     part = split.value if split else None
@@ -91,7 +92,7 @@ def evaluate(
             progress=progress,
         )  # fmt: skip
     folder = out or _folder_in(run, chosen)
-    page = evaluation.write_report(folder, report, chosen.images) if folder else None
+    page = write_report(folder, report, chosen.images) if folder else None
     if as_json:
         print_json({**report.to_dict(), "report": page and str(page)})
     else:

@@ -52,8 +52,8 @@ def find_lr(
 
     The recipe is the one that `train` would use. No run is made, and nothing else is written.
     """
-    from classicnets.evaluation.canvas import check_figure_path, save_figure
-    from classicnets.training import find_lr as library
+    from classicnets.reports.canvas import check_figure_path, save_figure
+    from classicnets.search import find_lr as library
 
     if figure is not None:
         check_figure_path(figure)

@@ -31,7 +31,7 @@ def one_voice(command: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        from classicnets.training.distributed import join
+        from classicnets.training.scale.processes import join
 
         if join().is_main:
             return command(*args, **kwargs)

@@ -18,7 +18,7 @@ from classicnets.cli.output import error_console, print_table, progress_bars
 from classicnets.errors import BadImage, DataError
 
 if TYPE_CHECKING:
-    from classicnets.classifier import Prediction
+    from classicnets.scorer import Answer
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -104,12 +104,12 @@ class _Good:
     """The predictions among the answers; the bad images become lines on stderr, and are counted in `bad`."""
 
     def __init__(
-        self, answers: Iterable[Prediction | BadImage], *, total: int, progress: Callable[[str, int, int], None]
+        self, answers: Iterable[Answer | BadImage], *, total: int, progress: Callable[[str, int, int], None]
     ) -> None:
         self._answers, self._total, self._progress = answers, total, progress
         self.bad = 0
 
-    def __iter__(self) -> Iterator[Prediction]:
+    def __iter__(self) -> Iterator[Answer]:
         for done, answer in enumerate(self._answers, start=1):
             if isinstance(answer, BadImage):
                 self.bad += 1
@@ -123,7 +123,7 @@ def _say_error(error: DataError) -> None:
     error_console().print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_table(predictions: Iterable[Prediction]) -> None:
+def _print_table(predictions: Iterable[Answer]) -> None:
     rows = [
         ("" if place else prediction.path, guess.label, f"{guess.score:.1%}")
         for prediction in predictions
@@ -133,16 +133,16 @@ def _print_table(predictions: Iterable[Prediction]) -> None:
         print_table(("image", "class", "score"), rows)
 
 
-def _print_json(predictions: Iterable[Prediction]) -> None:
+def _print_json(predictions: Iterable[Answer]) -> None:
     typer.echo(json.dumps([prediction.to_dict() for prediction in predictions], indent=2, ensure_ascii=False))
 
 
-def _print_jsonl(predictions: Iterable[Prediction]) -> None:
+def _print_jsonl(predictions: Iterable[Answer]) -> None:
     for prediction in predictions:
         typer.echo(json.dumps(prediction.to_dict(), ensure_ascii=False))
 
 
-def _print_csv(predictions: Iterable[Prediction]) -> None:
+def _print_csv(predictions: Iterable[Answer]) -> None:
     """One row a class: path, rank (1 is best), label, score, index, model."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(("path", "rank", "label", "score", "index", "model"))
@@ -151,7 +151,7 @@ def _print_csv(predictions: Iterable[Prediction]) -> None:
             writer.writerow((prediction.path, rank, guess.label, guess.score, guess.index, prediction.model))
 
 
-_PRINT: dict[Format, Callable[[Iterable[Prediction]], None]] = {
+_PRINT: dict[Format, Callable[[Iterable[Answer]], None]] = {
     Format.table: _print_table,
     Format.json: _print_json,
     Format.jsonl: _print_jsonl,

@@ -11,7 +11,7 @@ import typer
 from classicnets.cli.output import JsonFlag, clock, error_console, print_json, print_table
 
 if TYPE_CHECKING:
-    from classicnets.training.runs import RunSummary
+    from classicnets.runs.compare import RunSummary
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -40,9 +40,9 @@ def runs(
     as_json: JsonFlag = False,
 ) -> None:
     """List runs, oldest first; of runs that are named one by one, also where their recipes differ."""
-    from classicnets.evaluation.canvas import check_figure_path, save_figure
+    from classicnets.reports.canvas import check_figure_path, save_figure
+    from classicnets.runs import compare as library
     from classicnets.training import Run
-    from classicnets.training import runs as library
 
     if figure is not None:
         check_figure_path(figure)

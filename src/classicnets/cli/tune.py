@@ -14,8 +14,8 @@ from classicnets.cli.output import JsonFlag, error_console, one_voice, print_jso
 from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
-    from classicnets.training.recipe import Best
-    from classicnets.training.tune import TrialDone, Tuned, Tuning
+    from classicnets.search.tune import TrialDone, Tuned, Tuning
+    from classicnets.training.recipe.schema import Best
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -67,8 +67,8 @@ def tune(
 
     The test images choose nothing: the best trial alone is measured on them, at the end.
     """
-    from classicnets.training import tune as library
-    from classicnets.training.search_space import read_space
+    from classicnets.search import tune as library
+    from classicnets.search.space import read_space
 
     values = {"epochs": epochs, "seed": seed, "model.weights": weights}
     settings = settings_of(set_, values)
@@ -96,8 +96,8 @@ def tune(
 
 def _follow(tuning: Tuning, progress: Callable[[str, int, int], None]) -> Tuned:
     """Go through the search to its end, showing what it does."""
+    from classicnets.search.tune import TrialDone, TrialStarted, Tuned
     from classicnets.training import StepDone
-    from classicnets.training.tune import TrialDone, TrialStarted, Tuned
 
     by = tuning.recipe.best
 
@@ -126,7 +126,7 @@ def _follow(tuning: Tuning, progress: Callable[[str, int, int], None]) -> Tuned:
 
 
 def _line(trial: TrialDone, trials: int, by: Best) -> str:
-    from classicnets.training.tune import shown
+    from classicnets.search.tune import shown
 
     tried = "  ".join(f"{key}={value}" for key, value in trial.params.items())
     reached = f"val {by.replace('_', ' ')} {shown(trial.value, by)}"
@@ -134,7 +134,7 @@ def _line(trial: TrialDone, trials: int, by: Best) -> str:
 
 
 def _print(tuned: Tuned) -> None:
-    from classicnets.training.tune import shown
+    from classicnets.search.tune import shown
 
     ranked = tuned.ranked
     keys = tuple(tuned.best.params)

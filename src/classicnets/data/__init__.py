@@ -29,9 +29,9 @@ _HOME = {
 __all__ = ["SOURCES", "Data", "ImageSet", "find_fashion_mnist", "load_data"]
 
 if TYPE_CHECKING:
-    from classicnets.data.fashion_mnist import find_fashion_mnist
     from classicnets.data.imageset import Data, ImageSet
     from classicnets.data.load import load_data
+    from classicnets.data.sources.fashion_mnist import find_fashion_mnist
 
 
 def __getattr__(name: str) -> Any:

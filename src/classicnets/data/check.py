@@ -16,12 +16,12 @@ from torch import Tensor
 
 from classicnets.data.alike import THUMBNAIL, near_pairs
 from classicnets.data.content import digest
-from classicnets.data.given import Given, counted, listed, problem
 from classicnets.data.imageset import Data, ImageSet
 from classicnets.data.load import divide, read_source
-from classicnets.data.threads import in_threads
+from classicnets.data.sources.given import Given, counted, listed, problem
 from classicnets.errors import BadImage, DataError
 from classicnets.images import read_bytes, read_image
+from classicnets.system.threads import in_threads
 
 _IMBALANCE = 10
 _FEW_IMAGES = 20

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Hashable
 
 from classicnets.data.imageset import ImageSet
-from classicnets.data.threads import in_threads
 from classicnets.images import read_bytes
+from classicnets.system.threads import in_threads
 
 
 def content_keys(images: ImageSet) -> list[Hashable]:

@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from classicnets.data.cifar10 import read_cifar10
 from classicnets.data.content import content_keys
-from classicnets.data.digits import read_digits
-from classicnets.data.fashion_mnist import read_fashion_mnist
-from classicnets.data.folder import read_folder
-from classicnets.data.given import Given, listed
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
+from classicnets.data.sources.cifar10 import read_cifar10
+from classicnets.data.sources.digits import read_digits
+from classicnets.data.sources.fashion_mnist import read_fashion_mnist
+from classicnets.data.sources.folder import read_folder
+from classicnets.data.sources.given import Given, listed
+from classicnets.data.sources.table import read_table
 from classicnets.data.split import split
-from classicnets.data.table import read_table
-from classicnets.data.threads import in_threads
 from classicnets.errors import BadImage, ConfigError, DataError, did_you_mean
 from classicnets.images import image_size
+from classicnets.system.threads import in_threads
 
 _READERS: dict[str, Callable[[], Given]] = {
     "digits": read_digits,

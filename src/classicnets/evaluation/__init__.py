@@ -1,26 +1,5 @@
-"""How good a classifier is: numbers, files, pictures and a page.
+"""How good a classifier is, in numbers: scorer, images -> evaluate -> Report."""
 
-classifier, images -> evaluate -> Report -> write_report: evaluation/, figures/, report.html
-"""
-
-from __future__ import annotations
-
-from pathlib import Path
-
-from classicnets.data.imageset import ImageSet
-from classicnets.evaluation.html import write_html
-from classicnets.evaluation.plots import save_figures
 from classicnets.evaluation.report import Report, evaluate
 
-__all__ = ["Report", "evaluate", "write_report"]
-
-
-def write_report(folder: str | Path, report: Report, images: ImageSet) -> Path:
-    """Write `evaluation/`, `figures/` and `report.html` into `folder`, a run or any other; returns the page's path.
-
-    `images` are those of the report. The curves are drawn where the folder has a metrics.csv. Raises StorageError.
-    """
-    folder = Path(folder)
-    report.save(folder / "evaluation")
-    save_figures(report, images, folder / "figures", curves=folder / "metrics.csv")
-    return write_html(folder, report, images)
+__all__ = ["Report", "evaluate"]

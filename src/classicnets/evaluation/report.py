@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,46 +21,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from classicnets.classifier import Classifier, PrecisionName
+from classicnets.card import Card
 from classicnets.data.imageset import ImageSet, OnError
-from classicnets.data.pack import Packed, pack
+from classicnets.data.pipeline.pack import Packed, pack
 from classicnets.errors import DataError
 from classicnets.evaluation import metrics
 from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Interval
-from classicnets.storage import written_aside
+from classicnets.scorer import Answer, Guess, PrecisionName, Scorer
+from classicnets.system.storage import written_aside
 
 _TOP = 5
 _FORMAT = 1
-
-
-class Choice(NamedTuple):
-    """A class the classifier considered, and its probability in 0..1, to six places."""
-
-    label: str
-    score: float
-
-
-class Answer(NamedTuple):
-    """What the classifier said of one image: its name, its true class, and the best five choices, best first."""
-
-    id: str
-    label: str
-    choices: tuple[Choice, ...]
-
-    @property
-    def predicted(self) -> str:
-        """The best choice."""
-        return self.choices[0].label
-
-    @property
-    def score(self) -> float:
-        """The best choice's probability, in 0..1."""
-        return self.choices[0].score
-
-    @property
-    def correct(self) -> bool:
-        """Whether the best choice is the true class."""
-        return self.predicted == self.label
 
 
 class Confusion(NamedTuple):
@@ -111,7 +82,7 @@ class Report:
     @property
     def mistakes(self) -> list[Answer]:
         """The wrong answers, the surest of themselves first."""
-        return sorted((answer for answer in self.answers if not answer.correct), key=lambda a: (-a.score, a.id))
+        return sorted((answer for answer in self.answers if not answer.correct), key=lambda a: (-a.score, a.path))
 
     @property
     def confusions(self) -> list[Confusion]:
@@ -206,7 +177,8 @@ class Report:
         try:
             values = json.loads((folder / "report.json").read_text("utf-8"))
             with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
-                answers = [_answer(row) for row in csv.DictReader(file)]
+                index = {name: i for i, name in enumerate(values["classes"])}
+                answers = [_answer(row, values["model"], index) for row in csv.DictReader(file)]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{folder} holds no report that can be read ({error}). Run `classicnets evaluate`."
@@ -221,7 +193,7 @@ class Report:
 
 
 def evaluate(
-    classifier: Classifier,
+    scorer: Scorer,
     images: ImageSet,
     *,
     packed: Packed | None = None,
@@ -245,21 +217,22 @@ def evaluate(
     """
     if not len(images):
         raise DataError("There are no images to evaluate on.")
-    to_ours = _matched(images, classifier.classes)
+    card = scorer.card
+    to_ours = _matched(images, card.classes)
     report = partial(progress, "Reading images") if progress else None
-    packed = packed or pack(images, classifier.preprocess, on_error=on_error, progress=report)
+    packed = packed or pack(images, card.preprocess, on_error=on_error, progress=report)
     report = partial(progress, "Classifying") if progress else None
     if logits is None:
-        logits = classifier.logits(packed.images, batch_size=batch_size, precision=precision, progress=report)
+        logits = scorer.logits(packed.images, batch_size=batch_size, precision=precision, progress=report)
     labels = to_ours[packed.labels]
     best = metrics.ranking(logits, _TOP)
-    confusion = metrics.confusion_matrix(labels, best[:, 0], len(classifier.classes))
+    confusion = metrics.confusion_matrix(labels, best[:, 0], len(card.classes))
     right, total = int(confusion.trace()), len(labels)
     assert int(confusion.sum()) == total == len(images) - len(packed.skipped), "every image counts once"
     return Report(
-        model=classifier.model_name,
+        model=card.model_name,
         data=data,
-        classes=classifier.classes,
+        classes=card.classes,
         num_images=total,
         loss=metrics.cross_entropy(logits, labels),
         top1=right / total,
@@ -267,7 +240,7 @@ def evaluate(
         top5=metrics.topk_accuracy(logits, labels, _TOP),
         confusion=tuple(map(tuple, confusion.tolist())),
         calibration=metrics.calibration(logits, labels),
-        answers=_answers(packed.ids, labels, logits, best, classifier.classes),
+        answers=_answers(packed.ids, labels, logits, best, card),
         skipped=tuple(map(str, packed.skipped)),
     )
 
@@ -286,14 +259,14 @@ def _matched(images: ImageSet, classes: Sequence[str]) -> Tensor:
     return torch.tensor([index.get(name, -1) for name in images.classes])
 
 
-def _answers(
-    ids: Sequence[str], labels: Tensor, logits: Tensor, best: Tensor, classes: Sequence[str]
-) -> tuple[Answer, ...]:
+def _answers(ids: Sequence[str], labels: Tensor, logits: Tensor, best: Tensor, card: Card) -> tuple[Answer, ...]:
     scores = logits.double().softmax(dim=1).gather(1, best)
-    return tuple(
-        Answer(id, classes[label], tuple(Choice(classes[i], round(s, 6)) for i, s in zip(places, row, strict=True)))
-        for id, label, places, row in zip(ids, labels.tolist(), best.tolist(), scores.tolist(), strict=True)
-    )
+    classes = card.classes
+    answers = []
+    for id, label, indices, row in zip(ids, labels.tolist(), best.tolist(), scores.tolist(), strict=True):
+        guesses = tuple(Guess(classes[i], round(score, 6), i) for i, score in zip(indices, row, strict=True))
+        answers.append(Answer(id, guesses, card.model_name, truth=classes[label]))
+    return tuple(answers)
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -308,11 +281,13 @@ def _columns(num_classes: int) -> list[str]:
 
 
 def _row(answer: Answer) -> list[object]:
-    more = [value for choice in answer.choices[1:] for value in choice]
-    return [answer.id, answer.label, *answer.choices[0], int(answer.correct), *more]
+    best, *others = answer.predictions
+    more = [value for guess in others for value in (guess.label, guess.score)]
+    return [answer.path, answer.truth, best.label, best.score, int(answer.correct), *more]
 
 
-def _answer(row: dict[str, str]) -> Answer:
+def _answer(row: dict[str, str], model: str, index: Mapping[str, int]) -> Answer:
     suffixes = ["", *(f"_{k}" for k in range(2, _TOP + 1) if f"score_{k}" in row)]
-    choices = tuple(Choice(row[f"predicted{end}"], float(row[f"score{end}"])) for end in suffixes)
-    return Answer(row["id"], row["label"], choices)
+    guesses = [(row[f"predicted{end}"], float(row[f"score{end}"])) for end in suffixes]
+    predictions = tuple(Guess(label, score, index[label]) for label, score in guesses)
+    return Answer(row["id"], predictions, model, truth=row["label"])

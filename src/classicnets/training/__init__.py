@@ -1,10 +1,10 @@
 """Training: `train` does it all, `start` and `resume` give a job to iterate over, a `Run` is what it leaves."""
 
 from classicnets.training.entry import resume, start, train
-from classicnets.training.job import Finished, Job
-from classicnets.training.recipe import Recipe, load_recipe, shipped_recipes
-from classicnets.training.run import Run
-from classicnets.training.state import EpochDone, StepDone
+from classicnets.training.recipe.schema import Recipe, load_recipe, shipped_recipes
+from classicnets.training.run.folder import Run
+from classicnets.training.run.job import Finished, Job
+from classicnets.training.step.state import EpochDone, StepDone
 
 __all__ = [
     "EpochDone",

@@ -11,17 +11,17 @@ from typing import Any
 
 from classicnets.data import Data
 from classicnets.data.check import quick_check
-from classicnets.data.loader import steps_per_epoch
+from classicnets.data.pipeline.loader import steps_per_epoch
 from classicnets.errors import ConfigError, WeightsError
-from classicnets.training.checkpoint import Checkpoint, newest_checkpoint
-from classicnets.training.distributed import join
-from classicnets.training.equip import settled
-from classicnets.training.guards import check_same, identity, same_batches
-from classicnets.training.job import Job, Parts
-from classicnets.training.plan import load, resolve
-from classicnets.training.prepare import Progress, prepare
-from classicnets.training.recipe import Recipe, with_settings
-from classicnets.training.run import Run, environment
+from classicnets.training.recipe.plan import load, resolve
+from classicnets.training.recipe.schema import Recipe, with_settings
+from classicnets.training.run.checkpoint import Checkpoint, newest_checkpoint
+from classicnets.training.run.equip import settled
+from classicnets.training.run.folder import Run, environment
+from classicnets.training.run.identity import check_same, identity, same_batches
+from classicnets.training.run.job import Job, Parts
+from classicnets.training.run.prepare import Progress, prepare
+from classicnets.training.scale.processes import join
 
 
 def start(

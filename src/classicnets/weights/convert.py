@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from classicnets.errors import ConfigError
-from classicnets.storage import written_aside
+from classicnets.system.storage import written_aside
 from classicnets.weights.files import save_safetensors, sha256_of
 from classicnets.weights.pretrained import find_weights
 from classicnets.weights.translate import fitting, from_ours, remarks

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from classicnets.data.cache import cache_dir
 from classicnets.errors import ChecksumMismatch, WeightsError
-from classicnets.storage import written_aside
+from classicnets.system.cache import cache_dir
+from classicnets.system.storage import written_aside
 from classicnets.weights.files import MAX_BYTES, sha256_of
 
 logger = logging.getLogger("classicnets")

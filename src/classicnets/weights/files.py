@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from classicnets.errors import KeysMismatch, WeightsError
-from classicnets.storage import not_written, written_aside
+from classicnets.system.storage import not_written, written_aside
 
 Head = Literal["strict", "replace"]
 MAX_BYTES = 4 << 30  # VGG-19 with the two moments of its optimizer is 1.7 GB; anything larger is no classic network

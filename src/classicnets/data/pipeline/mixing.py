@@ -1,0 +1,57 @@
+"""Images mixed with one another, and their targets in the same shares.
+
+mixup (Zhang et al. 2018) lays one image over another; cutmix (Yun et al. 2019) puts a rectangle of one into another.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from classicnets.data.pipeline import random
+from classicnets.data.pipeline.augment import Augment, rectangle
+
+
+class Mixed(NamedTuple):
+    """Images float32 (B, C, H, W), and the share of each class in them, float32 (B, K), rows that sum to 1."""
+
+    images: Tensor
+    targets: Tensor
+
+
+def draw(seed: int, epoch: int, indices: Tensor) -> Tensor:
+    """What `mix` takes for each sample, from [0, 1): int64 (B,) -> float32 (B, 5)."""
+    return random.uniform(seed, epoch, indices, 5, stream=2)
+
+
+def mix(images: Tensor, labels: Tensor, draws: Tensor, config: Augment, num_classes: int) -> Mixed:
+    """Each of the first B images with the one after it: (B + 1, C, H, W), int64 (B + 1,), `draws` (B, 5) to B of them.
+
+    Changed images differ in nothing but a function of their own draws and these two: no batch, no order of work.
+    """
+    size = images.shape[-2], images.shape[-1]
+    chance, kind, place, centre = draws[:, 0], draws[:, 1], draws[:, 2], draws[:, 3:5]
+    if config.mixup and config.cutmix:
+        cut = kind < 0.5
+        share = torch.where(cut, _beta(place, config.cutmix), _beta(place, config.mixup))
+    else:
+        cut = torch.full_like(kind, bool(config.cutmix), dtype=torch.bool)
+        share = _beta(place, config.cutmix or config.mixup)
+    inside = rectangle(centre, (1 - share).sqrt()[:, None].expand(-1, 2), size)
+    keep = torch.where(cut.view(-1, 1, 1, 1), (~inside).float(), share.view(-1, 1, 1, 1))
+    keep = torch.where((chance < config.mix_probability).view(-1, 1, 1, 1), keep, 1.0)
+    # Not lerp: its last bits depend on where in the batch an image stands.
+    mixed = images[:-1] * keep + images[1:] * (1 - keep)
+    own = keep.double().mean((2, 3)).float()
+    targets = F.one_hot(labels, num_classes)
+    return Mixed(mixed.contiguous(memory_format=torch.channels_last), targets[:-1] * own + targets[1:] * (1 - own))
+
+
+def _beta(draws: Tensor, alpha: float) -> Tensor:
+    """Uniform draws (B,) to draws from Beta(alpha, alpha), by the inverse of its distribution function."""
+    from scipy.special import betaincinv
+
+    return torch.from_numpy(betaincinv(alpha, alpha, draws.double().numpy())).float()

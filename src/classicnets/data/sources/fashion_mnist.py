@@ -1,0 +1,166 @@
+"""`fashion-mnist`: 70,000 grey 28x28 pictures of clothes in 10 classes. Xiao et al. 2017, arXiv:1708.07747.
+
+Its four files are looked for in the cache, then in the system's folder; then they are downloaded from torchvision's
+mirror, or as Debian's package, into the cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import math
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from classicnets.data.imageset import ImageSet
+from classicnets.data.sources.given import Given
+from classicnets.errors import DataError
+from classicnets.system.cache import cache_dir
+from classicnets.system.network import patience
+
+SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+PACKAGE = "dataset-fashion-mnist"
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+_PREFIXES = {"train": "train", "test": "t10k"}
+_MOST_BYTES = 256 * 1024 * 1024
+
+
+def read_fashion_mnist() -> Given:
+    """60,000 training and 10,000 test images, uint8 (1, 28, 28), from the first place that has them.
+
+    Raises DataError saying why each place does not.
+    """
+    ways: dict[str, Callable[[], Path]] = {
+        f"the cache ({_cached()})": _cached,
+        f"the system's folder ({SYSTEM_FOLDER})": lambda: SYSTEM_FOLDER,
+        "torchvision's download": _download,
+        f"apt-get download {PACKAGE}": _download_package,
+    }
+    failures = []
+    for way, folder in ways.items():
+        try:
+            place = folder()
+            sets = {part: _read_part(place, part) for part in _PREFIXES}
+        except (DataError, OSError, RuntimeError) as error:
+            failures.append(f"  {way}: {error}")
+        else:
+            return Given("fashion-mnist", "fashion-mnist", sets["train"], test=sets["test"])
+    raise DataError(
+        "Fashion-MNIST is nowhere to be had:\n" + "\n".join(failures) + f"\nPut its four *-ubyte.gz files into "
+        f"{_cached()}, or use `digits`, which needs no download."
+    )
+
+
+def find_fashion_mnist() -> Path | None:
+    """The folder that holds its four files already, or None where they would have to be downloaded."""
+    places = (_cached(), SYSTEM_FOLDER)
+    return next((folder for folder in places if all(file.is_file() for file in _files(folder))), None)
+
+
+def _cached() -> Path:
+    return cache_dir() / "fashion-mnist"
+
+
+def _files(folder: Path, parts: Iterable[str] = _PREFIXES) -> list[Path]:
+    """The images' and the labels' file of each part, compressed or not."""
+    names = [f"{_PREFIXES[part]}-{kind}-ubyte" for part in parts for kind in ("images-idx3", "labels-idx1")]
+    return [folder / name if (folder / name).is_file() else folder / f"{name}.gz" for name in names]
+
+
+def _download() -> Path:
+    from torchvision.datasets import FashionMNIST
+    from torchvision.datasets.utils import download_url
+
+    with _aside() as folder, patience():
+        for name, md5 in FashionMNIST.resources:
+            download_url(f"{FashionMNIST.mirrors[0]}{name}", folder, name, md5)
+        return _keep(folder)
+
+
+def _download_package() -> Path:
+    with _aside() as folder:
+        _run("apt-get", "download", PACKAGE, folder=folder)
+        _run("dpkg-deb", "-x", *(file.name for file in folder.glob("*.deb")), "unpacked", folder=folder)
+        return _keep(folder / "unpacked" / "usr/share/datasets/fashion-mnist")
+
+
+@contextlib.contextmanager
+def _aside() -> Iterator[Path]:
+    """A new folder in the cache, gone at the end."""
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="fashion-mnist-") as folder:
+        yield Path(folder)
+
+
+def _keep(folder: Path) -> Path:
+    """Move the four files from `folder` to their place in the cache, which is returned."""
+    _cached().mkdir(exist_ok=True)
+    for file in _files(folder):
+        os.replace(file, _cached() / file.name)
+    return _cached()
+
+
+def _run(*command: str, folder: Path) -> None:
+    """Run a program in `folder`. Raises DataError with the last line it said where it is absent or fails."""
+    if not shutil.which(command[0]):
+        raise DataError(f"there is no {command[0]} on this machine")
+    try:
+        subprocess.run(
+            command, cwd=folder, check=True, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        raise DataError(f"{command[0]} took longer than five minutes") from None
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
+        raise DataError(f"{command[0]} failed: {said[-1]}") from None
+
+
+def _read_part(folder: Path, part: str) -> ImageSet:
+    image_file, label_file = _files(folder, [part])
+    images, labels = read_idx(image_file, dimensions=3), read_idx(label_file, dimensions=1).to(torch.int64)
+    if images.shape[1:] != (28, 28):
+        raise DataError(f"{image_file} holds images of {images.shape[1]}x{images.shape[2]} pixels instead of 28x28")
+    if len(images) != len(labels):
+        raise DataError(f"{image_file} holds {len(images)} images and {label_file.name} {len(labels)} labels")
+    if labels.max() >= len(CLASSES):
+        raise DataError(f"{label_file} holds a label above {len(CLASSES) - 1}")
+    ids = tuple(f"{part}/{i:05}" for i in range(len(labels)))
+    return ImageSet(CLASSES, labels, ids, images=images.unsqueeze(1))
+
+
+def read_idx(path: Path, *, dimensions: int) -> Tensor:
+    """The uint8 array of an IDX file, gzipped if its name ends in .gz: two zero bytes, the type (8 is uint8), the
+    number of dimensions, each size as a big-endian uint32, then the values.
+
+    Raises DataError for anything else, for values missing or left over, and for none or more than 256 MiB of them.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            magic, *shape = struct.unpack(f">{1 + dimensions}I", file.read(4 * (1 + dimensions)))
+            if magic != 0x0800 + dimensions:
+                raise DataError(f"{path} is no IDX file of uint8 in {dimensions} dimensions (it begins {magic:#010x})")
+            size = math.prod(shape)
+            if size == 0:
+                raise DataError(f"{path} holds no values")
+            if size > _MOST_BYTES:
+                raise DataError(f"{path} claims to hold {size:,} bytes; the most that is read is {_MOST_BYTES:,}")
+            values = bytearray(file.read(size + 1))
+    except FileNotFoundError:
+        raise DataError(f"there is no {path.name}") from None
+    except (OSError, EOFError, zlib.error, struct.error) as error:
+        raise DataError(f"{path} is damaged ({error})") from None
+    if len(values) != size:
+        raise DataError(
+            f"{path} holds {'more' if len(values) > size else 'fewer'} values than its header says ({size:,})"
+        )
+    return torch.frombuffer(values, dtype=torch.uint8).view(shape)

@@ -1,0 +1,1 @@
+"""A better recipe: a learning-rate range test, and a search."""

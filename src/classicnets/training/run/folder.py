@@ -1,0 +1,246 @@
+"""The run folder: where a training writes what it did, and where everything after it reads.
+
+runs/resnet20_cifar-fashion-mnist/
+  recipe.toml  environment.json  metrics.csv  events.jsonl
+  checkpoints/  model/  evaluation/  figures/  report.html
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import json
+import os
+import platform
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+import classicnets
+from classicnets.classifier import Classifier
+from classicnets.errors import BadImage, ConfigError, StorageError
+from classicnets.evaluation import Report
+from classicnets.system.storage import mend, written_aside
+from classicnets.training.recipe.schema import Recipe, parse_recipe
+from classicnets.training.scale.processes import is_first_start, launch_id
+from classicnets.training.step.state import EpochDone
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_MAKE_ROOM = "Free some space, or make it writable."
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. Its files are the truth: every property reads them."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe, precision: str) -> Run:
+        """Make a new folder at `path`, or at `path-2`, `path-3`, ... where that is taken: nothing is overwritten.
+
+        Raises StorageError where the place cannot be written to.
+        """
+        for number in range(1, 10_000):
+            folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
+            if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+                continue
+            try:
+                with written_aside(folder, replace=False) as new:  # so that no run folder is ever without its recipe
+                    new.mkdir()
+                    (new / "recipe.toml").write_text(recipe.to_toml(), "utf-8", newline="")
+                    (new / "environment.json").write_text(json.dumps(environment(precision), indent=2) + "\n", "utf-8")
+            except FileExistsError:
+                continue  # another process was faster
+            except StorageError as error:
+                raise StorageError(f"{error} The run's folder is chosen with --out.") from None
+            return cls(folder)
+        raise StorageError(f"{path} and 9,999 numbered folders beside it exist already. Choose another --out.")
+
+    @classmethod
+    def of_launch(cls, path: Path, recipe: Recipe) -> Run | None:
+        """The run that this torchrun made at `path` or beside it, with that recipe, before it restarted us."""
+        if (launch := launch_id()) is None or is_first_start():
+            return None
+        for folder in sorted(
+            path.parent.glob(f"{glob.escape(path.name)}*"), key=lambda f: f.stat().st_mtime, reverse=True
+        ):
+            run = cls(folder)
+            if run.environment.get("launch") == launch and run.recipe == recipe:
+                return run
+        return None
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """The run at `path`. Raises ConfigError where there is none."""
+        run = cls(Path(path))
+        if not (run.path / "recipe.toml").is_file():
+            raise ConfigError(f"{path} is not a run folder: it has no recipe.toml. Give a folder that `train` made.")
+        recipe = run.recipe
+        if not (recipe.model.name and recipe.data.source and recipe.image_size):
+            raise ConfigError(f"{path}/recipe.toml names no model, data or image size, as the recipe of a run does.")
+        return run
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe, as it was trained with."""
+        return parse_recipe((self.path / "recipe.toml").read_text("utf-8"), str(self.path / "recipe.toml"))
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What it began on, as `environment` tells it; empty where that is lost."""
+        try:
+            found = json.loads((self.path / "environment.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier of the best epoch."""
+        return Classifier.load(self.path / "model")
+
+    @property
+    def report(self) -> Report:
+        """What was measured on the test images, or on the validation images where there are no others."""
+        return Report.load(self.path / "evaluation")
+
+    @property
+    def page(self) -> Path:
+        """The HTML report."""
+        return self.path / "report.html"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the report is there; its page is written last of all."""
+        return self.page.is_file() and (self.path / "evaluation" / "report.json").is_file()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from writing this run; what a killed one left half done is mended first.
+
+        The lock is the operating system's, on `events.jsonl`, and ends with the process however that ends. Without
+        one (Windows, some network disks) nothing is kept out. Raises ConfigError where another process has it.
+        """
+        events = self.path / "events.jsonl"
+        try:
+            file = events.open("ab")
+        except OSError as error:
+            raise StorageError(f"Cannot write {events}: {error.strerror}. {_MAKE_ROOM}") from None
+        with file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise ConfigError(
+                        f"{self.path} is being trained by {self._writer()}. Let it finish, or stop it first."
+                    ) from None
+                except OSError:
+                    pass
+            for folder in (self.path, *(self.path / name for name in ("checkpoints", "evaluation", "figures"))):
+                mend(folder)
+            lines = events.read_bytes()
+            if not lines.endswith(b"\n"):  # of a last line that was cut short, nothing can be told
+                os.truncate(events, lines.rfind(b"\n") + 1)
+            yield
+
+    def _writer(self) -> str:
+        """Who wrote the last `started` line."""
+        for line in reversed((self.path / "events.jsonl").read_text("utf-8", errors="replace").splitlines()):
+            if '"event": "started"' in line:
+                started = json.loads(line)
+                return f"process {started.get('pid')} on {started.get('host')}"
+        return "another process"
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write `recipe.toml` anew: the run goes on otherwise than it began."""
+        self._write("recipe.toml", recipe.to_toml())
+
+    def begin_again(self) -> None:
+        """What is about to be trained makes an earlier report untrue: remove its page, the sign of a finished run."""
+        self.page.unlink(missing_ok=True)
+
+    def write_metrics(self, history: Sequence[EpochDone]) -> None:
+        """Write `metrics.csv` anew: one row an epoch."""
+        rows = [[round(v, 6) if isinstance(v, float) else v for v in astuple(row)] for row in history]
+        self._write_csv("metrics.csv", [f.name for f in fields(EpochDone)], rows)
+
+    def metrics(self, *columns: str) -> list[dict[str, float]]:
+        """These columns of `metrics.csv`, row by row; none where no epoch is done.
+
+        Raises StorageError, naming the line, where one cannot be read.
+        """
+        path, rows = self.path / "metrics.csv", []
+        if not path.exists():
+            return []
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                for number, row in enumerate(csv.DictReader(file), start=2):
+                    try:
+                        rows.append({key: float(row[key]) for key in columns})
+                    except (KeyError, TypeError, ValueError):
+                        raise StorageError(f"{path}: line {number} cannot be read.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StorageError(f"{path} cannot be read: {error}.") from None
+        return rows
+
+    def write_skipped(self, skipped: Sequence[BadImage]) -> None:
+        """Write `skipped.csv`, the images that were left out and why; no file where there are none."""
+        if skipped:
+            self._write_csv("skipped.csv", ("image", "reason"), [(image.name, image.reason) for image in skipped])
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append a line to `events.jsonl`: when, what, and its values."""
+        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values}
+        try:
+            with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageError(f"Cannot write {self.path}/events.jsonl: {error.strerror}. {_MAKE_ROOM}") from None
+
+    def _write(self, name: str, text: str) -> None:
+        with written_aside(self.path / name) as new:
+            new.write_text(text, "utf-8", newline="")
+
+    def _write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([header, *rows])
+        self._write(name, text.getvalue())
+
+
+def environment(precision: str) -> dict[str, Any]:
+    """What the training ran on, JSON-ready."""
+    return {
+        "classicnets": classicnets.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "precision": precision,
+        "processes": dist.get_world_size() if dist.is_initialized() else 1,
+        "launch": launch_id(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,90 @@
+"""What a run must find again to go on: the same recipe, classes and images. Saved in every checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from classicnets.data import Data
+from classicnets.data.pipeline.loader import steps_per_epoch
+from classicnets.errors import ConfigError, DataError
+from classicnets.training.recipe.schema import Recipe
+
+_FREE = {"description", "workers", "on_nan", "recompute", "data.source", "model.weights"}
+"""Keys that change no number of a run under way; the images at `data.source` are compared themselves."""
+
+_FIXED = ("model.", "image_size", "ema", "optim.name", "finetune.")
+"""Keys that decide which numbers a checkpoint holds: with others it has no meaning."""
+
+
+def identity(recipe: Recipe, data: Data) -> dict[str, Any]:
+    """What is saved of a run's recipe and data, to compare with later; plain types."""
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "classes": list(data.classes),
+        "images": {part: len(images) for part, images in data.parts.items()},
+        "fingerprint": data.fingerprint(),
+    }
+
+
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, run: str, allow_change: bool) -> list[str]:
+    """Compare two identities; returns the differences, in words, where `allow_change` lets them pass.
+
+    Raises ConfigError for a changed recipe and DataError for changed data, naming every difference; with
+    `allow_change` only for those that no checkpoint survives: the classes, the network, its image size, whether there
+    is an average, and which optimizer.
+    """
+    old, new = dict(_flat(before["recipe"])), dict(_flat(now["recipe"]))
+    keys = [key for key in {**old, **new} if key not in _FREE and old.get(key) != new.get(key)]
+    recipe = [f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in keys]
+    data = _data_differences(before, now)
+    if not (recipe or data):
+        return []
+    kind = ConfigError if recipe else DataError
+    told = f"{run} was trained otherwise: {'; '.join([*recipe, *data])}."
+    if before["classes"] != now["classes"] or any(key.startswith(_FIXED) for key in keys):
+        raise kind(
+            f"{told} Its checkpoints have no meaning with that. Put it back, or start a new run from what was "
+            f"learned: classicnets train MODEL DATA --weights {run}"
+        )
+    if not allow_change:
+        raise kind(f"{told} Put it back, or go on all the same with --allow-change.")
+    return [*recipe, *data]
+
+
+def same_batches(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether an epoch has the same number of batches, of the same size, as it had."""
+    return all(
+        before[section][key] == now[section][key] for section, key in (("images", "train"), ("recipe", "batch_size"))
+    )
+
+
+def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    if before["fingerprint"] == now["fingerprint"]:
+        return []
+    found = []
+    if before["classes"] != now["classes"]:
+        gone = [name for name in before["classes"] if name not in now["classes"]]
+        come = [name for name in now["classes"] if name not in before["classes"]]
+        changes = [f"without {', '.join(gone)}"] * bool(gone) + [f"with {', '.join(come)}"] * bool(come)
+        found.append(f"the classes are now {' and '.join(changes) or 'in another order'}")
+    for part in {**before["images"], **now["images"]}:
+        was, is_ = before["images"].get(part, 0), now["images"].get(part, 0)
+        if was != is_:
+            found.append(f"{was:,} {part} images were there and {is_:,} are")
+    sizes = [id_["recipe"]["batch_size"] for id_ in (before, now)]
+    steps = [steps_per_epoch(id_["images"]["train"], size) for id_, size in zip((before, now), sizes, strict=True)]
+    if found and steps[0] != steps[1]:
+        found.append(f"an epoch had {steps[0]:,} steps and has {steps[1]:,}")
+    return found or [
+        "not those images: names, order, sizes or times of change differ (copy files with their times: cp -a, rsync -a)"
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """A recipe's values by dotted key, a section within a section as one value."""
+    for key, value in values.items():
+        if isinstance(value, dict) and not prefix:
+            yield from _flat(value, f"{key}.")
+        else:
+            yield prefix + key, value

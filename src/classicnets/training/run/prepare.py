@@ -1,0 +1,123 @@
+"""From a resolved recipe and its data to all that a job works with.
+
+network, weights -> pack the images -> state, or that of a checkpoint -> what else the recipe asks for -> Parts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+import classicnets
+from classicnets.classifier import Classifier
+from classicnets.data import Data
+from classicnets.data.pipeline.pack import channel_stats, pack_data
+from classicnets.errors import ConfigError
+from classicnets.models.catalog import create
+from classicnets.preprocess import Preprocess
+from classicnets.system.devices import Precision
+from classicnets.system.memory import keep_memory
+from classicnets.training.recipe.plan import switches
+from classicnets.training.recipe.schema import Recipe
+from classicnets.training.run.checkpoint import Checkpoint
+from classicnets.training.run.equip import equip
+from classicnets.training.run.identity import identity
+from classicnets.training.run.job import Parts
+from classicnets.training.scale.processes import ALONE, Processes
+from classicnets.training.step.state import TrainState
+from classicnets.weights import pretrained
+
+_NAMES = {
+    "train": "Reading training images",
+    "val": "Reading validation images",
+    "test": "Reading test images",
+    "features": "Computing features",
+}
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+def prepare(
+    recipe: Recipe,
+    data: Data,
+    device: torch.device,
+    progress: Progress | None,
+    checkpoint: Checkpoint | None = None,
+    *,
+    processes: Processes = ALONE,
+) -> Parts:
+    """The network, the packed images and all else that a resolved recipe needs, from the checkpoint where there is one.
+
+    Raises DataError or WeightsError.
+    """
+    side = recipe.image_size
+    assert side is not None, "the resolved recipe holds the image size"
+    precision = Precision.choose(recipe.precision, device)
+    keep_memory(precision.dtype)
+    known_by = identity(recipe, data)
+    channels = data.train.images.shape[1] if data.train.images is not None else 3
+    options = {
+        "num_classes": len(data.classes),
+        "in_channels": channels,
+        "generator": torch.Generator().manual_seed(recipe.seed),
+        **switches(recipe),
+    }
+    source = recipe.model
+    # A checkpoint has all the weights: those that the run once started from need not be there any more.
+    found = pretrained(source.name, source.weights, **options) if source.weights and checkpoint is None else None
+    model = found.model if found else create(source.name, **options)
+    model.to(device).to(memory_format=torch.channels_last)
+
+    def report(part: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(_NAMES[part], done, total)
+
+    plain = Preprocess(input_size=(side, side), mean=(0.0,) * channels, std=(1.0,) * channels)
+    large = round(side * recipe.augment.packing_scale)
+    sizes = {"train": replace(plain, input_size=(large, large)), "val": plain, "test": plain}
+    packed = pack_data(data, sizes, progress=report)
+    batch_size = min(recipe.batch_size, len(packed.train))
+    if batch_size < processes.world * recipe.accumulate:
+        among = f"among {processes.world} processes and" if processes.world > 1 else "into"
+        raise ConfigError(
+            f"A batch of {batch_size} images cannot be divided {among} {recipe.accumulate} parts: it would have empty "
+            f"ones. Set a larger batch_size, a smaller accumulate, or use fewer processes."
+        )
+    state = TrainState.begin(model, recipe)
+    if checkpoint is not None:
+        preprocess = Preprocess.from_dict(checkpoint.trainer["preprocess"])
+        state.restore(checkpoint.tensors, checkpoint.trainer)
+    else:
+        known = found.preprocess if found else None
+        mean, std = (known.mean, known.std) if known else channel_stats(packed.train)
+        preprocess = replace(plain, mean=mean, std=std)
+    train, notes = equip(
+        state, recipe, packed.train, data.classes, preprocess, precision, progress=partial(report, "features")
+    )
+    classifier = Classifier(
+        model=model,
+        model_name=source.name,
+        classes=data.classes,
+        preprocess=preprocess,
+        tta="flip" if recipe.flip_at_test else "none",
+        provenance={
+            "data": {"name": data.name, "fingerprint": known_by["fingerprint"], **recipe.data.model_dump(mode="json")},
+            "versions": {"classicnets": classicnets.__version__, "torch": torch.__version__},
+        },
+    )
+    return Parts(
+        train=train,
+        val=packed.val,
+        test=packed.test,
+        data=packed.data,
+        state=state,
+        classifier=classifier,
+        precision=precision,
+        processes=processes,
+        identity=known_by,
+        notes=(*((f"starting from {found.source}", *found.notes) if found else ()), *notes),
+    )

@@ -1,0 +1,104 @@
+"""Layers that look beyond one image, on the whole batch where a pass sees a part of it.
+
+A batch goes through in parts, one or more a process. Batch norm normalises by the statistics of the parts that all
+processes have under way; dropout draws for the whole batch and takes what is its part's. So neither the number of
+processes nor, for dropout, that of parts changes what is computed, but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from classicnets.data.pipeline.loader import Part
+from classicnets.training.memory.lean import replaced_forwards
+
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+@contextmanager
+def whole_batch(model: nn.Module, part: Part, size: int, *, processes: int) -> Iterator[None]:
+    """Within, a training pass of `part` of a batch of `size` images computes what it would as a part of the whole.
+
+    The layers are the model's own, with another `forward` for as long: names, state and type stay. With one process,
+    batch norm stays as it is, and with one part nothing is touched.
+    """
+    forwards: dict[nn.Module, Any] = {}
+    for module in model.modules():
+        if isinstance(module, BatchNorm) and processes > 1:
+            forwards[module] = partial(_batch_norm, module, processes)
+        elif isinstance(module, nn.Dropout) and part.world > 1:
+            forwards[module] = partial(_dropout, module, part.of(size), size)
+    with replaced_forwards(forwards):
+        yield
+
+
+def _dropout(layer: nn.Dropout, here: slice, size: int, x: Tensor) -> Tensor:
+    if not layer.training or layer.p == 0:
+        return x
+    lies = torch.channels_last if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) else None
+    ones = torch.empty(
+        (size, *x.shape[1:]), dtype=x.dtype, device=x.device, memory_format=lies or torch.contiguous_format
+    ).fill_(1)
+    return x * F.dropout(ones, layer.p)[here]
+
+
+def _batch_norm(layer: BatchNorm, processes: int, x: Tensor) -> Tensor:
+    if not layer.training:
+        return type(layer).forward(layer, x)
+    y, mean, var, count = _BatchNorm.apply(x, layer.weight, layer.bias, layer.eps, processes)
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    assert layer.momentum is not None
+    with torch.no_grad():
+        layer.running_mean.lerp_(mean, layer.momentum)
+        layer.running_var.lerp_(var * (count / (count - 1)), layer.momentum)
+        if layer.num_batches_tracked is not None:
+            layer.num_batches_tracked.add_(1)
+    output: Tensor = y
+    return output
+
+
+class _BatchNorm(torch.autograd.Function):
+    """Batch norm over all processes: (N, C, ...) to the same, and the mean (C,), variance (C,) and count () it took.
+
+    As torch's SyncBatchNorm, which takes no tensors on a CPU. One collective each way: the processes' means and
+    variances are merged (never E[x^2] - E[x]^2, which loses the digits), and two sums of the gradient added up.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, processes: int) -> tuple[Tensor, ...]:
+        unused = weight.detach().clone()  # running statistics in fp32 make the result fp32, whatever x is
+        mean, var = torch.batch_norm_update_stats(x, unused, unused.clone(), 0.0)
+        ours = torch.cat([mean, var, mean.new_tensor([x.numel() / x.shape[1]])])
+        all_ = [torch.empty_like(ours) for _ in range(processes)]
+        dist.all_gather(all_, ours)
+        means, variances, counts = torch.stack(all_).split([len(mean), len(mean), 1], dim=1)
+        count = counts.sum()
+        mean = (counts * means).sum(0) / count
+        var = (counts * (variances + (means - mean).square())).sum(0) / count
+        ctx.save_for_backward(x, weight, mean, var, count)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, var, count)
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps), mean, var, count
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """dx = w / std * (dy - mean(dy) - x^ mean(dy x^)), x^ the normalised x, both means over all processes."""
+        x, weight, mean, var, count = ctx.saved_tensors
+        dx, dw, db = torch.ops.aten.native_batch_norm_backward(
+            grads[0], x, weight, mean, var, mean, var, False, ctx.eps, [True, True, True]
+        )
+        sums = torch.cat([dw, db])
+        dist.all_reduce(sums)
+        scale = -weight * (var + ctx.eps).rsqrt() / count
+        dw_all, db_all = sums.split(len(weight))
+        dx = dx + F.batch_norm(x, mean, var, scale * dw_all, scale * db_all, False, 0.0, ctx.eps)
+        return dx, dw, db, None, None

@@ -1,0 +1,185 @@
+"""All that changes while training: the state, which a checkpoint holds, and the rows that the training reports."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from classicnets.errors import WeightsError
+from classicnets.models.contract import ConvNet
+from classicnets.training.memory.lean import Lean
+from classicnets.training.recipe.schema import Best, LossSection, Recipe, score_of
+from classicnets.training.step.objective import Trained
+from classicnets.training.step.optimizer import make_optimizer
+from classicnets.training.transfer.distill import Teacher
+from classicnets.training.transfer.freeze import Features, freeze
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One optimizer step: `step` counts from 1 over the run, `loss` is the batch's, `accuracy` the epoch's so far."""
+
+    epoch: int
+    step: int
+    loss: float
+    accuracy: float
+    lr: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """One epoch and its validation: a row of `metrics.csv`. Accuracies are 0..1, `seconds` since the run's start."""
+
+    epoch: int
+    step: int
+    image_size: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    val_balanced_accuracy: float
+    images_per_second: float
+    seconds: float
+
+    def value(self, by: Best) -> float:
+        """What the epoch is judged by: a share, 0..1, or a loss."""
+        return {
+            "accuracy": self.val_accuracy, "loss": self.val_loss, "balanced_accuracy": self.val_balanced_accuracy
+        }[by]  # fmt: skip
+
+    def score(self, by: Best) -> float:
+        """How good the epoch is; more is better."""
+        return score_of(self.value(by), by)
+
+
+@dataclass
+class Tally:
+    """What the epoch under way has added up so far."""
+
+    loss: float = 0.0
+    correct: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class TrainState:
+    """Everything that changes while training. `average` is the moving average of the weights, or None.
+
+    `lean` are the model's layers that train in less memory; what they hold between steps is of no consequence.
+
+    What it goes by stays: `best` is how epochs are compared, `class_weights` (K,), `teacher` and `features` (those of
+    a trunk that never learns) are None where the recipe asks for none.
+    `rollbacks` says how often the run went back because numbers went wrong: each has quartered the rate.
+    """
+
+    model: ConvNet
+    optimizer: torch.optim.Optimizer
+    lean: Lean
+    average: ConvNet | None = None
+    best: Best = "accuracy"
+    class_weights: Tensor | None = None
+    teacher: Teacher | None = None
+    features: Features | None = None
+    step: int = 0
+    seconds: float = 0.0
+    rollbacks: int = 0
+    tally: Tally = field(default_factory=Tally)
+    history: list[EpochDone] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, model: ConvNet, recipe: Recipe) -> TrainState:
+        average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
+        freeze(model, recipe.finetune, done=1.0)  # what is frozen at the end never learns: no optimizer needs to know
+        return cls(model, make_optimizer(model, recipe.optim, recipe.finetune), Lean(model), average, recipe.best)
+
+    @property
+    def learner(self) -> nn.Module:
+        """The network that learns from a batch: all of it, or what comes after features that are kept."""
+        return self.features.rest if self.features else self.model
+
+    def trained(self, recipe: LossSection) -> Trained:
+        """What is minimised, as a module over the learner."""
+        return Trained(self.learner, recipe, self.class_weights, self.teacher)
+
+    @property
+    def evaluated(self) -> ConvNet:
+        """The network to validate and keep: the average where there is one."""
+        return self.average or self.model
+
+    @property
+    def best_epoch(self) -> EpochDone:
+        """The best epoch so far on the validation images (of equals, the later)."""
+        return max(self.history, key=lambda row: (row.score(self.best), row.epoch))
+
+    @property
+    def best_reached(self) -> int:
+        """The epoch that first was as good as the best: none after it was better."""
+        return next(row.epoch for row in self.history if row.score(self.best) == self.best_epoch.score(self.best))
+
+    @property
+    def rate(self) -> float:
+        """What the recipe's learning rate is multiplied by."""
+        return float(0.25**self.rollbacks)
+
+    @property
+    def improved(self) -> bool:
+        """Whether the last epoch is the best so far."""
+        return self.history[-1] == self.best_epoch
+
+    def is_over(self, recipe: Recipe) -> bool:
+        """Whether all epochs are done, or the last `patience` of them brought nothing better."""
+        done = len(self.history)
+        if recipe.patience is None or not done:
+            return done >= recipe.epochs
+        return done >= recipe.epochs or done - self.best_reached >= recipe.patience
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights of the model and of its average, each name prefixed with where it belongs."""
+        parts = {"model": self.model, "average": self.average}
+        return {f"{part}.{k}": v for part, net in parts.items() if net for k, v in net.state_dict().items()}
+
+    def trainer(self) -> dict[str, Any]:
+        """The rest of the state, in plain types and tensors."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "rollbacks": self.rollbacks,
+            "tally": asdict(self.tally),
+            "history": [asdict(row) for row in self.history],
+        }
+
+    def restore(self, tensors: dict[str, Tensor], trainer: dict[str, Any]) -> None:
+        """Go back to a state that `tensors` and `trainer` described.
+
+        Raises WeightsError where another version described it, with other things in it.
+        """
+        try:
+            history = [EpochDone(**row) for row in trainer["history"]]
+            tally = Tally(**trainer["tally"])
+            self.step, self.seconds, self.rollbacks = trainer["step"], trainer["seconds"], trainer["rollbacks"]
+        except (KeyError, TypeError) as error:
+            raise WeightsError(
+                f"The checkpoint was written by another version of classicnets ({error}). Go on with that one, which "
+                f"the run's environment.json names, or start from what was learned: --weights RUN."
+            ) from None
+        for part, net in (("model", self.model), ("average", self.average)):
+            if net is not None:
+                net.load_state_dict(
+                    {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+                )
+        self.optimizer.load_state_dict(trainer["optimizer"])
+        self.optimizer.zero_grad(set_to_none=True)
+        self.history, self.tally = history, tally
+
+    def begin_epoch(self, steps_per_epoch: int) -> None:
+        """Go to the beginning of the epoch under way, the weights as they are; an epoch may have other steps now."""
+        self.step = len(self.history) * steps_per_epoch
+        self.tally = Tally()

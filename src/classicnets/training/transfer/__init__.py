@@ -1,0 +1,1 @@
+"""Learning from what was learned: frozen stages, kept features, a teacher."""

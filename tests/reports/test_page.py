@@ -1,0 +1,109 @@
+"""report.html: whole, self-contained, and unable to run or fetch anything, whatever the data is called."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from classicnets.evaluation import evaluate
+from classicnets.reports import write_report
+from classifiers import images_for, tiny_classifier
+
+EVIL = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{body} %s", "猫")
+_VOID = {"meta", "img", "source"}
+
+
+class Page(HTMLParser):
+    """The page's tags (checked to be balanced), attributes and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a report on 60 images of classes with evil names."""
+    tmp_path = tmp_path_factory.mktemp("run")
+    provenance = {"data": {"name": "<i>data</i>", "source": "/tmp/a b"}}
+    classifier = tiny_classifier(EVIL, provenance=provenance)
+    classifier.save(tmp_path / "model")
+    header = "epoch,train_loss,val_loss,train_accuracy,val_accuracy"
+    (tmp_path / "metrics.csv").write_text(f"{header}\n1,2,2,0.1,0.1\n2,1,1,0.5,0.4\n")
+    (tmp_path / "recipe.toml").write_text(
+        'epochs = 2\n[model]\nname = "resnet20_cifar"\n[data]\nsource = "/tmp/a <b>"\n'
+    )
+    (tmp_path / "environment.json").write_text(json.dumps({"cpu": "<u>chip</u>", "accelerator": None}))
+    images = images_for(classifier, 60)
+    page = write_report(tmp_path, evaluate(classifier, images, data="<em>test"), images)
+    assert page == tmp_path / "report.html"
+    return tmp_path
+
+
+def test_nothing_in_it_runs_or_fetches(run: Path) -> None:
+    page = Page((run / "report.html").read_text("utf-8"))
+    assert not {"script", "link", "iframe", "object", "embed", "form", "base", "i", "u", "b2", "em"} & {*page.tags}
+    for name, value in page.attributes:
+        assert not name.startswith("on")
+        if name in ("src", "srcset", "href"):
+            assert value.startswith("data:image/png;base64,")
+    assert "url(" not in page.text
+    assert ("http-equiv", "Content-Security-Policy") in page.attributes
+
+
+def test_everything_is_on_it(run: Path) -> None:
+    page = Page((run / "report.html").read_text("utf-8"))
+    for name in EVIL:
+        assert name in page.text
+    for words in (
+        "resnet20_cifar on <em>test", "top-1 accuracy", "95 % interval", "<u>chip</u>", "<i>data</i>", "epochs = 2",
+        "classicnets train resnet20_cifar '/tmp/a <b>' --recipe recipe.toml", "classicnets evaluate .", "test/000",
+    ):  # fmt: skip
+        assert words in page.text
+    alts = [value for name, value in page.attributes if name == "alt"]
+    assert {"Loss and accuracy by epoch", "Confusion matrix", "Reliability diagram"} <= {*alts}
+    mistakes = len(alts) - 3
+    report = json.loads((run / "evaluation" / "report.json").read_text("utf-8"))
+    assert mistakes == min(24, round((1 - report["top1"]) * 60)) > 0
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    classifier = tiny_classifier(("a", "b"))
+    images = images_for(classifier, 8, right=1.0)
+    page = Page(write_report(tmp_path, evaluate(classifier, images), images).read_text("utf-8"))
+    assert "Recipe" not in page.text
+    assert "Do it again" not in page.text
+    assert "top-5" not in page.text
+    assert "8 images, 2 classes, 0 wrong." in page.text
+
+
+def test_damaged_files_of_a_run_do_not_stop_it(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    damages = {"recipe.toml": "not [ toml {", "environment.json": "[]", "metrics.csv": "\0", "model/config.json": ""}
+    for name, damage in damages.items():
+        (tmp_path / name).write_text(damage)
+    classifier = tiny_classifier(("a", "b"))
+    images = images_for(classifier, 4)
+    page = Page(write_report(tmp_path, evaluate(classifier, images), images).read_text("utf-8"))
+    assert "not [ toml {" in page.text

@@ -1,0 +1,53 @@
+"""A run that goes on is the same run: what differs is named, and refused."""
+
+from dataclasses import replace
+
+import pytest
+
+from classicnets.errors import ConfigError, DataError
+from classicnets.training.recipe.schema import with_settings
+from classicnets.training.run.identity import check_same, identity, same_batches
+
+
+def check(before, now, *, allow_change=False):
+    return check_same(before, now, run="runs/mine", allow_change=allow_change)
+
+
+def test_the_same_passes_and_what_changes_no_number_may_change(corners, recipe):
+    before = identity(recipe, corners)
+    assert check(before, before) == []
+    other = with_settings(recipe, ["workers=4", "on_nan=rollback", "description=hello", "data.source=elsewhere"])
+    assert check(before, identity(other, corners)) == []
+
+
+def test_every_changed_key_is_named_with_both_values(corners, recipe):
+    now = identity(with_settings(recipe, ["optim.lr=0.01", "epochs=9"]), corners)
+    with pytest.raises(ConfigError, match=r"epochs was 3 and is 9; optim\.lr was 0\.05 and is 0\.01.*--allow-change"):
+        check(identity(recipe, corners), now)
+    assert len(check(identity(recipe, corners), now, allow_change=True)) == 2
+
+
+def test_changed_images_are_named(corners, recipe):
+    before = identity(recipe, corners)
+    fewer = replace(corners, train=corners.train.subset(range(60)))
+    with pytest.raises(DataError, match="80 train images were there and 60 are; an epoch had 5 steps and has 3"):
+        check(before, identity(recipe, fewer))
+    other = replace(corners, val=replace(corners.val, images=corners.val.images + 1))
+    with pytest.raises(DataError, match="not those images"):
+        check(before, identity(recipe, other))
+    assert not same_batches(before, identity(recipe, fewer))
+    assert same_batches(before, identity(recipe, other))
+
+
+@pytest.mark.parametrize("setting", ["model.name=vgg11", "image_size=64", "ema=0.9", "optim.name=adamw"])
+def test_what_no_checkpoint_survives_is_refused_in_any_case(corners, recipe, setting):
+    now = identity(with_settings(recipe, [setting]), corners)
+    with pytest.raises(ConfigError, match=r"--weights runs/mine"):
+        check(identity(recipe, corners), now, allow_change=True)
+
+
+def test_changed_classes_are_refused_in_any_case(corners, recipe):
+    classes = ("NW", "NE", "SW", "middle")
+    parts = {name: replace(images, classes=classes) for name, images in corners.parts.items()}
+    with pytest.raises(DataError, match=r"now without SE and with middle.*--weights"):
+        check(identity(recipe, corners), identity(recipe, replace(corners, **parts)), allow_change=True)

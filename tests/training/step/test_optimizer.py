@@ -1,0 +1,76 @@
+"""The learning rate is a function of how far the run is; norms and biases are not decayed."""
+
+import pytest
+import torch
+
+from classicnets.models.catalog import create
+from classicnets.training.recipe.schema import OptimSection, ScheduleSection
+from classicnets.training.step.optimizer import learning_rate, make_optimizer
+
+OPTIM = OptimSection(lr=0.4)
+
+
+def rates(**schedule):
+    return [learning_rate(OPTIM, ScheduleSection(**schedule), done / 100) for done in range(101)]
+
+
+@pytest.mark.parametrize("name", ["cosine", "one_cycle"])
+def test_up_to_the_peak_and_down_to_nothing(name):
+    found = rates(name=name, warmup=0.2)
+    assert found.index(max(found)) == 20
+    assert max(found) == pytest.approx(0.4)
+    assert found[:21] == sorted(found[:21])
+    assert found[20:] == sorted(found[20:], reverse=True)
+    assert found[0] > 0
+    assert found[-1] == pytest.approx(0, abs=1e-12)
+
+
+def test_halfway_down_a_cosine_and_a_line_are_at_half():
+    assert rates(name="cosine", warmup=0)[50] == pytest.approx(0.2)
+    assert rates(name="one_cycle", warmup=0)[50] == pytest.approx(0.2)
+    assert rates(name="one_cycle", warmup=0)[75] == pytest.approx(0.1)
+
+
+def test_steps_divide_by_ten_and_constant_stays():
+    found = rates(name="step", warmup=0, milestones=(0.5, 0.75))
+    assert [found[0], found[49], found[50], found[75]] == pytest.approx([0.4, 0.4, 0.04, 0.004])
+    assert set(rates(name="constant", warmup=0)) == {0.4}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_only_weights_of_two_dimensions_or_more_are_decayed(name):
+    model = create("resnet20_cifar")
+    optimizer = make_optimizer(model, OptimSection(name=name, weight_decay=0.01))
+    decayed, others = optimizer.param_groups
+    assert decayed["weight_decay"] == 0.01
+    assert others["weight_decay"] == 0
+    assert {p.ndim for p in decayed["params"]} == {2, 4}
+    assert {p.ndim for p in others["params"]} == {1}
+    assert len(decayed["params"]) + len(others["params"]) == len(list(model.parameters()))
+
+
+def test_frozen_parameters_are_left_out():
+    model = create("resnet20_cifar")
+    model.trunk.requires_grad_(False)
+    held = [p for group in make_optimizer(model, OPTIM).param_groups for p in group["params"]]
+    assert len(held) == len(list(model.head.parameters()))
+    assert all(torch.is_tensor(p) and p.requires_grad for p in held)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_from_the_beginning_trains_as_momentum_from_the_first_gradient(nesterov):
+    """PyTorch's own SGD makes the momentum in its first step: the weights are to be the same, to the bit."""
+    model, other = create("resnet20_cifar"), create("resnet20_cifar")
+    other.load_state_dict(model.state_dict())
+    mine = make_optimizer(model, OptimSection(lr=0.1, weight_decay=0.01, nesterov=nesterov))
+    assert all("momentum_buffer" in mine.state[p] for p in model.parameters())
+    twin = dict(zip(model.parameters(), other.parameters(), strict=True))
+    groups = [{**group, "params": [twin[p] for p in group["params"]]} for group in mine.param_groups]
+    theirs = torch.optim.SGD(groups, fused=True)
+    for _ in range(3):
+        for p, q in twin.items():
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        mine.step()
+        theirs.step()
+    assert all(torch.equal(p, q) for p, q in twin.items())
