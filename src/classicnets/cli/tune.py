@@ -14,8 +14,8 @@ from classicnets.cli.output import JsonFlag, error_console, one_voice, print_jso
 from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
+    from classicnets.evaluation.best import Best
     from classicnets.search.tune import TrialDone, Tuned, Tuning
-    from classicnets.training.recipe.schema import Best
 
 _EXAMPLES = """
 [bold]Examples[/bold]

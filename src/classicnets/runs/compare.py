@@ -22,7 +22,8 @@ from matplotlib.ticker import MaxNLocator
 from classicnets.errors import ClassicNetsError, ConfigError
 from classicnets.reports.canvas import LIGHT, PERCENT, Theme, new_figure, percent, plain_axes, write_title
 from classicnets.reports.figures import CurvePoint, Labels, read_curves
-from classicnets.training.recipe.schema import Recipe, score_of
+from classicnets.evaluation.best import score_of
+from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.folder import Run
 
 _LEFT_BY_A_RUN = ("recipe.toml", "metrics.csv", "events.jsonl", "checkpoints")

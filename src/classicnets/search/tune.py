@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from classicnets.data import Data
 from classicnets.errors import ClassicNetsError, ConfigError, MissingExtra, StorageError, TrainingDiverged
+from classicnets.evaluation.best import Best, score_of
 from classicnets.search.space import (
     Choice,
     Range,
@@ -38,7 +39,7 @@ from classicnets.search.space import (
 from classicnets.system.storage import written_aside
 from classicnets.training.entry import resume, start
 from classicnets.training.recipe.plan import resolve
-from classicnets.training.recipe.schema import Best, Recipe, parse_recipe, score_of
+from classicnets.training.recipe.schema import Recipe, parse_recipe
 from classicnets.training.run.folder import Run
 from classicnets.training.run.job import Finished, Job
 from classicnets.training.run.prepare import Progress

@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from classicnets.data.pipeline.augment import Augment
 from classicnets.errors import ConfigError, UnknownName, unknown_name
+from classicnets.evaluation.best import Best
 
 
 class _Section(BaseModel):
@@ -30,7 +31,6 @@ class _Section(BaseModel):
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=8, le=4096)]
-Best = Literal["accuracy", "loss", "balanced_accuracy"]
 
 
 class ModelSection(_Section):
@@ -169,11 +169,6 @@ class Recipe(_Section):
         top = [f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in values.items() if not isinstance(v, dict)]
         tables = [_table(k, v) for k, v in values.items() if isinstance(v, dict)]
         return "\n".join(top) + "\n\n" + "\n".join(tables)
-
-
-def score_of(value: float, by: Best) -> float:
-    """How good a value of what `best` names is; more is better."""
-    return -value if by == "loss" else value
 
 
 def shipped_recipes() -> list[str]:

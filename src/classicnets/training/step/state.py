@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from classicnets.errors import WeightsError
+from classicnets.evaluation.best import Best, best_index, score_of
 from classicnets.models.contract import ConvNet
 from classicnets.training.memory.lean import Lean
-from classicnets.training.recipe.schema import Best, LossSection, Recipe, score_of
+from classicnets.training.recipe.schema import LossSection, Recipe
 from classicnets.training.step.objective import Trained
 from classicnets.training.step.optimizer import make_optimizer
 from classicnets.training.transfer.distill import Teacher
@@ -116,7 +117,9 @@ class TrainState:
     @property
     def best_epoch(self) -> EpochDone:
         """The best epoch so far on the validation images (of equals, the later)."""
-        return max(self.history, key=lambda row: (row.score(self.best), row.epoch))
+        best = best_index([row.value(self.best) for row in self.history], self.best)
+        assert best is not None, "an epoch is done"
+        return self.history[best]
 
     @property
     def best_reached(self) -> int:

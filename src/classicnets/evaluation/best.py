@@ -1,0 +1,27 @@
+"""Which epoch, trial or run is the best: decided here, and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+Best = Literal["accuracy", "loss", "balanced_accuracy"]
+"""What the best is chosen by, measured on the validation images."""
+
+
+def score_of(value: float, by: Best) -> float:
+    """How good `value` is, where `by` says what it measures: more is better, and NaN is worse than any number."""
+    if math.isnan(value):
+        return -math.inf
+    return -value if by == "loss" else value
+
+
+def best_index(values: Sequence[float], by: Best) -> int | None:
+    """The index of the best of `values`, measured by `by`; of equals the last. None if there are no values.
+
+    >>> best_index([0.8, 0.9, 0.9, 0.7], "accuracy"), best_index([0.8, 0.9], "loss"), best_index([], "loss")
+    (2, 0, None)
+    """
+    places = range(len(values))
+    return max(places, key=lambda i: (score_of(values[i], by), i), default=None)
