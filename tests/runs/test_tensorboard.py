@@ -49,12 +49,12 @@ def test_steps_that_are_done_again_after_a_rollback_are_there_once(tmp_path, mon
     job = start("resnet20_cifar", "digits", settings=[*FAST, "on_nan=rollback"], out=tmp_path / "run")
     train_step, failures = loop.train_step, 1
 
-    def failing(state, *args):
+    def failing(session, state, *args):
         nonlocal failures
         if state.step == 3 and failures:
             failures -= 1
             raise TrainingDiverged("The loss is not finite.")
-        return train_step(state, *args)
+        return train_step(session, state, *args)
 
     monkeypatch.setattr(loop, "train_step", failing)
     seen = [event.step for event in log_to_tensorboard(job) if isinstance(event, StepDone)]

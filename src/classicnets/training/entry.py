@@ -11,7 +11,6 @@ from typing import Any
 
 from classicnets.data import Data
 from classicnets.data.check import quick_check
-from classicnets.data.pipeline.loader import steps_per_epoch
 from classicnets.errors import ConfigError, WeightsError
 from classicnets.training.recipe.plan import load, resolve
 from classicnets.training.recipe.schema import Recipe, with_settings
@@ -19,8 +18,8 @@ from classicnets.training.run.checkpoint import Checkpoint, newest_checkpoint
 from classicnets.training.run.equip import settled
 from classicnets.training.run.folder import Run, environment
 from classicnets.training.run.identity import check_same, identity, same_batches
-from classicnets.training.run.job import Job, Parts
-from classicnets.training.run.prepare import Progress, prepare
+from classicnets.training.run.job import Job
+from classicnets.training.run.prepare import Prepared, Progress, prepare
 from classicnets.training.scale.processes import join
 
 
@@ -48,15 +47,15 @@ def start(
         raise ConfigError(f"--out {out} is no folder for a run. Give one that can be made anew, such as runs/mine.")
     processes = join()
     with processes.connected():
-        target = processes.together(lambda: processes.device(device))
-        plan = processes.together(lambda: resolve(model, data, recipe=recipe, settings=settings))
+        target = processes.main_first(lambda: processes.device(device))
+        plan = processes.main_first(lambda: resolve(model, data, recipe=recipe, settings=settings))
         path = folder or Path("runs") / f"{model}-{plan.data.name}"
         if earlier := processes.on_main(lambda: Run.of_launch(path, plan.recipe)):
             return resume(earlier, device=device, checkpoint_every=checkpoint_every, progress=progress)
-        parts = processes.together(lambda: prepare(plan.recipe, plan.data, target, progress, processes=processes))
-        run = processes.on_main(lambda: Run.create(path, plan.recipe, parts.precision.name))
-    notes = [*quick_check(parts.data), *plan.notes]
-    return Job(run, plan.recipe, parts, checkpoint_every=checkpoint_every, notes=notes)
+        prepared = processes.main_first(lambda: prepare(plan.recipe, plan.data, target, progress, processes=processes))
+        run = processes.on_main(lambda: Run.create(path, plan.recipe, prepared.session.precision.name))
+    notes = [*quick_check(prepared.data), *plan.notes]
+    return Job(run, plan.recipe, prepared, checkpoint_every=checkpoint_every, notes=notes)
 
 
 def resume(
@@ -80,34 +79,34 @@ def resume(
     processes = join()
     path = run.path if isinstance(run, Run) else Path(run)
     with processes.connected(), ExitStack() as stack:
-        target = processes.together(lambda: processes.device(device))
+        target = processes.main_first(lambda: processes.device(device))
         opened = processes.on_main(lambda: Run.open(path))
         processes.on_main(lambda: stack.enter_context(opened.locked()))
         left = processes.on_main(lambda: _left_by(opened))
         moved = [] if data is None else [_source(data)]
         recipe, notes = settled(with_settings(left.recipe, [*settings, *moved]))
         notes = [*left.notes, *notes]
-        loaded = processes.together(lambda: load(recipe.data.source, recipe))
+        loaded = processes.main_first(lambda: load(recipe.data.source, recipe))
         if data is not None:
             recipe = with_settings(recipe, [_source(loaded.source)])
         before = left.checkpoint.trainer["identity"] if left.checkpoint else None
         changes: list[str] = []
         if before:
             changes = check_same(before, identity(recipe, loaded), run=str(path), allow_change=allow_change)
-        parts = processes.together(
+        prepared = processes.main_first(
             lambda: prepare(recipe, loaded, target, progress, left.checkpoint, processes=processes)
         )
         if changes:
             notes.append(f"Going on otherwise than before: {'; '.join(changes)}.")
             processes.on_main(opened.begin_again)
-        if before and not same_batches(before, parts.identity):
-            parts.state.begin_epoch(steps_per_epoch(len(parts.train.labels), recipe.batch_size))
+        if before and not same_batches(before, prepared.identity):
+            prepared.state.begin_epoch(len(prepared.session.loader))
             notes.append("The epoch under way begins again, as its batches are others.")
         if recipe != left.recipe:
             processes.on_main(lambda: opened.write_recipe(recipe))
-    notes.append(_where_it_stands(left, parts, opened, recipe, changed=bool(changes)))
-    notes += _other_machine(left.environment, parts)
-    return Job(opened, recipe, parts, checkpoint_every=checkpoint_every, notes=notes, changed=bool(changes))
+    notes.append(_where_it_stands(left, prepared, opened, recipe, changed=bool(changes)))
+    notes += _other_machine(left.environment, prepared)
+    return Job(opened, recipe, prepared, checkpoint_every=checkpoint_every, notes=notes, changed=bool(changes))
 
 
 def train(
@@ -156,9 +155,9 @@ def _left_by(run: Run) -> _Left:
     return _Left(run.recipe, run.environment, run.finished, checkpoint, notes)
 
 
-def _where_it_stands(left: _Left, parts: Parts, run: Run, recipe: Recipe, *, changed: bool) -> str:
+def _where_it_stands(left: _Left, prepared: Prepared, run: Run, recipe: Recipe, *, changed: bool) -> str:
     """Where the run is that goes on."""
-    state = parts.state
+    state = prepared.state
     if left.finished and not changed:
         return f"{run.path} is finished already, after step {state.step}: its report is {run.page}."
     if left.checkpoint is None:
@@ -166,9 +165,9 @@ def _where_it_stands(left: _Left, parts: Parts, run: Run, recipe: Recipe, *, cha
     return f"Going on after step {state.step}, epoch {len(state.history)} of {recipe.epochs}."
 
 
-def _other_machine(before: dict[str, Any], parts: Parts) -> list[str]:
+def _other_machine(before: dict[str, Any], prepared: Prepared) -> list[str]:
     """What is not as it was when the run began, and may change the last bits."""
-    now = environment(parts.precision.name)
+    now = environment(prepared.session.precision.name)
     return [
         f"{what} was {before.get(what)} and is {now[what]}: the last bits may differ."
         for what in ("torch", "cpu", "threads", "processes", "precision")

@@ -28,7 +28,7 @@ def weights_after(job, epoch):
     while not (isinstance(event := next(events), EpochDone) and event.epoch == epoch):
         pass
     events.close()
-    return {name: weight.clone() for name, weight in job._parts.state.tensors().items()}
+    return {name: weight.clone() for name, weight in job._state.tensors().items()}
 
 
 def same(a, b):
@@ -71,9 +71,9 @@ def test_a_teacher_cannot_teach_a_head_alone(tmp_path, before):
 
 
 def test_classes_can_be_balanced_by_the_loss(tmp_path):
-    weighted = job(tmp_path, "data.balance=loss")._parts.state.class_weights
+    weighted = job(tmp_path, "data.balance=loss")._session.class_weights
     assert weighted.shape == (10,)
-    assert job(tmp_path)._parts.state.class_weights is None
+    assert job(tmp_path)._session.class_weights is None
 
 
 def test_a_run_out_of_patience_ends_early_and_says_so(tmp_path):

@@ -68,10 +68,10 @@ def fail_at(monkeypatch, step, times=1):
     seen: TrainState
     objective, train_step = minimised.objective, loop.train_step
 
-    def watching(state, *args):
+    def watching(session, state, *args):
         nonlocal seen
         seen = state
-        return train_step(state, *args)
+        return train_step(session, state, *args)
 
     monkeypatch.setattr(minimised, "objective", failing)
     monkeypatch.setattr(loop, "train_step", watching)

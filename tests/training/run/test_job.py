@@ -116,7 +116,7 @@ def test_a_second_interrupt_stops_at_once_and_keeps_the_last_whole_checkpoint(tm
 
     def interrupted(self, *args):
         update(self, *args)
-        if job._parts.state.step == 2:
+        if job._state.step == 2:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(torch.optim.SGD, "step", interrupted)
@@ -135,8 +135,8 @@ def test_weights_that_are_not_finite_reach_no_checkpoint(job):
         for event in job:
             if isinstance(event, StepDone) and event.step == 2:
                 with torch.no_grad():
-                    job._parts.state.model.head.classifier.bias.fill_(-math.inf)
-                    job._parts.state.model.head.classifier.bias[0] = 0
+                    job._state.model.head.classifier.bias.fill_(-math.inf)
+                    job._state.model.head.classifier.bias[0] = 0
 
     with pytest.raises(TrainingDiverged, match=r"optim\.lr"):
         follow()
