@@ -82,7 +82,7 @@ def errors() -> dict[str, str]:
 
     found = {}
     for name, call in (
-        ("together", lambda: processes.together(no_image)),
+        ("together", lambda: processes.main_first(no_image)),
         ("main", lambda: processes.on_main(full)),
     ):
         try:
@@ -93,5 +93,5 @@ def errors() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    found = {"outcomes": outcomes(), "errors": errors(), "order": join().together(lambda: join().rank)}
+    found = {"outcomes": outcomes(), "errors": errors(), "order": join().main_first(lambda: join().rank)}
     (Path(sys.argv[1]) / f"{join().rank}.json").write_text(json.dumps(found))

@@ -11,14 +11,14 @@ import os
 import platform
 import shlex
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from classicnets.classifier import Classifier
-from classicnets.errors import StorageError, TrainingDiverged
+from classicnets.errors import ConfigError, StorageError, TrainingDiverged
 from classicnets.evaluation import Report, evaluate
 from classicnets.reports import write_report
 from classicnets.training.recipe.schema import Recipe
@@ -80,12 +80,13 @@ class Job:
         self._steps_per_epoch = self.num_steps // recipe.epochs
         self._at_rest = False  # whether the state is between two steps, and can be kept
         self._reached: dict[str, Any] | None = None
+        self._seen = self._session.processes.on_main(lambda: len(run.events))
 
     def __iter__(self) -> Iterator[StepDone | EpochDone | Finished]:
         processes, run = self._session.processes, self.run
         with processes.connected(), ExitStack() as stack:
-            processes.on_main(lambda: stack.enter_context(run.locked()))
-            if processes.on_main(lambda: run.finished):
+            processes.on_main(lambda: stack.enter_context(self._locked()))
+            if processes.on_main(self._is_complete):
                 yield Finished(run, processes.on_main(lambda: run.report), run.page)
                 return
             try:
@@ -99,6 +100,27 @@ class Job:
             except StorageError as error:
                 go_on = f"classicnets train --resume {shlex.quote(str(run.path))}"
                 raise StorageError(f"{error} Then go on with: {go_on}") from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes from the run. Raises ConfigError if one has trained it since this job was prepared."""
+        with self.run.locked():
+            if len(self.run.events) != self._seen:
+                raise ConfigError(
+                    f"{self.run.path} has been trained by another process since this job was prepared: going on from "
+                    f"here would lose what that one did. Resume the run again: "
+                    f"classicnets train --resume {shlex.quote(str(self.run.path))}"
+                )
+            try:
+                yield
+            finally:
+                self._seen = len(self.run.events)
+
+    def _is_complete(self) -> bool:
+        """Whether the run is finished and its report is still there."""
+        return (
+            self.run.finished and (self.run.path / "evaluation" / "report.json").is_file() and self.run.page.is_file()
+        )
 
     @property
     def _step(self) -> int:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 import classicnets
 from classicnets.card import Card
@@ -19,6 +20,7 @@ from classicnets.data.pipeline.loader import Loader
 from classicnets.data.pipeline.pack import Packed, channel_stats, pack_data
 from classicnets.errors import ConfigError
 from classicnets.models.catalog import create
+from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
 from classicnets.system.memory import keep_memory
@@ -105,13 +107,7 @@ def prepare(
     large = round(side * recipe.augment.packing_scale)
     sizes = {"train": replace(plain, input_size=(large, large)), "val": plain, "test": plain}
     packed = pack_data(data, sizes, progress=report)
-    batch_size = min(recipe.batch_size, len(packed.train))
-    if batch_size < processes.world * recipe.accumulate:
-        among = f"among {processes.world} processes and" if processes.world > 1 else "into"
-        raise ConfigError(
-            f"A batch of {batch_size} images cannot be divided {among} {recipe.accumulate} parts: it would have empty "
-            f"ones. Set a larger batch_size, a smaller accumulate, or use fewer processes."
-        )
+    _check_parts(model, min(recipe.batch_size, len(packed.train)), recipe.accumulate, processes.world)
     state = TrainState.begin(model, recipe)
     if checkpoint is not None:
         preprocess = Preprocess.from_dict(checkpoint.trainer["preprocess"])
@@ -162,4 +158,19 @@ def prepare(
         data=packed.data,
         identity=known_by,
         notes=(*((f"starting from {found.source}", *found.notes) if found else ()), *equipment.notes),
+    )
+
+
+def _check_parts(model: ConvNet, batch_size: int, accumulate: int, world: int) -> None:
+    """Raise ConfigError if a batch cannot be divided into parts that the network can learn from."""
+    smallest = batch_size // (world * accumulate)
+    norms = any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules())
+    if smallest >= 2 or (smallest == 1 and not norms):
+        return
+    among = f"among {world} processes and" if world > 1 else "into"
+    parts = f"{accumulate} part{'s' if accumulate > 1 else ''}"
+    problem = "some parts would be empty" if smallest == 0 else "batch norm needs at least 2 images in each part"
+    raise ConfigError(
+        f"A batch of {batch_size} images cannot be divided {among} {parts}: {problem}. "
+        f"Set a larger batch_size, a smaller accumulate, or use fewer processes."
     )

@@ -28,6 +28,7 @@ from classicnets.training.step.diagnose import diverged, first_not_finite
 from classicnets.training.step.optimizer import learning_rate
 from classicnets.training.step.session import Session
 from classicnets.training.step.state import EpochDone, StepDone, Tally, TrainState
+from classicnets.training.step.statistics import measure_statistics
 from classicnets.training.transfer.freeze import freeze, train_mode
 
 
@@ -55,6 +56,7 @@ def fit(session: Session, state: TrainState) -> Iterator[StepDone | EpochDone]:
             tally = state.tally
             tally.seconds, before = tally.seconds + now - before, now
             yield StepDone(epoch + 1, state.step, loss, tally.accuracy, lr, tally.images_per_second)
+        measure_statistics(session, state)
         logits = session.validation.logits(state.validated_model)
         state.seconds += state.tally.seconds + time.perf_counter() - before
         row = _epoch_done(session, state, logits, size[0])
