@@ -29,12 +29,11 @@ def statistics(model):
 
 @pytest.mark.parametrize("settings", [["batch_size=80"], ["batch_size=40", "ema=0.99"]])
 def test_validation_keeps_up_with_training_at_few_steps_an_epoch(corners, recipe, settings):
-    """One or two steps an epoch: after twelve of them, what is learned is seen."""
+    """With one or two steps an epoch, what is learned is seen at once: validation is no worse than training."""
     recipe = with_settings(recipe, [*settings, "epochs=12", "augment.crop=none", "optim.lr=0.1"])
     rows = [event for event in fit(*begin(corners, recipe)) if isinstance(event, EpochDone)]
-    assert rows[-1].train_accuracy > 0.95
-    assert rows[-1].val_accuracy > 0.9
-    assert max(row.val_loss for row in rows) < 10
+    assert rows[-1].val_accuracy == 1
+    assert all(row.val_loss < row.train_loss + 0.05 for row in rows[2:])
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.99])
