@@ -5,7 +5,8 @@ import json
 import pytest
 
 from classicnets.training import EpochDone, Run
-from classicnets.training.recipe.schema import Recipe, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import Recipe
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from classicnets.search.space import (
 from classicnets.search.tune import TrialDone, TrialStarted, Tuned, _is_hopeless, resume_tuning, tune
 from classicnets.search.tune_report import draw
 from classicnets.training import EpochDone, Run, StepDone, load_recipe
-from classicnets.training.recipe.schema import Recipe, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import Recipe
 
 optuna = pytest.importorskip("optuna")
 

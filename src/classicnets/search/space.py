@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from classicnets.errors import ConfigError
-from classicnets.training.recipe.schema import Recipe, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)

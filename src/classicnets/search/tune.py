@@ -38,8 +38,9 @@ from classicnets.search.space import (
 )
 from classicnets.system.storage import written_aside
 from classicnets.training.entry import resume, start
+from classicnets.training.recipe.files import parse_recipe
 from classicnets.training.recipe.plan import resolve
-from classicnets.training.recipe.schema import Recipe, parse_recipe
+from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.folder import Run
 from classicnets.training.run.job import Finished, Job
 from classicnets.training.run.prepare import Progress

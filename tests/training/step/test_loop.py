@@ -12,7 +12,8 @@ from classicnets.errors import TrainingDiverged
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
-from classicnets.training.recipe.schema import ProgressiveSection, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import ProgressiveSection
 from classicnets.training.step.loop import fit, image_size_at, update_average
 from classicnets.training.step.state import EpochDone, StepDone, TrainState
 
