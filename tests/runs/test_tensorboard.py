@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from classicnets.errors import MissingExtra, TrainingDiverged
+from classicnets.runs.tensorboard import log_to_tensorboard
 from classicnets.training import EpochDone, StepDone, resume, start
 from classicnets.training.step import loop
-from classicnets.runs.tensorboard import log_to_tensorboard
 
 FAST = ("epochs=2", "batch_size=512", "precision=fp32", "model.switches.depths=[1,1,1]")
 

@@ -20,9 +20,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from classicnets.errors import ClassicNetsError, ConfigError
+from classicnets.evaluation.best import score_of
 from classicnets.reports.canvas import LIGHT, PERCENT, Theme, new_figure, percent, plain_axes, write_title
 from classicnets.reports.figures import CurvePoint, Labels, read_curves
-from classicnets.evaluation.best import score_of
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.folder import Run
 

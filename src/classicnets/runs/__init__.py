@@ -1,0 +1,1 @@
+"""What runs reached, side by side, and their TensorBoard logs."""
