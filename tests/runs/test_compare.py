@@ -2,6 +2,7 @@
 
 import os
 import platform
+from dataclasses import replace
 
 import pytest
 
@@ -137,6 +138,22 @@ def test_a_figure_is_a_new_png_or_svg(tmp_path):
         save_figure(figure, tmp_path / "c.pdf")
 
 
-def test_the_accuracy_is_that_of_the_epoch_that_is_kept(tmp_path):
+@pytest.mark.parametrize(
+    ("best", "accuracies", "value", "accuracy"),
+    [
+        ("accuracy", (0.5, 0.8, 0.7), 0.8, 0.8),
+        ("balanced_accuracy", (0.5, 0.8, 0.7), 0.8, 0.8),
+        ("loss", (0.5, 0.8, 0.7), 0.4, 0.7),
+        ("loss", (), None, None),
+    ],
+)
+def test_a_run_is_summed_up_by_the_epoch_that_its_recipe_calls_best(tmp_path, best, accuracies, value, accuracy):
+    found = summarize(make_run(tmp_path / "run", accuracies=accuracies, settings=[f"best={best}"]).path)
+    assert (found.best, found.best_value, found.val_accuracy) == (best, value, accuracy)
+
+
+def test_of_epochs_with_equal_values_the_last_is_the_best(tmp_path):
     run = make_run(tmp_path / "run", settings=["best=loss"])
-    assert summarize(run.path).val_accuracy == 0.7
+    rows = [replace(row(epoch, accuracy), val_loss=0.5) for epoch, accuracy in ((1, 0.9), (2, 0.6), (3, 0.7))]
+    run.write_metrics(rows)
+    assert (summarize(run.path).best_value, summarize(run.path).val_accuracy) == (0.5, 0.7)
