@@ -15,7 +15,8 @@ from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
     from classicnets.evaluation.best import Best
-    from classicnets.search.tune import TrialDone, Tuned, Tuning
+    from classicnets.search.trials import TrialDone, Tuned
+    from classicnets.search.tune import Tuning
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -96,7 +97,7 @@ def tune(
 
 def _follow(tuning: Tuning, progress: Callable[[str, int, int], None]) -> Tuned:
     """Go through the search to its end, showing what it does."""
-    from classicnets.search.tune import TrialDone, TrialStarted, Tuned
+    from classicnets.search.trials import TrialDone, TrialStarted, Tuned
     from classicnets.training import StepDone
 
     by = tuning.recipe.best
@@ -126,7 +127,7 @@ def _follow(tuning: Tuning, progress: Callable[[str, int, int], None]) -> Tuned:
 
 
 def _line(trial: TrialDone, trials: int, by: Best) -> str:
-    from classicnets.search.tune import shown
+    from classicnets.evaluation.best import shown
 
     tried = "  ".join(f"{key}={value}" for key, value in trial.params.items())
     reached = f"val {by.replace('_', ' ')} {shown(trial.value, by)}"
@@ -134,7 +135,7 @@ def _line(trial: TrialDone, trials: int, by: Best) -> str:
 
 
 def _print(tuned: Tuned) -> None:
-    from classicnets.search.tune import shown
+    from classicnets.evaluation.best import shown
 
     ranked = tuned.ranked
     keys = tuple(tuned.best.params)

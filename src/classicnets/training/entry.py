@@ -62,7 +62,7 @@ def start(
 def resume(
     run: str | Path | Run,
     *,
-    data: str | Path | None = None,
+    data: str | Path | Data | None = None,
     settings: Iterable[str] = (),
     allow_change: bool = False,
     device: str = "auto",
@@ -71,9 +71,10 @@ def resume(
 ) -> Job:
     """Go on with a run from its newest whole checkpoint, with its own recipe and data; on the CPU, bit for bit.
 
-    `data` is where its images are now, if they have moved. A recipe that has changed, by `settings` or in the run's
-    recipe.toml, and images that are not the same are refused, unless `allow_change`; `on_nan`, `workers` and
-    `recompute` may always change. A run that is finished gives a job that says so and changes nothing.
+    `data` is where its images are now, if they have moved, or the Data that it began with. A recipe that has changed,
+    by `settings` or in the run's recipe.toml, and images that are not the same are refused, unless `allow_change`;
+    `on_nan`, `workers` and `recompute` may always change. A run that is finished gives a job that says so and changes
+    nothing.
     Raises ConfigError where there is no run, or one that another process is training, or where its recipe is not what
     it was, DataError where its data is not, WeightsError where none of its checkpoints is whole.
     """
@@ -84,10 +85,10 @@ def resume(
         opened = processes.on_main(lambda: Run.open(path))
         processes.on_main(lambda: stack.enter_context(opened.locked()))
         left = processes.on_main(lambda: _left_by(opened))
-        moved = [] if data is None else [_source(data)]
+        moved = [] if data is None or isinstance(data, Data) else [_source(data)]
         recipe, notes = without_unused(with_settings(left.recipe, [*settings, *moved]))
         notes = [*left.notes, *notes]
-        loaded = processes.together(lambda: load(recipe.data.source, recipe))
+        loaded = processes.together(lambda: data if isinstance(data, Data) else load(recipe.data.source, recipe))
         if data is not None:
             recipe = with_settings(recipe, [_source(loaded.source)])
         before = left.checkpoint.trainer["identity"] if left.checkpoint else None
