@@ -99,6 +99,17 @@ def test_a_search_is_not_resumed_on_other_images(tmp_path):
     assert resume_tuning(folder).trials == 1  # a search of 0.1.0 says nothing of its images
 
 
+def test_images_that_have_moved_are_found_again(tmp_path, photo_folder):
+    settings = ["epochs=1", "batch_size=8", "image_size=8", *FAST[2:]]
+    folder = tune("resnet20_cifar", photo_folder, trials=1, settings=settings, out=tmp_path / "tune").folder
+    moved = photo_folder.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match="no folder or file at"):
+        resume_tuning(folder)
+    tuning = resume_tuning(folder, data=moved)
+    assert tuning.recipe.data.source == load_recipe(folder / "base-recipe.toml").data.source == str(moved)
+    assert resume_tuning(folder).trials == 1
+
+
 def test_a_trial_below_the_median_is_given_up_but_not_at_its_end():
     study = optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(1, 0))
     once, twice = (with_settings(Recipe(), [f"epochs={epochs}"]) for epochs in (1, 2))

@@ -42,7 +42,7 @@ from classicnets.search.study import (
 from classicnets.search.trials import TrialDone, TrialStarted, Tuned
 from classicnets.system.storage import written_aside
 from classicnets.training.entry import resume, start
-from classicnets.training.recipe.files import parse_recipe
+from classicnets.training.recipe.files import parse_recipe, with_settings
 from classicnets.training.recipe.plan import load, resolve
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.folder import Run
@@ -266,6 +266,9 @@ def resume_tuning(
             f"Put the images back (copy files with their times: cp -a), or pass the Data that `tune` got: "
             f"resume_tuning(..., data=data)."
         )
+    if data is not None:
+        recipe = with_settings(recipe, [setting("data.source", loaded.source)])
+        _write(folder / "base-recipe.toml", recipe.to_toml())
     return Tuning(
         folder, recipe, space, planned if trials is None else trials, data=loaded, device=device, progress=progress
     )
