@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def runs(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FOLDER|RUN]...", help="Run folders, or folders of runs; default runs/."),
+        typer.Argument(metavar="FOLDER|RUN", help="Run folders, or folders of runs; default runs/."),
     ] = None,
     figure: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the curves of all runs to a new .png or .svg file.")

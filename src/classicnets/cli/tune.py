@@ -26,6 +26,8 @@ _EXAMPLES = """
   classicnets tune resnet18 photos/ --trials 30 --param optim.lr=log:0.01..1.0 --param 'batch_size=32|64|128'
 
   classicnets tune --resume runs/tune-resnet20_cifar-digits --trials 40
+
+  classicnets tune --resume runs/tune-resnet18-photos /new/place/of/photos
 """
 
 
