@@ -1,4 +1,4 @@
-"""Runs side by side: the state of each, what differs, and damaged folders that are told, not tripped over."""
+"""Runs side by side: the state of each, what differs, and damaged folders that are reported, not raised."""
 
 import os
 import platform
@@ -75,7 +75,7 @@ def test_an_accuracy_on_validation_images_is_no_test_accuracy(tmp_path):
         ("metrics.csv", b"\xff\xfe", "decode"),
     ],
 )
-def test_a_damaged_run_is_found_and_its_reason_told(tmp_path, name, text, said):
+def test_a_damaged_run_is_found_and_its_reason_reported(tmp_path, name, text, said):
     run = make_run(tmp_path / "run", ("started", GONE))
     if text is None:
         (run.path / name).unlink()

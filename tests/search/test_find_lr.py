@@ -48,10 +48,10 @@ def test_a_flat_bottom_is_met_in_its_middle():
 
 def test_what_it_suggests_trains_and_nothing_is_written(corners, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told = []
-    found = find_lr("resnet20_cifar", corners, steps=40, settings=FAST, progress=lambda *what: told.append(what))
+    progress = []
+    found = find_lr("resnet20_cifar", corners, steps=40, settings=FAST, progress=lambda *what: progress.append(what))
     assert list(tmp_path.iterdir()) == []
-    assert ("Climbing", 1, 40) in told
+    assert ("Climbing", 1, 40) in progress
     assert len(found.rates) == len(found.losses) == len(found.smoothed)
     assert 1e-3 < found.suggestion < 2
     assert any("recipe" in note for note in found.notes)

@@ -32,7 +32,7 @@ FAST = ("epochs=1", "batch_size=256", "precision=fp32", "model.switches.depths=[
 SPACE = ("optim.lr=log:0.01..1.0", "batch_size=128|256")
 
 
-def told(events):
+def results(events):
     return [(event.number, event.params, event.value) for event in events if isinstance(event, TrialDone)]
 
 
@@ -61,13 +61,13 @@ def test_a_search_that_was_stopped_ends_like_one_that_was_not(tmp_path):
     before = []
     for event in stopped:
         before.append(event)
-        if isinstance(event, StepDone) and len(told(before)) == 1:
+        if isinstance(event, StepDone) and len(results(before)) == 1:
             break
     stopped.close()
     after = list(resume_tuning(tmp_path / "stopped"))
     assert isinstance(after[0], TrialStarted)
     assert after[0].number == 2
-    assert told([*before, *after]) == told(whole)
+    assert results([*before, *after]) == results(whole)
 
 
 def test_a_data_made_in_python_is_searched_resumed_and_measured(tmp_path, corners):

@@ -235,7 +235,7 @@ def resume_tuning(
         folder: the folder that `tune` created.
         trials: the new number of trials in all; None keeps it.
         data: the images: a path if they have moved, or the Data that `tune` got if it was made or changed in Python.
-            None loads them from where they were.
+            None loads them from their old place.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         progress: called with what is being done, how much of it is done, and how much there is.
 

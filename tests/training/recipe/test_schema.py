@@ -34,7 +34,7 @@ def test_every_shipped_recipe_loads_says_its_command_and_survives_its_own_toml(n
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_a_recipe_that_is_chosen_by_the_data_does_not_divide_it_anew(name):
+def test_a_shipped_recipe_leaves_the_split_as_it_is(name):
     assert load_recipe(name).data == Recipe().data
 
 
