@@ -51,7 +51,7 @@ MEANINGS = {
     "schedule.milestones": "When step divides by ten, as shares of what follows the warm-up.",
     "loss.label_smoothing": "Share of the target that is spread over all classes.",
     "loss.aux_weight": "Weight of each auxiliary classifier of GoogLeNet.",
-    "finetune.freeze": "Share of the run in which only the head learns. 1: all of it, on features that are computed once.",
+    "finetune.freeze": "Share of the run in which only the head learns. 1: all of it, on features computed once.",
     "finetune.unfreeze": "After that, release all stages at once, or one after the other from the head's side.",
     "finetune.layer_decay": "Rate of each stage, as a factor of the one after it.",
     "distill.teacher": "A run or a model folder to distill from. Empty: none.",
