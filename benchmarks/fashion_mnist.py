@@ -29,7 +29,8 @@ from report import RESULTS, write_results
 
 from classicnets.data.sources.fashion_mnist import SYSTEM_FOLDER, find_fashion_mnist
 from classicnets.models.catalog import family_of
-from classicnets.training.recipe.schema import choose_recipe, load_recipe, with_settings
+from classicnets.training.recipe.choose import choose_recipe
+from classicnets.training.recipe.files import load_recipe, with_settings
 from classicnets.training.run.folder import Run
 
 TABLE = RESULTS / "fashion_mnist.csv"

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from classicnets.data import Data, ImageSet
-from classicnets.training.recipe.schema import Recipe, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import Recipe
 from photos import write_photos
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from classicnets.training import EpochDone, Run
-from classicnets.training.recipe.schema import Recipe, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import Recipe
 
 
 @pytest.fixture
@@ -28,6 +29,17 @@ def test_the_runs_of_the_folder_are_a_table(run_cli, two_runs):
         ["fast", "resnet20_cifar", "digits", "stopped", "1/2", "90.00%", "-", "1:15"],
         ["slow", "resnet20_cifar", "digits", "stopped", "1/2", "51.00%", "-", "1:15"],
     ]
+
+
+def test_the_value_is_of_what_the_recipe_calls_best(run_cli, two_runs):
+    for name, best in (("slow", "loss"), ("fast", "balanced_accuracy")):
+        run = Run(two_runs / name)
+        run.write_recipe(with_settings(run.recipe, [f"best={best}"]))
+    out = run_cli("runs").out
+    assert "1/2     loss 1.1000 " in out
+    assert "1/2     balanced accuracy 50.00% " in out
+    found = {run["best"]: run["best_value"] for run in json.loads(run_cli("runs", "--json").out)["runs"]}
+    assert found == {"loss": 1.1, "balanced_accuracy": 0.5}
 
 
 def test_runs_by_name_show_what_differs_and_their_curves(run_cli, two_runs):

@@ -27,7 +27,7 @@ def test_a_search_and_going_on_with_it(run_cli, tmp_path):
     ("args", "said"),
     [
         ((), "Give a model and the data"),
-        (("resnet20_cifar", "digits", "--resume", "x"), "--trials or nothing else"),
+        (("resnet20_cifar", "digits", "--resume", "x"), "give only --trials, or DATA"),
         (("--resume", "nowhere"), "nowhere"),
         (("resnet20_cifar", "digits", "--param", "optim.lrate=0.1..1"), "optim.lr"),
         (("resnet20_cifar", "digits", "--space", "none.toml"), "none.toml"),

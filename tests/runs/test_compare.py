@@ -1,7 +1,8 @@
-"""Runs side by side: the state of each, what differs, and damaged folders that are told, not tripped over."""
+"""Runs side by side: the state of each, what differs, and damaged folders that are reported, not raised."""
 
 import os
 import platform
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,8 @@ from classicnets.errors import ConfigError
 from classicnets.reports.canvas import png, save_figure
 from classicnets.runs.compare import compare_curves, find_runs, recipe_differences, summarize
 from classicnets.training import EpochDone, Run
-from classicnets.training.recipe.schema import Recipe, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import Recipe
 
 MINE = {"pid": os.getpid(), "host": platform.node()}
 GONE = {"pid": 2**22 + 1, "host": platform.node()}  # above the largest process id of Linux
@@ -73,7 +75,7 @@ def test_an_accuracy_on_validation_images_is_no_test_accuracy(tmp_path):
         ("metrics.csv", b"\xff\xfe", "decode"),
     ],
 )
-def test_a_damaged_run_is_found_and_its_reason_told(tmp_path, name, text, said):
+def test_a_damaged_run_is_found_and_its_reason_reported(tmp_path, name, text, said):
     run = make_run(tmp_path / "run", ("started", GONE))
     if text is None:
         (run.path / name).unlink()
@@ -136,6 +138,22 @@ def test_a_figure_is_a_new_png_or_svg(tmp_path):
         save_figure(figure, tmp_path / "c.pdf")
 
 
-def test_the_accuracy_is_that_of_the_epoch_that_is_kept(tmp_path):
+@pytest.mark.parametrize(
+    ("best", "accuracies", "value", "accuracy"),
+    [
+        ("accuracy", (0.5, 0.8, 0.7), 0.8, 0.8),
+        ("balanced_accuracy", (0.5, 0.8, 0.7), 0.8, 0.8),
+        ("loss", (0.5, 0.8, 0.7), 0.4, 0.7),
+        ("loss", (), None, None),
+    ],
+)
+def test_a_run_is_summed_up_by_the_epoch_that_its_recipe_calls_best(tmp_path, best, accuracies, value, accuracy):
+    found = summarize(make_run(tmp_path / "run", accuracies=accuracies, settings=[f"best={best}"]).path)
+    assert (found.best, found.best_value, found.val_accuracy) == (best, value, accuracy)
+
+
+def test_of_epochs_with_equal_values_the_last_is_the_best(tmp_path):
     run = make_run(tmp_path / "run", settings=["best=loss"])
-    assert summarize(run.path).val_accuracy == 0.7
+    rows = [replace(row(epoch, accuracy), val_loss=0.5) for epoch, accuracy in ((1, 0.9), (2, 0.6), (3, 0.7))]
+    run.write_metrics(rows)
+    assert (summarize(run.path).best_value, summarize(run.path).val_accuracy) == (0.5, 0.7)

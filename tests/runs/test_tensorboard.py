@@ -74,7 +74,7 @@ def test_a_training_that_goes_on_with_a_validation_keeps_the_step_before_it(tmp_
     assert [step for step, _ in scalars(job.run)["step/loss"]] == [1, 2]
 
 
-def test_without_tensorboard_the_line_that_installs_it_is_told(monkeypatch):
+def test_without_tensorboard_the_message_has_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(MissingExtra, match=r"pip install \"classicnets\[track\]\""):
         next(log_to_tensorboard([]))

@@ -1,14 +1,16 @@
 """The range test: a suggestion that is right where the answer is known, and that leaves nothing behind."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from classicnets.errors import ConfigError
 from classicnets.reports.canvas import png
-from classicnets.search.find_lr import draw, find_lr, smooth, suggest
-from classicnets.training import EpochDone, start, train
+from classicnets.search.find_lr import RANGES, draw, find_lr, smooth, suggest
+from classicnets.training import EpochDone, load_recipe, shipped_recipes, start, train
+from classicnets.training.recipe.schema import OptimizerName
 
 FAST = ("batch_size=16", "precision=fp32", "model.switches.depths=[1,1,1]")
 
@@ -46,10 +48,10 @@ def test_a_flat_bottom_is_met_in_its_middle():
 
 def test_what_it_suggests_trains_and_nothing_is_written(corners, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told = []
-    found = find_lr("resnet20_cifar", corners, steps=40, settings=FAST, progress=lambda *what: told.append(what))
+    progress = []
+    found = find_lr("resnet20_cifar", corners, steps=40, settings=FAST, progress=lambda *what: progress.append(what))
     assert list(tmp_path.iterdir()) == []
-    assert ("Climbing", 1, 40) in told
+    assert ("Climbing", 1, 40) in progress
     assert len(found.rates) == len(found.losses) == len(found.smoothed)
     assert 1e-3 < found.suggestion < 2
     assert any("recipe" in note for note in found.notes)
@@ -68,13 +70,33 @@ def test_a_head_on_kept_features_has_a_rate_too(corners, tmp_path):
     assert len(find_lr("resnet20_cifar", corners, steps=20, high=0.1, settings=settings).losses) == 20
 
 
+def test_every_optimizer_of_the_recipe_has_a_range_around_the_rates_that_work_for_it():
+    assert set(RANGES) == set(get_args(OptimizerName))
+    shipped = [load_recipe(name) for name in shipped_recipes()]
+    for low, high in RANGES.values():
+        assert 0 < low < high
+    for recipe in shipped:
+        low, high = RANGES[recipe.optim.name]
+        assert 10 * low <= recipe.optim.lr <= high / 10
+
+
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+def test_the_range_of_each_optimizer_has_a_valley_inside(corners, optimizer):
+    found = find_lr("resnet20_cifar", corners, steps=60, settings=[*FAST, f"optim.name={optimizer}"])
+    low, high = RANGES[optimizer]
+    assert found.rates[0] == pytest.approx(low)
+    assert 10 * low < found.suggestion < high / 2
+
+
 def test_an_explosion_ends_it(corners):
     found = find_lr("alexnet_cifar", corners, steps=40, high=1e8, settings=["batch_size=16", "optim.clip_norm=1e9"])
     assert found.stopped_early
     assert all(math.isfinite(loss) for loss in found.losses)
 
 
-@pytest.mark.parametrize(("options", "said"), [({"steps": 3}, "3 steps"), ({"low": 1.0, "high": 0.1}, "from 1 to 0.1")])
+@pytest.mark.parametrize(
+    ("options", "said"), [({"steps": 3}, "at least 20 steps, got 3"), ({"low": 1.0, "high": 0.1}, "low=1 and high=0.1")]
+)
 def test_a_climb_that_cannot_be_is_refused(corners, options, said):
     with pytest.raises(ConfigError, match=said):
         find_lr("resnet20_cifar", corners, settings=FAST, **options)

@@ -1,11 +1,14 @@
 """A search: the same whether it was stopped or not, blind to the test images, and with a recipe at its end."""
 
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from classicnets.errors import ConfigError, MissingExtra, UnknownName
+from classicnets.data import load_data
+from classicnets.errors import ConfigError, DataError, MissingExtra, UnknownName
 from classicnets.search.space import (
     Choice,
     Range,
@@ -15,10 +18,13 @@ from classicnets.search.space import (
     read_space,
     value_in,
 )
-from classicnets.search.tune import TrialDone, TrialStarted, Tuned, _is_hopeless, resume_tuning, tune
+from classicnets.search.study import is_hopeless
+from classicnets.search.trials import TrialDone, TrialStarted, Tuned
+from classicnets.search.tune import resume_tuning, tune
 from classicnets.search.tune_report import draw
 from classicnets.training import EpochDone, Run, StepDone, load_recipe
-from classicnets.training.recipe.schema import Recipe, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import Recipe
 
 optuna = pytest.importorskip("optuna")
 
@@ -26,7 +32,7 @@ FAST = ("epochs=1", "batch_size=256", "precision=fp32", "model.switches.depths=[
 SPACE = ("optim.lr=log:0.01..1.0", "batch_size=128|256")
 
 
-def told(events):
+def results(events):
     return [(event.number, event.params, event.value) for event in events if isinstance(event, TrialDone)]
 
 
@@ -55,13 +61,53 @@ def test_a_search_that_was_stopped_ends_like_one_that_was_not(tmp_path):
     before = []
     for event in stopped:
         before.append(event)
-        if isinstance(event, StepDone) and len(told(before)) == 1:
+        if isinstance(event, StepDone) and len(results(before)) == 1:
             break
     stopped.close()
     after = list(resume_tuning(tmp_path / "stopped"))
     assert isinstance(after[0], TrialStarted)
     assert after[0].number == 2
-    assert told([*before, *after]) == told(whole)
+    assert results([*before, *after]) == results(whole)
+
+
+def test_a_data_made_in_python_is_searched_resumed_and_measured(tmp_path, corners):
+    """`corners` is no source that can be loaded: every trial has to train on the object itself."""
+    settings = ["batch_size=40", *FAST[2:], "epochs=2", "image_size=12"]
+    tuning = tune(
+        "resnet20_cifar", corners, trials=1, space=["optim.lr=0.01..0.5"], settings=settings, out=tmp_path / "t"
+    )
+    *_, tuned = tuning
+    assert tuned.finished.report.num_images == len(corners.test)
+    again = iter(resume_tuning(tuned.folder, trials=2, data=corners))
+    while not isinstance(next(again), StepDone):
+        pass
+    again.close()
+    *_, tuned = resume_tuning(tuned.folder, data=corners, trials=2)
+    assert [trial.epochs for trial in tuned.trials] == [2, 2]
+    assert tuned.finished.report.num_images == len(corners.test)
+
+
+def test_a_search_is_not_resumed_on_other_images(tmp_path):
+    few = load_data("digits", val_fraction=0.3, test_fraction=0.3)
+    few = replace(few, train=few.train.subset(range(100)))
+    folder = tune("resnet20_cifar", few, trials=1, settings=FAST, out=tmp_path / "tune").folder
+    with pytest.raises(DataError, match=r"searched on other images than those of digits.*data=data"):
+        resume_tuning(folder)
+    assert resume_tuning(folder, data=few).trials == 1
+    old = json.loads((folder / "tune.json").read_text())
+    (folder / "tune.json").write_text(json.dumps({key: old[key] for key in ("trials", "space")}))
+    assert resume_tuning(folder).trials == 1  # a search of 0.1.0 says nothing of its images
+
+
+def test_images_that_have_moved_are_found_again(tmp_path, photo_folder):
+    settings = ["epochs=1", "batch_size=8", "image_size=8", *FAST[2:]]
+    folder = tune("resnet20_cifar", photo_folder, trials=1, settings=settings, out=tmp_path / "tune").folder
+    moved = photo_folder.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match="no folder or file at"):
+        resume_tuning(folder)
+    tuning = resume_tuning(folder, data=moved)
+    assert tuning.recipe.data.source == load_recipe(folder / "base-recipe.toml").data.source == str(moved)
+    assert resume_tuning(folder).trials == 1
 
 
 def test_a_trial_below_the_median_is_given_up_but_not_at_its_end():
@@ -70,8 +116,8 @@ def test_a_trial_below_the_median_is_given_up_but_not_at_its_end():
     for accuracy, hopeless in ((0.8, False), (0.9, False), (0.5, True)):
         trial = study.ask()
         row = EpochDone(1, 10, 8, 0.1, 1.0, 0.5, 1.0, accuracy, 0.5, 100.0, 1.0)
-        assert _is_hopeless(trial, row, twice) == hopeless
-        assert not _is_hopeless(trial, row, once)
+        assert is_hopeless(trial, row, twice) == hopeless
+        assert not is_hopeless(trial, row, once)
         study.tell(trial, accuracy)
 
 
@@ -98,7 +144,7 @@ def test_a_trial_of_a_higher_loss_is_given_up_and_comes_later():
     study = optuna.create_study(direction="minimize", pruner=optuna.pruners.MedianPruner(1, 0))
     for loss, hopeless in ((0.8, False), (0.9, True)):
         trial = study.ask()
-        assert _is_hopeless(trial, EpochDone(1, 10, 8, 0.1, 1.0, 0.5, loss, loss, 0.5, 100.0, 1.0), recipe) == hopeless
+        assert is_hopeless(trial, EpochDone(1, 10, 8, 0.1, 1.0, 0.5, loss, loss, 0.5, 100.0, 1.0), recipe) == hopeless
         study.tell(trial, loss)
     trials = tuple(TrialDone(n, {}, "finished", loss, 1) for n, loss in enumerate((0.5, None, 0.2, 0.2), start=1))
     tuned = Tuned(Path(), "loss", trials, trials[2], Path(), None, {})
@@ -166,9 +212,9 @@ def test_the_default_space_lies_around_the_recipe():
 def test_mistakes_leave_no_folder(tmp_path, monkeypatch):
     with pytest.raises(UnknownName, match=r"optim\.lr"):
         tune("resnet20_cifar", "digits", trials=1, space=["optim.lrate=0.1..1.0"], out=tmp_path / "tune")
-    with pytest.raises(ConfigError, match="0 trials"):
+    with pytest.raises(ConfigError, match="at least 1 trial, got 0"):
         tune("resnet20_cifar", "digits", trials=0, out=tmp_path / "tune")
-    with pytest.raises(ConfigError, match="no folder of"):
+    with pytest.raises(ConfigError, match="not a folder that `classicnets tune` made"):
         resume_tuning(tmp_path / "tune")
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(MissingExtra, match=r"classicnets\[tune\]"):

@@ -1,4 +1,4 @@
-"""`classicnets find-lr`: a learning rate for a network and its data, by a short climb through all of them."""
+"""`classicnets find-lr`: suggest a learning rate for a network and its data, by a range test."""
 
 from __future__ import annotations
 
@@ -31,26 +31,31 @@ def register(app: typer.Typer) -> None:
 def find_lr(
     model: Annotated[str, MODEL],
     data: Annotated[str, DATA],
-    steps: Annotated[int, typer.Option(min=20, help="How many steps the climb has.")] = 200,
-    low: Annotated[float | None, typer.Option(help="The first rate; 1e-4 if not given, 1e-6 for AdamW.")] = None,
-    high: Annotated[float | None, typer.Option(help="The last rate; 10 if not given, 0.1 for AdamW.")] = None,
+    steps: Annotated[int, typer.Option(min=20, help="Number of optimizer steps in the test.")] = 200,
+    low: Annotated[
+        float | None, typer.Option(help="First rate; default 1e-4 for SGD, 1e-6 for AdamW, 1e-5 for Muon.")
+    ] = None,
+    high: Annotated[
+        float | None, typer.Option(help="Last rate; default 10 for SGD, 0.1 for AdamW, 1 for Muon.")
+    ] = None,
     recipe: RecipeName = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a key of the recipe, such as batch_size=64; repeat it for more."
+            "--set", metavar="KEY=VALUE", help="Change a key of the recipe, such as batch_size=64; repeatable."
         ),
     ] = None,
     weights: StartWeights = None,
     device: Device = "auto",
     figure: Annotated[
-        Path | None, typer.Option("--figure", "--out", metavar="FILE", help="Draw the curve to a new .png or .svg.")
+        Path | None,
+        typer.Option("--figure", "--out", metavar="FILE", help="Draw the curve to a new .png or .svg file."),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Suggest a learning rate: a fresh network takes a step at each, from far too low to far too high.
+    """Suggest a learning rate: a fresh network takes one step at each rate, from far too low to far too high.
 
-    The recipe is the one that `train` would use. No run is made, and nothing else is written.
+    The test uses the same recipe as `train`. It creates no run and writes nothing except the figure.
     """
     from classicnets.reports.canvas import check_figure_path, save_figure
     from classicnets.search import find_lr as library
@@ -72,7 +77,7 @@ def find_lr(
         error_console().print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
     if found.suggestion is None:
         typer.echo(f"The loss did not fall at any rate in {steps} steps.")
-        typer.echo(f"Try more steps (--steps {3 * steps}). What is trained already has little left to fall.")
+        typer.echo(f"Try more steps (--steps {3 * steps}). With trained weights, there may be little left to learn.")
     else:
         typer.echo(f"suggested learning rate {found.suggestion:g}; the recipe has {found.recipe.optim.lr:g}")
         options = [] if recipe is None else ["--recipe", recipe]

@@ -1,4 +1,4 @@
-"""`classicnets recipes`: the recipes that come with the package, and what each reaches."""
+"""`classicnets recipes`: the recipes that come with the package, and the accuracy that each states."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def register(app: typer.Typer) -> None:
 
 
 def recipes(as_json: JsonFlag = False) -> None:
-    """List the recipes for `train --recipe`: what each is for, and the accuracy that it states."""
-    from classicnets.training.recipe.schema import load_recipe, recipe_facts, shipped_recipes
+    """List the recipes for `train --recipe`: what each is for, and its stated accuracy."""
+    from classicnets.training.recipe.files import load_recipe, recipe_facts, shipped_recipes
 
     rows = {name: {"description": load_recipe(name).description, **recipe_facts(name)} for name in shipped_recipes()}
     if as_json:

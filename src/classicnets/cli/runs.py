@@ -1,4 +1,4 @@
-"""`classicnets runs`: what the runs reached, where their recipes differ, and their curves in one figure."""
+"""`classicnets runs`: what runs reached, how their recipes differ, and their curves in one figure."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ def register(app: typer.Typer) -> None:
 def runs(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FOLDER|RUN]...", help="Run folders, or folders of them; runs/ if not given."),
+        typer.Argument(metavar="FOLDER|RUN", help="Run folders, or folders of runs; default runs/."),
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the curves of all of them to a new .png or .svg.")
+        Path | None, typer.Option(metavar="FILE", help="Draw the curves of all runs to a new .png or .svg file.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """List runs, oldest first; of runs that are named one by one, also where their recipes differ."""
+    """List runs, oldest first. Runs given one by one are also compared: what differs between their recipes.
+
+    The column val is the best epoch's value on the validation images, of what the recipe's `best` names.
+    """
     from classicnets.reports.canvas import check_figure_path, save_figure
     from classicnets.runs import compare as library
     from classicnets.training import Run
@@ -71,7 +74,7 @@ def runs(
 def _print(rows: list[RunSummary], names: dict[Path, str], given: list[Path]) -> None:
     if not rows:
         error_console().print(
-            f"No runs in {', '.join(map(str, given))}. Make one with: classicnets train MODEL DATA",
+            f"No runs in {', '.join(map(str, given))}. Train one with: classicnets train MODEL DATA",
             markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
         return
@@ -82,7 +85,7 @@ def _print(rows: list[RunSummary], names: dict[Path, str], given: list[Path]) ->
             [
                 (
                     names[row.path], row.model, row.data, row.state, f"{row.epochs}/{row.epochs_planned}",
-                    _percent(row.val_accuracy), _percent(row.test_accuracy),
+                    _best(row), _percent(row.test_accuracy),
                     None if row.seconds is None else clock(row.seconds),
                     None if row.started is None else row.started[:16].replace("T", " "),
                 )
@@ -108,9 +111,19 @@ def _by_path(rows: list[RunSummary], values: list[Any]) -> dict[str, Any]:
 
 
 def _names(paths: list[Path]) -> dict[Path, str]:
-    """Each run by the name of its folder, or by its whole path where two have the same name."""
+    """Each run by the name of its folder, or by its whole path if two have the same name."""
     names = [path.resolve().name for path in paths]
     return {path: name if names.count(name) == 1 else str(path) for path, name in zip(paths, names, strict=True)}
+
+
+def _best(row: RunSummary) -> str | None:
+    """The best epoch's value; what it measures is said unless it is the accuracy."""
+    from classicnets.evaluation.best import shown
+
+    if row.best is None or row.best_value is None:
+        return None
+    text = shown(row.best_value, row.best)
+    return text if row.best == "accuracy" else f"{row.best.replace('_', ' ')} {text}"
 
 
 def _percent(share: float | None) -> str | None:

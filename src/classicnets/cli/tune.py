@@ -1,4 +1,4 @@
-"""`classicnets tune`: search for a better recipe, or go on with a search that was stopped."""
+"""`classicnets tune`: search for a better recipe, or resume a search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
     from classicnets.evaluation.best import Best
-    from classicnets.search.tune import TrialDone, Tuned, Tuning
+    from classicnets.search.trials import TrialDone, Tuned
+    from classicnets.search.tune import Tuning
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -25,6 +26,8 @@ _EXAMPLES = """
   classicnets tune resnet18 photos/ --trials 30 --param optim.lr=log:0.01..1.0 --param 'batch_size=32|64|128'
 
   classicnets tune --resume runs/tune-resnet20_cifar-digits --trials 40
+
+  classicnets tune --resume runs/tune-resnet18-photos /new/place/of/photos
 """
 
 
@@ -37,35 +40,39 @@ def register(app: typer.Typer) -> None:
 def tune(
     model: Annotated[str | None, MODEL] = None,
     data: Annotated[str | None, DATA] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many recipes to try in all; 20 if not given.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many recipes to try in all; default 20.")] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="KEY=SPACE", help="Search this key: LOW..HIGH, log:LOW..HIGH, or A|B|C; repeat it for more."
-        ),
+        typer.Option(metavar="KEY=SPACE", help="Search this key: LOW..HIGH, log:LOW..HIGH or A|B|C; repeatable."),
     ] = None,
     space: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A .toml file of such keys. With neither: the rate and the weight decay."),
+        typer.Option(
+            metavar="FILE", help="A .toml file of such keys. Default: search optim.lr and optim.weight_decay."
+        ),
     ] = None,
     recipe: RecipeName = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of every trial's recipe; repeat it for more."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of every trial's recipe; repeatable."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="How many epochs every trial has, at most.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs of a trial.")] = None,
     weights: StartWeights = None,
     out: Annotated[
-        Path | None, typer.Option(help="The folder; runs/tune-MODEL-DATA if not given. Never overwritten.")
+        Path | None,
+        typer.Option(help="Folder of the search; default runs/tune-MODEL-DATA. If it exists, a number is appended."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The seed of every trial, and of the search.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every trial and of the search.")] = None,
     device: Device = "auto",
-    resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Go on with this search.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Resume this search; give DATA alone if its images have moved."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Search for a better recipe: every trial is a run, and validation images choose (needs the extra `tune`).
+    """Search for a better recipe. Each trial is a run, and the validation images choose (needs the extra `tune`).
 
-    The test images choose nothing: the best trial alone is measured on them, at the end.
+    The test images choose nothing: only the best trial is measured on them, at the end.
     """
     from classicnets.search import tune as library
     from classicnets.search.space import read_space
@@ -75,9 +82,12 @@ def tune(
     searched = [*(read_space(space) if space is not None else ()), *(param or ())]
     with progress_bars() as progress:
         if resume is not None:
-            if model or data or settings or searched or recipe or out:
-                raise ConfigError("--resume FOLDER goes on with the search as it is: give --trials or nothing else.")
-            tuning = library.resume_tuning(resume, trials=trials, device=device, progress=progress)
+            if data or settings or searched or recipe or out:
+                raise ConfigError(
+                    "--resume FOLDER keeps the search as it is: give only --trials, or DATA if its images have moved."
+                )
+            moved_to = model  # the only argument
+            tuning = library.resume_tuning(resume, trials=trials, data=moved_to, device=device, progress=progress)
         elif model is None or data is None:
             raise ConfigError(
                 "Give a model and the data, such as `classicnets tune resnet20_cifar digits`, or --resume FOLDER."
@@ -95,8 +105,8 @@ def tune(
 
 
 def _follow(tuning: Tuning, progress: Callable[[str, int, int], None]) -> Tuned:
-    """Go through the search to its end, showing what it does."""
-    from classicnets.search.tune import TrialDone, TrialStarted, Tuned
+    """Run the search to its end, and show its progress."""
+    from classicnets.search.trials import TrialDone, TrialStarted, Tuned
     from classicnets.training import StepDone
 
     by = tuning.recipe.best
@@ -119,14 +129,14 @@ def _follow(tuning: Tuning, progress: Callable[[str, int, int], None]) -> Tuned:
             elif isinstance(event, StepDone) and started is not None:
                 progress(f"Trial {started.number} of {tuning.trials}", event.step, started.num_steps)
     except (KeyboardInterrupt, SystemExit):
-        say("Stopped. Every trial that was done is kept, and the one under way goes on where it was.", "yellow")
-        say(f"Go on with: classicnets tune --resume {shlex.quote(str(tuning.folder))}", "yellow")
+        say("Stopped. Finished trials are kept, and the trial under way can be resumed.", "yellow")
+        say(f"Resume with: classicnets tune --resume {shlex.quote(str(tuning.folder))}", "yellow")
         raise
     raise AssertionError("a search ends with Tuned")
 
 
 def _line(trial: TrialDone, trials: int, by: Best) -> str:
-    from classicnets.search.tune import shown
+    from classicnets.evaluation.best import shown
 
     tried = "  ".join(f"{key}={value}" for key, value in trial.params.items())
     reached = f"val {by.replace('_', ' ')} {shown(trial.value, by)}"
@@ -134,7 +144,7 @@ def _line(trial: TrialDone, trials: int, by: Best) -> str:
 
 
 def _print(tuned: Tuned) -> None:
-    from classicnets.search.tune import shown
+    from classicnets.evaluation.best import shown
 
     ranked = tuned.ranked
     keys = tuple(tuned.best.params)

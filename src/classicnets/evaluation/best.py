@@ -25,3 +25,14 @@ def best_index(values: Sequence[float], by: Best) -> int | None:
     """
     places = range(len(values))
     return max(places, key=lambda i: (score_of(values[i], by), i), default=None)
+
+
+def shown(value: float | None, by: Best) -> str:
+    """Return a value of what `by` names as text: a loss with four digits, a share as a percentage, None as "-".
+
+    >>> shown(0.5, "accuracy"), shown(0.5, "loss"), shown(None, "loss")
+    ('50.00%', '0.5000', '-')
+    """
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if by == "loss" else f"{value:.2%}"

@@ -1,1 +1,1 @@
-"""Runs side by side, and their TensorBoard files."""
+"""What runs reached, side by side, and their TensorBoard logs."""

@@ -1,6 +1,6 @@
-"""Runs side by side: what each of them reached, where their recipes differ, and their curves in one figure.
+"""Runs side by side: what each of them reached, how their recipes differ, and their curves in one figure.
 
-Nothing is loaded but the small files of a run folder, and nothing is changed.
+Only the small files of a run folder are read, and nothing is written.
 """
 
 from __future__ import annotations
@@ -20,24 +20,33 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from classicnets.errors import ClassicNetsError, ConfigError
-from classicnets.evaluation.best import score_of
+from classicnets.evaluation.best import Best, best_index
 from classicnets.reports.canvas import LIGHT, PERCENT, Theme, new_figure, percent, plain_axes, write_title
 from classicnets.reports.figures import CurvePoint, Labels, read_curves
-from classicnets.training.recipe.schema import Recipe
+from classicnets.training.recipe.schema import Recipe, flat
 from classicnets.training.run.folder import Run
 
 _LEFT_BY_A_RUN = ("recipe.toml", "metrics.csv", "events.jsonl", "checkpoints")
-_QUIET = 3600  # seconds without a word, after which a run on another machine is taken to have ended
+_QUIET = 3600  # seconds without an event, after which a run on another machine counts as stopped
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A line about a run. None is what is not known: all of it, but for `reason`, where a run is damaged.
+    """One run in one line. What is not known is None: everything except `reason`, if a run is damaged.
 
-    `state` is "finished", "running", "stopped" (resume goes on with it), "unmeasured" (the training is over, and
-    the test images were not looked at) or "damaged". `epochs` of `epochs_planned` are done, fewer where patience ran
-    out. `val_accuracy` is that of the best epoch, `test_accuracy` that on the test images where there are any, both
-    0..1. `seconds` were spent training, `started` is the local time of the first start (ISO 8601).
+    Attributes:
+        path: the run folder.
+        state: "finished", "running", "stopped" (can be resumed), "unmeasured" (trained to the end, but the test
+            images were not looked at) or "damaged".
+        reason: why a run is damaged; else empty.
+        model, data: the catalog name, and the source of the images.
+        epochs, epochs_planned: how many are done, and how many the recipe has; patience may end a run before.
+        best: what the recipe chooses the best epoch by: "accuracy", "loss" or "balanced_accuracy".
+        best_value: the best epoch's validation value of that: a share, 0..1, or a loss.
+        val_accuracy: the best epoch's accuracy on the validation images, 0..1.
+        test_accuracy: the accuracy on the test images, 0..1; None if there are none or they were not looked at.
+        seconds: time spent training.
+        started: local time of the first start (ISO 8601).
     """
 
     path: Path
@@ -47,32 +56,51 @@ class RunSummary:
     data: str | None = None
     epochs: int | None = None
     epochs_planned: int | None = None
+    best: Best | None = None
+    best_value: float | None = None
     val_accuracy: float | None = None
     test_accuracy: float | None = None
     seconds: float | None = None
     started: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the summary, JSON-ready."""
         return {**asdict(self), "path": str(self.path)}
 
 
 def find_runs(*folders: str | Path) -> list[Path]:
-    """The run folders among `folders` and directly in them, damaged ones too; each once, in the order given.
+    """Find run folders, damaged ones too.
 
-    Raises ConfigError for a folder that does not exist, or is a file.
+    Args:
+        folders: run folders, or folders with run folders directly in them.
+
+    Returns:
+        Each run folder once, in the order given.
+
+    Raises:
+        ConfigError: a folder does not exist, or is a file.
+
+    >>> find_runs()
+    []
     """
     found: dict[Path, None] = {}
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise ConfigError(f"{folder} is no folder. Give run folders, or a folder of runs.")
+            raise ConfigError(f"{folder} is not a folder. Give run folders, or a folder of runs.")
         inside = [folder] if _is_run(folder) else sorted(path for path in folder.iterdir() if _is_run(path))
         found |= dict.fromkeys(inside)
     return list(found)
 
 
 def summarize(path: str | Path) -> RunSummary:
-    """What the files in the run folder `path` say. A damaged one is no error: its `state` and `reason` tell it."""
+    """Summarize a run by the files in its folder. A damaged run raises nothing: its `state` and `reason` say so.
+
+    Args:
+        path: a run folder.
+
+    >>> summarize("runs/none").state
+    'damaged'
+    """
     run = Run(Path(path))
     try:
         recipe = Run.open(run.path).recipe
@@ -80,7 +108,8 @@ def summarize(path: str | Path) -> RunSummary:
         rows = run.metrics("val_accuracy", "seconds", by)
     except (ClassicNetsError, OSError, ValueError) as error:
         return RunSummary(run.path, "damaged", reason=str(error))
-    best = max(rows, key=lambda row: score_of(row[by], recipe.best), default=None)
+    index = best_index([row[by] for row in rows], recipe.best)
+    best_row = None if index is None else rows[index]
     events = _events(run.path / "events.jsonl")
     measured: dict[str, Any] = next((event for event in reversed(events) if event["event"] == "finished"), {})
     return RunSummary(
@@ -90,7 +119,9 @@ def summarize(path: str | Path) -> RunSummary:
         data=recipe.data.source,
         epochs=len(rows),
         epochs_planned=recipe.epochs,
-        val_accuracy=best["val_accuracy"] if best else None,
+        best=recipe.best,
+        best_value=best_row[by] if best_row else None,
+        val_accuracy=best_row["val_accuracy"] if best_row else None,
         test_accuracy=measured.get("top1") if str(measured.get("data")).endswith(" test") else None,
         seconds=rows[-1]["seconds"] if rows else None,
         started=events[0].get("time") if events else None,
@@ -98,11 +129,21 @@ def summarize(path: str | Path) -> RunSummary:
 
 
 def recipe_differences(recipes: Sequence[Recipe]) -> dict[str, list[Any]]:
-    """The dotted keys whose values differ, and the value of each recipe; None where a recipe leaves it unset."""
-    flat = [_flat(recipe.model_dump(mode="json")) for recipe in recipes]
-    keys = dict.fromkeys(key for values in flat for key in values)
-    table = {key: [values.get(key) for values in flat] for key in keys}
-    return {key: values for key, values in table.items() if any(value != values[0] for value in values)}
+    """Compare recipes key by key.
+
+    Args:
+        recipes: the recipes to compare.
+
+    Returns:
+        Each dotted key whose value differs, with the value of every recipe; None if a recipe leaves it unset.
+
+    >>> recipe_differences([Recipe(epochs=3), Recipe(epochs=5)])
+    {'epochs': [3, 5]}
+    """
+    tables = [flat(recipe.model_dump(mode="json")) for recipe in recipes]
+    keys = dict.fromkeys(key for table in tables for key in table)
+    found = {key: [table.get(key) for table in tables] for key in keys}
+    return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
 
 
 def compare_curves(runs: Mapping[str, Path], theme: Theme = LIGHT) -> Figure:
@@ -185,12 +226,13 @@ def _state(events: Sequence[Mapping[str, Any]], *, done: bool) -> str:
     if last != "stopped" and _is_alive(life):
         return "running"
     starts = [number for number, event in enumerate(events) if event["event"] == "started"]
-    out_of_patience = any(event["event"] == "stopped_early" for event in events[starts[-1] if starts else 0 :])
+    since_last_start = events[starts[-1] :] if starts else events
+    out_of_patience = any(event["event"] == "stopped_early" for event in since_last_start)
     return "unmeasured" if done or out_of_patience else "stopped"
 
 
 def _is_alive(life: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the process that started last still runs; on another machine, whether it was heard of of late."""
+    """Whether the process that started last still runs; on another machine, whether it logged an event recently."""
     start: Mapping[str, Any] = next((event for event in reversed(life) if event["event"] == "started"), {})
     if os.name == "posix" and start.get("host") == platform.node() and isinstance(start.get("pid"), int):
         try:
@@ -198,20 +240,13 @@ def _is_alive(life: Sequence[Mapping[str, Any]]) -> bool:
         except ProcessLookupError:
             return False
         except OSError:
-            return True  # it runs, and is another user's
+            return True  # it runs as another user
         return True
     try:
-        heard = datetime.fromisoformat(str(life[-1].get("time")))
+        last_event = datetime.fromisoformat(str(life[-1].get("time")))
     except ValueError:
         return False
-    return time.time() - heard.timestamp() < _QUIET
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
-    return flat
+    return time.time() - last_event.timestamp() < _QUIET
 
 
 def _colours(number: int) -> list[Any]:

@@ -1,6 +1,6 @@
-"""TensorBoard's event files of a training, in `RUN/tensorboard`: every step and every epoch as scalars.
+"""TensorBoard logs of a training in `RUN/tensorboard`: every step and every epoch as scalars.
 
-Look at them with `tensorboard --logdir runs`. The package is an extra: `pip install "classicnets[track]"`.
+View them with `tensorboard --logdir runs`. The package is an extra: `pip install "classicnets[track]"`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,31 @@ if TYPE_CHECKING:
 
 
 def require_tensorboard() -> None:
-    """Raise MissingExtra, with the line that installs it, where TensorBoard is not installed."""
+    """Raise MissingExtra, with the line that installs TensorBoard, if it is not installed."""
     try:
         import tensorboard  # noqa: F401
     except ImportError:
         raise MissingExtra(
-            'TensorBoard is not installed. Install it with: pip install "classicnets[track]", or leave --tensorboard '
-            "out: metrics.csv and events.jsonl are written always."
+            'TensorBoard is not installed. Install it with: pip install "classicnets[track]", or leave out '
+            "--tensorboard: metrics.csv and events.jsonl are always written."
         ) from None
 
 
 def log_to_tensorboard(job: Job) -> Iterator[StepDone | EpochDone | Finished]:
-    """Iterate over `job`, and write what it yields to `RUN/tensorboard` on the way.
+    """Iterate over a job, and write each event to `RUN/tensorboard` before it is yielded.
 
-    A job that goes on after an earlier one appends; steps that are done again, then or after a rollback, take the
-    place of the old ones.
-    Raises MissingExtra where TensorBoard is not installed.
+    A resumed job appends. Steps that are done again, after that or after a rollback, replace the old ones.
+
+    Args:
+        job: a job from `start` or `resume`.
+
+    Yields:
+        The events of the job, unchanged.
+
+    Raises:
+        MissingExtra: TensorBoard is not installed.
+
+    >>> for event in log_to_tensorboard(start("resnet20_cifar", "digits")): ...
     """
     require_tensorboard()
     writer: SummaryWriter | None = None
@@ -40,7 +49,8 @@ def log_to_tensorboard(job: Job) -> Iterator[StepDone | EpochDone | Finished]:
     try:
         for event in job:
             if isinstance(event, StepDone | EpochDone):
-                first = event.step + isinstance(event, EpochDone)  # all from this step on is still to come
+                # The first step that is still to come: an epoch is done after its last step was written.
+                first = event.step + 1 if isinstance(event, EpochDone) else event.step
                 if writer is None or first <= written:
                     if writer is not None:
                         writer.close()

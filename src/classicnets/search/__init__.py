@@ -1,1 +1,1 @@
-"""A better recipe: a learning-rate range test, and a search."""
+"""Finding a better recipe: a learning-rate range test, and a search with Optuna."""

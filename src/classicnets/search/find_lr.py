@@ -1,8 +1,8 @@
-"""The learning rate range test (Smith 2017, Cyclical Learning Rates, Sec. 3.3): one short climb tells a good rate.
+"""The learning-rate range test (Smith 2017, Cyclical Learning Rates, Sec. 3.3).
 
     fresh network -> a step at each rate, from far too low to far too high -> smooth -> suggest
 
-No run folder is made and nothing is kept.
+No run folder is created and nothing is kept.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,24 +24,36 @@ from classicnets.errors import ConfigError, TrainingDiverged
 from classicnets.reports.canvas import LIGHT, Theme, new_figure, plain_axes, write_title
 from classicnets.system.devices import choose_device
 from classicnets.training.recipe.plan import resolve
-from classicnets.training.recipe.schema import Recipe
+from classicnets.training.recipe.schema import OptimizerName, Recipe
 from classicnets.training.run.prepare import Prepared, Progress, prepare
 from classicnets.training.scale.processes import only_alone
 from classicnets.training.step.loop import train_step
 
-_RANGES = {"sgd": (1e-4, 10.0), "adamw": (1e-6, 0.1)}
+RANGES: Mapping[OptimizerName, tuple[float, float]] = {
+    "sgd": (1e-4, 10.0),
+    "adamw": (1e-6, 0.1),
+    "muon": (1e-5, 1.0),  # on digits the loss is lowest from 0.002 to 0.05, and blows up between 1 and 4
+}
+"""The lowest and the highest rate of a test, for each optimizer: five decades with the usual rates in the middle."""
+
 _BLOWN_UP = 2.0  # times the first loss
 _WIDTH = 0.15  # of the smoothing, in decades of the rate
-_VALLEY = 0.1  # of the fall of the loss: what lies less above the lowest is in the valley
-_LEARNED = 0.02  # of the first loss: a fall below that shows nothing
+_VALLEY = 0.1  # of the fall of the loss: the valley is what lies less than this above the lowest loss
+_LEARNED = 0.02  # of the first loss: a smaller fall shows nothing
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What the climb showed: the loss (and smoothed) at each rate, and the suggestion, None where no rate taught.
+    """The result of a range test.
 
-    `stopped_early` tells that the loss blew up, or was no longer finite, before the highest rate. `recipe` is what a
-    training would use, with the rate that it had before; `notes` say what was chosen.
+    Attributes:
+        model, data: the catalog name, and the short name of the data.
+        recipe: the recipe that `train` would use, with its own rate.
+        rates, losses: the rate and the training loss of each step.
+        smoothed: the losses, smoothed.
+        suggestion: the suggested rate; None if the loss did not fall at any rate.
+        stopped_early: whether the loss blew up, or was no longer finite, before the highest rate.
+        notes: sentences on what was chosen for the test.
     """
 
     model: str
@@ -55,7 +67,7 @@ class RangeTest:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the result, JSON-ready."""
         return {
             "model": self.model,
             "data": self.data,
@@ -80,25 +92,44 @@ def find_lr(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> RangeTest:
-    """Climb from the rate `low` to `high` in `steps` optimizer steps (20 or more), with the recipe of `train`.
+    """Run a learning-rate range test: raise the rate from `low` to `high`, with the same recipe as `train`.
 
-    None for `low` and `high` is 1e-4 and 10, and for AdamW 1e-6 and 0.1. The other arguments are those of `start`, and
-    so are the errors: UnknownName, ConfigError, DataError, WeightsError.
+    Args:
+        model: a catalog name, such as "resnet20_cifar".
+        data: a name that `load_data` knows, a path, or a Data.
+        steps: number of optimizer steps, at least 20.
+        low: the first rate. None takes 1e-4 for SGD, 1e-6 for AdamW and 1e-5 for Muon.
+        high: the last rate. None takes 10 for SGD, 0.1 for AdamW and 1 for Muon.
+        recipe: a Recipe, a shipped name or a .toml file. None chooses one by the network and the data.
+        settings: `key=value` changes to the recipe, such as "batch_size=64".
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    Returns:
+        A RangeTest with the loss at each rate and the suggested rate.
+
+    Raises:
+        UnknownName, ConfigError: the model, the recipe, a key or a value is not allowed.
+        DataError: the data cannot be trained on.
+        WeightsError: the weights to start from cannot be loaded.
+        TrainingDiverged: the loss is not finite at the lowest rate already.
+
+    >>> find_lr("resnet20_cifar", "digits", steps=60).suggestion
     """
     only_alone("find-lr")
     if steps < 20:
-        raise ConfigError(f"A range test of {steps} steps shows nothing. Give 20 or more; 200 is a good number.")
+        raise ConfigError(f"A range test needs at least 20 steps, got {steps}; 200 are a good start.")
     plan = resolve(model, data, recipe=recipe, settings=settings)
-    lowest, highest = _RANGES.get(plan.recipe.optim.name, _RANGES["sgd"])
+    lowest, highest = RANGES[plan.recipe.optim.name]
     low, high = lowest if low is None else low, highest if high is None else high
     if not 0 < low < high:
-        raise ConfigError(f"The rates go from {low:g} to {high:g}: the first must be above 0 and below the last.")
+        raise ConfigError(f"low must be above 0 and below high, got low={low:g} and high={high:g}.")
     prepared = prepare(plan.recipe, plan.data, choose_device(device), progress)
     rates = np.geomspace(low, high, steps).tolist()
     losses = _climb(prepared, rates, progress)
     if not losses:
         raise TrainingDiverged(
-            f"The loss is not finite at the first step already, with rate {low:g}. Give a lower --low."
+            f"The loss is not finite at the first step, with the rate {low:g}. Start lower with --low."
         )
     reached = tuple(rates[: len(losses)])
     smoothed = smooth(reached, losses)
@@ -116,9 +147,16 @@ def find_lr(
 
 
 def smooth(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, ...]:
-    """Each loss as the mean of its neighbours on both sides, Gaussian in the logarithm of the rate.
+    """Smooth the losses with a Gaussian window over the logarithm of the rate.
 
-    What lies above twice the first loss counts as twice, so that an explosion is not seen before it comes.
+    Losses above twice the first loss are cut to that, so that an explosion does not show before it happens.
+
+    Args:
+        rates: the rate of each step, increasing.
+        losses: the loss of each step.
+
+    >>> smooth([0.1, 1.0], [2.0, 2.0])
+    (2.0, 2.0)
     """
     x, y = np.log10(rates), np.minimum(losses, _BLOWN_UP * losses[0])
     weights = np.exp(-(((x[:, None] - x[None, :]) / _WIDTH) ** 2) / 2)
@@ -126,9 +164,16 @@ def smooth(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, ...]
 
 
 def valley(smoothed: Sequence[float]) -> tuple[int, int] | None:
-    """The first and last index around the lowest loss that are less than a tenth of the fall above it.
+    """Find the valley around the lowest loss: the losses less than a tenth of the whole fall above it.
 
-    None where the loss falls by less than a fiftieth.
+    Args:
+        smoothed: smoothed losses, as from `smooth`.
+
+    Returns:
+        The first and the last index of the valley; None if the loss falls by less than a fiftieth.
+
+    >>> valley([2.0, 1.0, 1.01, 3.0])
+    (1, 2)
     """
     best = int(np.argmin(smoothed))
     fall = smoothed[0] - smoothed[best]
@@ -141,10 +186,20 @@ def valley(smoothed: Sequence[float]) -> tuple[int, int] | None:
 
 
 def suggest(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:
-    """The middle of the valley, on the scale of the logarithm, to two digits; None where there is no valley.
+    """Suggest the rate in the middle of the valley, on a logarithmic scale.
 
-    Left of it a training dawdles, right of it the loss rises again. The lowest point itself hangs on chance: with
-    batch norm the bottom is flat over a decade and more.
+    Below the valley training is slow, above it the loss rises again. The lowest point itself depends on chance: with
+    batch norm the valley is flat over a decade and more.
+
+    Args:
+        rates: the rate of each step, increasing.
+        smoothed: the smoothed loss of each step.
+
+    Returns:
+        The rate, to two digits; None if there is no valley.
+
+    >>> suggest([0.01, 0.1, 1.0, 10.0], [2.0, 1.0, 1.01, 3.0])
+    0.32
     """
     if (found := valley(smoothed)) is None:
         return None
@@ -175,7 +230,7 @@ def draw(test: RangeTest, theme: Theme = LIGHT) -> Figure:
 
 
 def _climb(prepared: Prepared, rates: Sequence[float], progress: Progress | None) -> list[float]:
-    """The loss of a step at each rate, up to where it blows up."""
+    """The loss of a step at each rate, until it blows up."""
     losses: list[float] = []
     for lr, batch in zip(rates, _endless(prepared), strict=False):
         try:

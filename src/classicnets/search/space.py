@@ -1,7 +1,7 @@
-"""What a search may change, and how far: `optim.lr=log:0.01..1.0`, `batch_size=64|128`, `epochs=5..20`.
+"""The search space: `optim.lr=log:0.01..1.0`, `batch_size=64|128`, `epochs=5..20`.
 
-A range takes whole numbers where both of its ends are whole, `log:` tries it evenly in the logarithm, and `A|B` are
-choices, written as in TOML. In a file: `"optim.lr" = "log:0.01..1.0"`, one key a line.
+A range whose ends are both whole takes whole numbers. `log:` samples evenly in the logarithm. `A|B` are choices,
+written as in TOML. In a file, write one key a line: `"optim.lr" = "log:0.01..1.0"`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from classicnets.errors import ConfigError
-from classicnets.training.recipe.schema import Recipe, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import Recipe, flat
 
 
 @dataclass(frozen=True)
 class Range:
-    """From `low` to `high`, both included; `whole` for integers, `log` for even steps in the logarithm."""
+    """A range from `low` to `high`, both included.
+
+    Attributes:
+        low, high: the ends.
+        log: whether to sample evenly in the logarithm.
+        whole: whether to take integers only.
+    """
 
     low: float
     high: float
@@ -36,7 +43,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values: text, numbers, true or false."""
+    """A choice among `values`: text, numbers, true or false."""
 
     values: tuple[Any, ...]
 
@@ -52,7 +59,17 @@ Space = Mapping[str, Range | Choice]
 
 
 def parse_space(lines: Iterable[str]) -> dict[str, Range | Choice]:
-    """`KEY=SPEC` lines to a space. Raises ConfigError."""
+    """Parse a search space.
+
+    Args:
+        lines: `KEY=SPEC` each, with SPEC as LOW..HIGH, log:LOW..HIGH or A|B|C.
+
+    Raises:
+        ConfigError: a line cannot be read.
+
+    >>> parse_space(["batch_size=64|128"])
+    {'batch_size': Choice(values=(64, 128))}
+    """
     space: dict[str, Range | Choice] = {}
     for line in lines:
         key, equals, spec = (part.strip() for part in line.partition("="))
@@ -63,39 +80,67 @@ def parse_space(lines: Iterable[str]) -> dict[str, Range | Choice]:
 
 
 def read_space(path: str | Path) -> list[str]:
-    """The `KEY=SPEC` lines of a TOML file. Raises ConfigError where it cannot be read as one."""
+    """Read a search space from a TOML file, as lines for `parse_space`.
+
+    Args:
+        path: the file, with ranges as text ("LOW..HIGH") and choices as lists.
+
+    Raises:
+        ConfigError: the file cannot be read, or a value is neither a range nor choices.
+
+    >>> read_space("space.toml")
+    ['optim.lr=log:0.01..1.0']
+    """
     try:
         values = tomllib.loads(Path(path).read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the search space ({error}).") from None
-    return [f"{key}={spec}" for key, spec in _flat(values, str(path)).items()]
+    return [f"{key}={_spec(spec, key, str(path))}" for key, spec in flat(values).items()]
 
 
 def check_space(space: Space, recipe: Recipe) -> None:
-    """Raise ConfigError or UnknownName unless every end and choice can stand in `recipe`."""
+    """Check that the recipe accepts both ends of every range, and every choice.
+
+    Args:
+        space: what to search.
+        recipe: the recipe that trials change.
+
+    Raises:
+        UnknownName: a key does not exist.
+        ConfigError: a value is not allowed, or the key cannot be searched, such as `data.source`.
+
+    >>> check_space(parse_space(["epochs=5..20"]), Recipe())
+    """
     for key, search in space.items():
         if key.startswith(("data.", "model.name", "model.weights")):
-            raise ConfigError(f"{key} says what is trained, and on what; a search compares trainings of one thing.")
+            raise ConfigError(f"{key} cannot be searched: every trial has the same network, weights and data.")
         if key == "best":
-            raise ConfigError("best is what trials are compared by, one for all of them. Choose it with --set best=...")
+            raise ConfigError("best cannot be searched: trials are compared by it. Choose it with --set best=...")
         for value in search.extremes:
             with_settings(recipe, [setting(key, value)])
 
 
 def default_space(recipe: Recipe) -> list[str]:
-    """The learning rate and the weight decay, around those of the recipe."""
+    """Return the lines of a search over the learning rate and the weight decay, around those of the recipe.
+
+    Args:
+        recipe: the recipe that the search starts from. A weight decay of 0 is not searched.
+
+    >>> default_space(Recipe())
+    ['optim.lr=log:0.01..0.4', 'optim.weight_decay=log:5e-05..0.005']
+    """
     lr, decay = recipe.optim.lr, recipe.optim.weight_decay
     lines = [f"optim.lr=log:{lr / 10:g}..{lr * 4:g}"]
     return [*lines, f"optim.weight_decay=log:{decay / 10:g}..{decay * 10:g}"] if decay else lines
 
 
 def setting(key: str, value: Any) -> str:
-    """A value as `--set` takes it."""
+    """Return a value as `--set` takes it."""
     return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
 def value_in(recipe: Recipe, key: str) -> Any:
-    """What the recipe has at a dotted key; None where it is unset."""
+    """Return the recipe's value of a dotted key; None if it is unset."""
     value: Any = recipe.model_dump(mode="json")
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -112,15 +157,16 @@ def _parse(spec: str, line: str) -> Range | Choice:
     try:
         ends = float(low), float(high)
     except ValueError:
-        raise ConfigError(f"--param {line}: the ends of a range are numbers, LOW..HIGH.") from None
+        raise ConfigError(f"--param {line}: the ends of a range must be numbers, LOW..HIGH.") from None
     log = spec.startswith("log:")
     if not ends[0] < ends[1] < float("inf") or (log and ends[0] <= 0):
-        raise ConfigError(f"--param {line}: the first end must be below the second{', and above 0' if log else ''}.")
+        above = ", and above 0" if log else ""
+        raise ConfigError(f"--param {line}: the first end must be below the second{above}.")
     return Range(*ends, log=log, whole=all(isinstance(_value(end), int) for end in (low, high)))
 
 
 def _value(text: str) -> Any:
-    """A TOML value that is no table or list; a bare word is text."""
+    """A TOML value that is neither a table nor a list; a bare word is text."""
     try:
         value = tomllib.loads(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError:
@@ -128,15 +174,10 @@ def _value(text: str) -> Any:
     return value if isinstance(value, str | int | float | bool) else text.strip()
 
 
-def _flat(values: Mapping[str, Any], path: str, before: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, spec in values.items():
-        if isinstance(spec, dict):
-            flat |= _flat(spec, path, f"{before}{key}.")
-        elif isinstance(spec, list):
-            flat[before + key] = "|".join(json.dumps(value) for value in spec)
-        elif isinstance(spec, str):
-            flat[before + key] = spec
-        else:
-            raise ConfigError(f'{path}: {before}{key} = {spec}: write a range "LOW..HIGH" or choices [A, B].')
-    return flat
+def _spec(spec: Any, key: str, path: str) -> str:
+    """What a file says of a key, as a line says it."""
+    if isinstance(spec, list):
+        return "|".join(json.dumps(value) for value in spec)
+    if isinstance(spec, str):
+        return spec
+    raise ConfigError(f'{path}: {key} = {spec}: write a range "LOW..HIGH" or choices [A, B].')

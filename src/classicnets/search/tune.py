@@ -1,16 +1,16 @@
-"""Searching for a better recipe, with Optuna: each trial is a run, chosen by its best epoch.
+"""The search for a better recipe, with Optuna: each trial is a run, judged by its best epoch.
 
-    base recipe, space -> trial: recipe -> run, given up where worse than the median -> best -> test images
+    base recipe, space -> trial: recipe -> run, given up if worse than the median -> best -> test images
 
-Everything is in the folder, so a search that was stopped, or killed, goes on with the trial it was at:
+Everything is in the folder, so a search that was stopped or killed resumes with the trial that was under way:
 
     runs/tune-resnet20_cifar-digits/
       tune.json  base-recipe.toml  study.log             what is searched; Optuna's journal
       trial-001/ trial-002/ ...                          runs, as `train` makes them
       best-recipe.toml  report.md  search.png            written after the last trial
 
-Trials, as epochs, are compared by what the recipe's `best` names, on the validation images. The test images choose
-nothing: no trial sees them, and the best one is measured on them at the end.
+Trials, like epochs, are compared by what the recipe's `best` names, on the validation images. The test images choose
+nothing: no trial sees them, and only the best one is measured on them, at the end.
 """
 
 from __future__ import annotations
@@ -19,27 +19,32 @@ import json
 import shutil
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from classicnets.data import Data
-from classicnets.errors import ClassicNetsError, ConfigError, MissingExtra, StorageError, TrainingDiverged
-from classicnets.evaluation.best import Best, score_of
-from classicnets.search.space import (
-    Choice,
-    Range,
-    Space,
-    check_space,
-    default_space,
-    parse_space,
-    setting,
-    value_in,
+from classicnets.errors import ClassicNetsError, ConfigError, DataError, StorageError, TrainingDiverged
+from classicnets.evaluation.best import best_index
+from classicnets.search.report import write_report
+from classicnets.search.space import Space, check_space, default_space, parse_space, setting
+from classicnets.search.study import (
+    best_number,
+    close_trial,
+    fail_trial,
+    importances,
+    is_hopeless,
+    next_trial,
+    open_study,
+    require_optuna,
+    suggested,
+    tried,
 )
+from classicnets.search.trials import TrialDone, TrialStarted, Tuned
 from classicnets.system.storage import written_aside
 from classicnets.training.entry import reopen, start
-from classicnets.training.recipe.plan import resolve
-from classicnets.training.recipe.schema import Recipe, parse_recipe
+from classicnets.training.recipe.files import parse_recipe, with_settings
+from classicnets.training.recipe.plan import load, resolve
+from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.folder import Run
 from classicnets.training.run.job import Finished, Job
 from classicnets.training.run.prepare import Progress
@@ -49,68 +54,12 @@ from classicnets.training.step.state import EpochDone, StepDone
 if TYPE_CHECKING:
     import optuna
 
-_RANDOM_TRIALS = 5  # before Optuna's TPE has something to go by, and before any trial is given up
-
-
-@dataclass(frozen=True)
-class TrialStarted:
-    """A trial begins, or goes on: its number from 1, what it tries, its run, and the steps of the whole run."""
-
-    number: int
-    params: dict[str, Any]
-    run: Run
-    num_steps: int
-
-
-@dataclass(frozen=True)
-class TrialDone:
-    """A trial is over: "finished", "given up" (worse than the median of the others) or "diverged".
-
-    `value` is its best epoch's, by the recipe's `best`: a share, 0..1, or a loss; None where it has no epoch. `epochs`
-    were done.
-    """
-
-    number: int
-    params: dict[str, Any]
-    state: str
-    value: float | None
-    epochs: int
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """The search is over: every trial, the best one, its recipe's file, and its measure on the test images.
-
-    `by` is what trials were compared by, on the validation images.
-    """
-
-    folder: Path
-    by: Best
-    trials: tuple[TrialDone, ...]
-    best: TrialDone
-    recipe: Path
-    finished: Finished
-    importances: dict[str, float]
-
-    @property
-    def judged(self) -> str:
-        """What trials were compared by, in words."""
-        return f"validation {self.by.replace('_', ' ')}"
-
-    @property
-    def ranked(self) -> list[TrialDone]:
-        """The trials, better ones first (of equals, the earlier), those without an epoch last."""
-
-        def place(trial: TrialDone) -> tuple[bool, float, int]:
-            return trial.value is None, -score_of(trial.value or 0.0, self.by), trial.number
-
-        return sorted(self.trials, key=place)
-
 
 class Tuning:
     """A search under way. Iterate over it once: TrialStarted, the events of its job, TrialDone, ..., and Tuned.
 
-    Closing the iteration early, Ctrl-C and a kill keep every trial; `resume_tuning` goes on.
+    Closing the iteration early, Ctrl-C and a kill keep every trial; `resume_tuning` resumes the search. Every trial
+    trains on `data` itself, so a Data that was made or changed in Python is fine.
     """
 
     def __init__(
@@ -120,7 +69,7 @@ class Tuning:
         space: Sequence[str],
         trials: int,
         *,
-        data: Data | None = None,
+        data: Data,
         device: str = "auto",
         progress: Progress | None = None,
         notes: Sequence[str] = (),
@@ -130,86 +79,47 @@ class Tuning:
         self.space: Space = parse_space(space)
         self.trials = trials
         self.notes = tuple(notes)
-        self._data: str | Data = data if data is not None else recipe.data.source
+        self._data = data
         self._device = device
         self._progress = progress
 
     def __iter__(self) -> Iterator[TrialStarted | StepDone | EpochDone | TrialDone | Tuned]:
-        from classicnets.search.tune_report import write_report
-
-        study = self._study()
-        while (trial := self._next(study)) is not None:
+        study = open_study(self.folder / "study.log", self.recipe, self.space)
+        while (trial := next_trial(study, most=self.trials, seed=self.recipe.seed)) is not None:
             yield from self._try(study, trial)
         tuned = self._finish(study)
         write_report(tuned, self.recipe, self.space)
         yield tuned
 
-    def _study(self) -> optuna.Study:
-        import optuna
-        from optuna.storages.journal import JournalFileBackend
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        study = optuna.create_study(
-            storage=optuna.storages.JournalStorage(JournalFileBackend(str(self.folder / "study.log"))),
-            study_name="tune",
-            direction="minimize" if self.recipe.best == "loss" else "maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=_RANDOM_TRIALS - 1, n_warmup_steps=2),
-            load_if_exists=True,
-        )
-        usual = {key: value_in(self.recipe, key) for key in self.space}
-        if not study.trials and all(usual[key] in search for key, search in self.space.items()):
-            study.enqueue_trial(usual)  # the recipe as it is: what the others are to beat
-        return study
-
-    def _next(self, study: optuna.Study) -> optuna.Trial | None:
-        """The trial that was under way, else a new one, else None."""
-        import optuna
-
-        begun = [trial for trial in study.trials if trial.state != optuna.trial.TrialState.WAITING]
-        for trial in begun:
-            if trial.state == optuna.trial.TrialState.RUNNING:
-                return optuna.Trial(study, trial._trial_id)
-        if len(begun) >= self.trials:
-            return None
-        # A seed for each trial, so that a search that was stopped goes on as if it had not been.
-        study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=_RANDOM_TRIALS, seed=(self.recipe.seed + len(begun)) % 2**32
-        )
-        return study.ask()
-
     def _try(
         self, study: optuna.Study, trial: optuna.Trial
     ) -> Iterator[TrialStarted | StepDone | EpochDone | TrialDone]:
-        import optuna
-
-        number = trial.number + 1
-        params = {key: _suggest(trial, key, search) for key, search in self.space.items()}
-        state, told = "finished", optuna.trial.TrialState.COMPLETE
+        number, params = trial.number + 1, suggested(trial, self.space)
+        state = "finished"
         try:
             job = self._job(number, params)
             yield TrialStarted(number, params, job.run, job.num_steps)
             with closing(cast("Generator[StepDone | EpochDone | Finished]", iter(job))) as events:
                 for event in events:
-                    assert not isinstance(event, Finished), "the job was told not to measure"
+                    assert not isinstance(event, Finished), "the job does not measure"
                     yield event
-                    if isinstance(event, EpochDone) and _is_hopeless(trial, event, job.recipe):
-                        state, told = "given up", optuna.trial.TrialState.PRUNED
+                    if isinstance(event, EpochDone) and is_hopeless(trial, event, job.recipe):
+                        state = "given up"
                         break
         except TrainingDiverged:
-            state, told = "diverged", optuna.trial.TrialState.PRUNED
+            state = "diverged"
         except ClassicNetsError:
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            fail_trial(study, trial)
             raise
-        trial.set_user_attr("state", state)
         done = self._done(number, params, state)
-        study.tell(trial, done.value if told == optuna.trial.TrialState.COMPLETE else None, state=told)
+        close_trial(study, trial, state, done.value)
         self._drop_checkpoints(study)
         yield done
 
     def _job(self, number: int, params: dict[str, Any]) -> Job:
         folder = self._run(number).path
         if (folder / "recipe.toml").is_file():
-            job = reopen(folder, device=self._device, progress=self._progress)
+            job = self._resume(folder)
         else:
             shutil.rmtree(folder, ignore_errors=True)  # ours, and killed before it held anything
             settings = [setting(key, value) for key, value in params.items()]
@@ -220,41 +130,41 @@ class Tuning:
         job.measure = False
         return job
 
+    def _resume(self, folder: Path) -> Job:
+        return reopen(folder, data=self._data, device=self._device, progress=self._progress)
+
     def _run(self, number: int) -> Run:
         return Run(self.folder / f"trial-{number:03}")
 
     def _done(self, number: int, params: dict[str, Any], state: str) -> TrialDone:
         by = f"val_{self.recipe.best}"
         values = [row[by] for row in self._run(number).metrics(by)]
-        best = max(values, key=lambda value: score_of(value, self.recipe.best), default=None)
-        return TrialDone(number, params, state, best, len(values))
+        index = best_index(values, self.recipe.best)
+        return TrialDone(number, params, state, None if index is None else values[index], len(values))
 
     def _drop_checkpoints(self, study: optuna.Study) -> None:
-        """Keep the checkpoints of the best trial alone: a VGG has gigabytes of them."""
-        best = _best(study)
+        """Keep the checkpoints of the best trial only: a VGG has gigabytes of them."""
+        best = best_number(study)
         for trial in study.trials:
             if trial.state.is_finished() and trial.number + 1 != best:
                 shutil.rmtree(self._run(trial.number + 1).path / "checkpoints", ignore_errors=True)
 
     def _finish(self, study: optuna.Study) -> Tuned:
         """Measure the best trial on the test images, and write its recipe."""
-        number = _best(study)
+        number = best_number(study)
         if number is None:
-            raise TrainingDiverged(
-                f"None of {len(study.trials)} trials came to its end: there is no best one. Search lower rates."
-            )
+            raise TrainingDiverged(f"None of {len(study.trials)} trials finished, so none is best. Search lower rates.")
         run = self._run(number)
-        *_, finished = reopen(run, device=self._device, progress=self._progress)
+        *_, finished = self._resume(run.path)
         assert isinstance(finished, Finished), "a job ends with Finished"
         recipe = self.folder / "best-recipe.toml"
         _write(recipe, run.recipe.to_toml())
-        trials = tuple(
-            self._done(trial.number + 1, {key: _value(trial.params[key], self.space[key]) for key in self.space}, state)
-            for trial in study.trials
-            if (state := trial.user_attrs.get("state"))
-        )
+        trials = []
+        for trial in study.trials:
+            if state := trial.user_attrs.get("state"):
+                trials.append(self._done(trial.number + 1, tried(trial, self.space), state))
         best = next(trial for trial in trials if trial.number == number)
-        return Tuned(self.folder, self.recipe.best, trials, best, recipe, finished, _importances(study))
+        return Tuned(self.folder, self.recipe.best, tuple(trials), best, recipe, finished, importances(study))
 
 
 def tune(
@@ -269,31 +179,76 @@ def tune(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Tuning:
-    """Prepare a search for a better recipe of the catalog's `model` on `data`, and make its folder.
+    """Prepare a search for a better recipe, and create its folder.
 
-    `space` are lines such as `optim.lr=log:0.01..1.0` (see `search_space`); none searches the learning rate and the
-    weight decay around those of the recipe. `out` is the folder, `runs/tune-MODEL-DATA` if None, with a number where
-    that exists. The other arguments are those of `start`. Raises MissingExtra without Optuna, else what `start` raises.
+    Args:
+        model: a catalog name, such as "resnet20_cifar".
+        data: a name that `load_data` knows, a path, or a Data, which may be made or changed in Python.
+        trials: how many recipes to try, at least 1.
+        space: what to search, in lines such as "optim.lr=log:0.01..1.0"; see `classicnets.search.space`. With none,
+            the learning rate and the weight decay are searched around those of the recipe.
+        recipe: the recipe to start from: a Recipe, a shipped name or a .toml file. None chooses one by the network
+            and the data.
+        settings: `key=value` changes to the recipe of every trial, such as "epochs=5".
+        out: the folder to create; None takes `runs/tune-MODEL-DATA`. A number is appended if it exists.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    Returns:
+        A Tuning to iterate over.
+
+    Raises:
+        MissingExtra: Optuna is not installed.
+        UnknownName, ConfigError: the model, the recipe, a key or a value is not allowed.
+        DataError: the data cannot be trained on.
+        StorageError: the folder cannot be created.
+
+    >>> *_, tuned = tune("resnet20_cifar", "digits", trials=20)
     """
     only_alone("tune")
     require_optuna()
     if trials < 1:
-        raise ConfigError(f"A search of {trials} trials tries nothing. Give 1 or more; 20 are a good beginning.")
+        raise ConfigError(f"A search needs at least 1 trial, got {trials}; 20 are a good start.")
     plan = resolve(model, data, recipe=recipe, settings=settings)
     lines = list(space) or default_space(plan.recipe)
     check_space(parse_space(lines), plan.recipe)
     folder = _new_folder(Path(out) if out is not None else Path("runs") / f"tune-{model}-{plan.data.name}")
     _write(folder / "base-recipe.toml", plan.recipe.to_toml())
-    _write(folder / "tune.json", json.dumps({"trials": trials, "space": lines}, indent=2, ensure_ascii=False) + "\n")
+    searched = {"trials": trials, "space": lines, "fingerprint": plan.data.fingerprint()}
+    _write(folder / "tune.json", json.dumps(searched, indent=2, ensure_ascii=False) + "\n")
     return Tuning(
         folder, plan.recipe, lines, trials, data=plan.data, device=device, progress=progress, notes=plan.notes
     )
 
 
 def resume_tuning(
-    folder: str | Path, *, trials: int | None = None, device: str = "auto", progress: Progress | None = None
+    folder: str | Path,
+    *,
+    trials: int | None = None,
+    data: str | Path | Data | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
 ) -> Tuning:
-    """Go on with a search; `trials` is a new number of trials in all. Raises ConfigError where there is none."""
+    """Resume a search that was stopped, or extend one that is over.
+
+    Args:
+        folder: the folder that `tune` created.
+        trials: the new number of trials in all; None keeps it.
+        data: the images: a path if they have moved, or the Data that `tune` got if it was made or changed in Python.
+            None loads them from their old place.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    Returns:
+        A Tuning to iterate over.
+
+    Raises:
+        MissingExtra: Optuna is not installed.
+        ConfigError: the folder holds no search, or a damaged one.
+        DataError: the images cannot be loaded, or are not those that the search began with.
+
+    >>> *_, tuned = resume_tuning("runs/tune-resnet20_cifar-digits", trials=40)
+    """
     only_alone("tune")
     require_optuna()
     folder = Path(folder)
@@ -301,59 +256,22 @@ def resume_tuning(
         values = json.loads((folder / "tune.json").read_text("utf-8"))
         recipe = parse_recipe((folder / "base-recipe.toml").read_text("utf-8"), str(folder / "base-recipe.toml"))
         planned, space = int(values["trials"]), list(values["space"])
+        fingerprint = values.get("fingerprint")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{folder} is no folder of `classicnets tune`, or a damaged one ({error}).") from None
-    return Tuning(folder, recipe, space, planned if trials is None else trials, device=device, progress=progress)
-
-
-def require_optuna() -> None:
-    """Raise MissingExtra, with the line that installs it, where Optuna is not installed."""
-    try:
-        import optuna  # noqa: F401
-    except ImportError:
-        raise MissingExtra('Optuna is not installed. Install it with: pip install "classicnets[tune]"') from None
-
-
-def shown(value: float | None, by: Best) -> str:
-    """A trial's value as text: a loss, or a percentage."""
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if by == "loss" else f"{value:.2%}"
-
-
-def _suggest(trial: optuna.Trial, key: str, search: Range | Choice) -> Any:
-    if isinstance(search, Choice):
-        return trial.suggest_categorical(key, search.values)
-    if search.whole:
-        return trial.suggest_int(key, int(search.low), int(search.high), log=search.log)
-    return _value(trial.suggest_float(key, search.low, search.high, log=search.log), search)
-
-
-def _value(value: Any, search: Range | Choice) -> Any:
-    """What Optuna suggests, as it is tried: a real number to four digits."""
-    return value if isinstance(search, Choice) or search.whole else float(f"{value:.4g}")
-
-
-def _best(study: optuna.Study) -> int | None:
-    """The number, from 1, of the best trial among those that came to their end (of equals, the first)."""
-    return study.best_trial.number + 1 if any(trial.state.name == "COMPLETE" for trial in study.trials) else None
-
-
-def _is_hopeless(trial: optuna.Trial, event: EpochDone, recipe: Recipe) -> bool:
-    """Tell Optuna of an epoch; whether the trial is worse than the median of the others, and not at its end."""
-    if event.epoch not in trial.study.trials[trial.number].intermediate_values:
-        trial.report(event.value(recipe.best), event.epoch)
-    return event.epoch < recipe.epochs and trial.should_prune()
-
-
-def _importances(study: optuna.Study) -> dict[str, float]:
-    """How much of the differences between trials each key explains (fANOVA), 0..1; empty where trials are too few."""
-    import optuna
-
-    complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
-    if len(complete) < _RANDOM_TRIALS or len({trial.value for trial in complete}) < 2:
-        return {}
-    return optuna.importance.get_param_importances(study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0))
+        raise ConfigError(f"{folder} is not a folder that `classicnets tune` made, or is damaged ({error}).") from None
+    loaded = data if isinstance(data, Data) else load(recipe.data.source if data is None else data, recipe)
+    if fingerprint not in (None, loaded.fingerprint()):  # None: written by 0.1.0
+        raise DataError(
+            f"{folder} was searched on other images than those of {loaded.source}: its trials could not be compared. "
+            f"Put the images back (copy files with their times: cp -a), or pass the Data that `tune` got: "
+            f"resume_tuning(..., data=data)."
+        )
+    if data is not None:
+        recipe = with_settings(recipe, [setting("data.source", loaded.source)])
+        _write(folder / "base-recipe.toml", recipe.to_toml())
+    return Tuning(
+        folder, recipe, space, planned if trials is None else trials, data=loaded, device=device, progress=progress
+    )
 
 
 def _new_folder(path: Path) -> Path:
@@ -364,9 +282,11 @@ def _new_folder(path: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise StorageError(f"Cannot make {folder} ({error.strerror}). Choose another place with --out.") from None
+            raise StorageError(
+                f"Cannot create {folder} ({error.strerror}). Choose another folder with --out."
+            ) from None
         return folder
-    raise StorageError(f"{path} and 9,999 numbered folders beside it exist already. Choose another --out.")
+    raise StorageError(f"{path} and 9,999 numbered folders beside it exist. Choose another folder with --out.")
 
 
 def _write(path: Path, text: str) -> None:

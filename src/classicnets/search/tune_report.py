@@ -1,66 +1,20 @@
-"""What a search found: `report.md` and `search.png` in its folder."""
+"""The figure of a search: what the trials reached, and by each key."""
 
 from __future__ import annotations
 
 import math
-import shlex
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from classicnets.reports.canvas import LIGHT, PERCENT, Theme, new_figure, percent, plain_axes, png, write_title
-from classicnets.search.space import Choice, Space, value_in
-from classicnets.search.tune import TrialDone, Tuned, shown
-from classicnets.system.storage import written_aside
-from classicnets.training.recipe.schema import Recipe
+from classicnets.evaluation.best import shown
+from classicnets.reports.canvas import LIGHT, PERCENT, Theme, new_figure, percent, plain_axes, write_title
+from classicnets.search.space import Choice, Space
+from classicnets.search.trials import TrialDone, Tuned
 
 _COLUMNS = 3
-
-
-def write_report(tuned: Tuned, base: Recipe, space: Space) -> None:
-    """Write both files. `base` is the recipe that the search began from. Raises StorageError."""
-    with written_aside(tuned.folder / "search.png") as new:
-        new.write_bytes(png(draw(tuned, space)))
-    with written_aside(tuned.folder / "report.md") as new:
-        new.write_text(report(tuned, base, space), "utf-8", newline="")
-
-
-def report(tuned: Tuned, base: Recipe, space: Space) -> str:
-    """The search as Markdown: the best recipe, how it was measured, what mattered, every trial."""
-    best, measured = tuned.best, tuned.finished.report
-    reached = shown(best.value, tuned.by)
-    low, high = measured.top1_interval
-    luck = f" No other trial saw them; of many trials, the best {tuned.judged} is a little lucky, and this one is not."
-    command = ["classicnets", "train", base.model.name, base.data.source, "--recipe", str(tuned.recipe)]
-    lines = [
-        f"# Search: {base.model.name} on {base.data.source}",
-        "",
-        f"Trial {best.number} of {len(tuned.trials)} is the best, with a {tuned.judged} of {reached}. "
-        f"It was then measured on {measured.data}: {measured.top1:.2%} (95 % interval {low:.2%} to {high:.2%}) of "
-        f"{measured.num_images:,} images are right.{luck if measured.data.endswith(' test') else ''}",
-        "",
-        f"    {shlex.join(command)}",
-        "",
-        "![The trials, and by each key](search.png)",
-        "",
-        "| key | searched | recipe before | best |" + (" share of the differences |" if tuned.importances else ""),
-        "|---|---|---|---|" + ("---|" if tuned.importances else ""),
-    ]
-    for key, search in space.items():
-        searched = " or ".join(map(str, search.extremes)) if isinstance(search, Choice) else _range(search.extremes)
-        cells = [f"`{key}`", searched, value_in(base, key), best.params[key]]
-        if tuned.importances:
-            cells.append(f"{tuned.importances.get(key, math.nan):.0%}")
-        lines.append(_row(cells))
-    if tuned.importances:
-        lines += ["", "The share of the differences that a key explains is fANOVA's (Hutter et al. 2014)."]
-    lines += ["", f"| trial | {' | '.join(space)} | epochs | {tuned.judged} | |", "|---" * (len(space) + 4) + "|"]
-    for trial in tuned.ranked:
-        params = (trial.params[key] for key in space)
-        lines.append(_row([trial.number, *params, trial.epochs, shown(trial.value, tuned.by), trial.state]))
-    return "\n".join(lines) + "\n"
 
 
 def draw(tuned: Tuned, space: Space, theme: Theme = LIGHT) -> Figure:
@@ -117,11 +71,3 @@ def _dots(axes: Axes, x: list[float], tuned: Tuned, theme: Theme, title: str) ->
 def _drawn(tuned: Tuned) -> list[TrialDone]:
     """The trials that have a value."""
     return [trial for trial in tuned.trials if trial.value is not None]
-
-
-def _range(extremes: tuple[float, ...]) -> str:
-    return f"{extremes[0]:g} to {extremes[1]:g}"
-
-
-def _row(cells: list[object]) -> str:
-    return f"| {' | '.join(f'{cell:g}' if isinstance(cell, float) else str(cell) for cell in cells)} |"

@@ -16,11 +16,11 @@ from classicnets.data import Data
 from classicnets.data.check import quick_check
 from classicnets.data.imageset import OnError
 from classicnets.errors import ConfigError, WeightsError
-from classicnets.training.recipe.plan import load, resolve
-from classicnets.training.recipe.schema import OnNan, Recipe, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.plan import load, resolve, without_unused
+from classicnets.training.recipe.schema import OnNan, Recipe
 from classicnets.training.recipe.settings import as_settings
 from classicnets.training.run.checkpoint import Checkpoint, newest_checkpoint
-from classicnets.training.run.equip import settled
 from classicnets.training.run.folder import Run, environment
 from classicnets.training.run.identity import check_same, identity, same_batches
 from classicnets.training.run.job import Job
@@ -176,7 +176,7 @@ def reopen(
         processes.on_main(lambda: stack.enter_context(opened.locked()))
         left = processes.on_main(lambda: _left_by(opened))
         moved = [] if data is None or isinstance(data, Data) else [_source(data)]
-        recipe, notes = settled(with_settings(left.recipe, [*settings, *moved]))
+        recipe, notes = without_unused(with_settings(left.recipe, [*settings, *moved]))
         notes = [*left.notes, *notes]
         loaded = data if isinstance(data, Data) else processes.main_first(lambda: load(recipe.data.source, recipe))
         if data is not None:

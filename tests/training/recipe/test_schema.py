@@ -3,22 +3,17 @@
 import re
 import runpy
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import classicnets
 from classicnets.errors import ConfigError, UnknownName
 from classicnets.models.facts import list_models
-from classicnets.training.recipe.schema import (
-    Recipe,
-    all_keys,
-    choose_recipe,
-    load_recipe,
-    parse_recipe,
-    recipe_facts,
-    shipped_recipes,
-    with_settings,
-)
+from classicnets.training.recipe.choose import choose_recipe
+from classicnets.training.recipe.files import load_recipe, parse_recipe, recipe_facts, shipped_recipes, with_settings
+from classicnets.training.recipe.schema import ModelSection, Recipe, all_keys, flat
 
 SMALL_IMAGE_FAMILIES = ("alexnet", "vgg", "nin", "googlenet", "densenet")  # ResNet's is the plain small-images
 
@@ -39,7 +34,7 @@ def test_every_shipped_recipe_loads_says_its_command_and_survives_its_own_toml(n
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_a_recipe_that_is_chosen_by_the_data_does_not_divide_it_anew(name):
+def test_a_shipped_recipe_leaves_the_split_as_it_is(name):
     assert load_recipe(name).data == Recipe().data
 
 
@@ -47,6 +42,62 @@ def test_toml_holds_names_that_need_quoting():
     recipe = with_settings(Recipe(), ['data.source="C:\\\\Bilder\\n\\"Käse\\" 图片"', "image_size=28"])
     assert recipe.data.source == 'C:\\Bilder\n"Käse" 图片'
     assert parse_recipe(recipe.to_toml(), "x") == recipe
+
+
+def test_toml_has_every_key_in_order_and_is_read_back_equal_whatever_the_switches():
+    recipe = with_settings(Recipe(), ["model.switches.depths=[1, 2]", "patience=2"])
+    switches = {**recipe.model.switches, "a b": {"c": [0.5, True]}}
+    recipe = recipe.model_copy(update={"model": ModelSection(switches=switches)})
+    assert parse_recipe(recipe.to_toml(), "x") == recipe
+    written = flat(tomllib.loads(recipe.to_toml()))
+    assert {written.pop("model.switches.depths")[1], *written.pop("model.switches.a b.c")} == {2, 0.5, True}
+    unset = ("image_size", "optim.clip_norm", "model.switches")
+    assert list(written) == [key for key in all_keys() if key not in unset]
+
+
+def test_switches_are_kept_as_their_file_says_them_and_refused_if_no_file_can():
+    recipe = Recipe(model=ModelSection(switches={"depths": (1, 1)}))
+    assert parse_recipe(recipe.to_toml(), "x") == recipe
+    with pytest.raises(ValueError, match="must hold what TOML can"):
+        ModelSection(switches={"activation": None})
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped"])
+def test_a_recipe_written_by_0_1_0_is_read_and_new_keys_have_their_defaults(state):
+    text = (Path(__file__).parents[2] / "golden" / "0.1.0" / state / "recipe.toml").read_text("utf-8")
+    recipe = parse_recipe(text, "golden")
+    old = flat(tomllib.loads(text))
+    expected = flat(Recipe().model_dump(mode="json", exclude_none=True)) | old
+    assert flat(recipe.model_dump(mode="json", exclude_none=True)) == expected
+    assert parse_recipe(recipe.to_toml(), "again") == recipe
+
+
+@pytest.mark.parametrize("key", all_keys())
+def test_every_key_has_a_default_so_that_a_new_one_leaves_older_recipes_readable(key):
+    assert not all_keys()[key].is_required()
+
+
+@pytest.mark.parametrize("text", ["[optim]\nlr_head = 1", "[optim]\nname = 'lion'", "[new]\nkey = 1"])
+def test_what_a_newer_version_may_have_written_is_refused_with_a_hint(text):
+    with pytest.raises((UnknownName, ConfigError)) as caught:
+        parse_recipe(text, "runs/x/recipe.toml")
+    hint = f"If a newer version than {classicnets.__version__} wrote it (see the run's environment.json), update."
+    assert str(caught.value).startswith("runs/x/recipe.toml: ")
+    assert str(caught.value).endswith(hint)
+    with pytest.raises(ConfigError) as caught:
+        parse_recipe("epochs = 0", "runs/x/recipe.toml")
+    assert "newer" not in str(caught.value)
+
+
+def test_a_key_without_its_section_is_recognised():
+    with pytest.raises(UnknownName, match=r"unknown key lr; did you mean optim\.lr\?"):
+        with_settings(Recipe(), ["lr=0.1"])
+    with pytest.raises(UnknownName, match=r"did you mean model\.name, optim\.name, schedule\.name\?"):
+        with_settings(Recipe(), ["name=x"])
+
+
+def test_flat_gives_dotted_keys():
+    assert flat({"a": 1, "b": {"c": 2, "d": {"e": [3]}, "f": {}}}) == {"a": 1, "b.c": 2, "b.d.e": [3]}
 
 
 def test_settings_change_single_values_and_read_toml_or_bare_words():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from classicnets.errors import ConfigError, DataError
-from classicnets.training.recipe.schema import with_settings
+from classicnets.training.recipe.files import with_settings
 from classicnets.training.run.identity import check_same, identity, same_batches
 
 

@@ -14,7 +14,8 @@ from classicnets.data.pipeline.pack import Packed
 from classicnets.errors import DataError, StorageError
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
-from classicnets.training.recipe.schema import Recipe, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import Recipe
 from classicnets.training.scale.processes import join
 from classicnets.training.step.loop import fit
 from classicnets.training.step.state import StepDone, TrainState

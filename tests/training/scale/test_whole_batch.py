@@ -9,7 +9,7 @@ from classicnets.data.pipeline.pack import pack_data
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
 from classicnets.training import start
-from classicnets.training.recipe.schema import with_settings
+from classicnets.training.recipe.files import with_settings
 from classicnets.training.scale.whole_batch import whole_batch
 from classicnets.training.step.loop import fit
 from classicnets.training.step.state import TrainState

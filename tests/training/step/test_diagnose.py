@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from classicnets.models.catalog import create
-from classicnets.training.recipe.schema import Recipe, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import Recipe
 from classicnets.training.step.diagnose import diverged, first_not_finite, stuck
 
 IMAGES = torch.zeros(2, 3, 32, 32)

@@ -10,7 +10,8 @@ from classicnets.data.pipeline.pack import pack_data
 from classicnets.errors import TrainingDiverged
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
-from classicnets.training.recipe.schema import ProgressiveSection, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import ProgressiveSection
 from classicnets.training.step.loop import fit, image_size_at, update_average
 from classicnets.training.step.state import EpochDone, StepDone, TrainState
 from sessions import session_for

@@ -6,7 +6,7 @@ import torch
 from classicnets.data.pipeline.pack import pack_data
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
-from classicnets.training.recipe.schema import with_settings
+from classicnets.training.recipe.files import with_settings
 from classicnets.training.step.loop import fit
 from classicnets.training.step.state import EpochDone, TrainState
 from classicnets.training.step.statistics import measure_statistics

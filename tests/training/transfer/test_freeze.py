@@ -12,7 +12,8 @@ from classicnets.data.pipeline.pack import Packed, pack_data
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
-from classicnets.training.recipe.schema import FinetuneSection, OptimSection, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import FinetuneSection, OptimSection
 from classicnets.training.run.equip import equip
 from classicnets.training.scale.processes import Processes
 from classicnets.training.step.loop import fit

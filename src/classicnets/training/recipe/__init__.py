@@ -1,1 +1,1 @@
-"""The recipe: its schema, its choice, and the plan that it makes with the data."""
+"""The recipe: its schema, its files, its choice by the data, and the plan of a training."""

@@ -1,31 +1,27 @@
-"""What is to be trained, on what, and how: from the arguments of a command to a recipe in which nothing is left open.
+"""The plan of a training: from the arguments of a command to a recipe that leaves nothing open.
 
-load data -> choose the recipe -> fill in the image size, the split and where things are -> Plan
+load data -> choose the recipe -> fill in the image size, the split and the paths -> Plan
 """
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from classicnets.data import Data, load_data
-from classicnets.data.imageset import ImageSet
+from classicnets.data.pipeline.augment import Augment
 from classicnets.errors import ConfigError
-from classicnets.images import image_size
 from classicnets.models.catalog import create, family_of
-from classicnets.models.contract import ConvNet, NetConfig
-from classicnets.training.recipe.schema import Recipe, choose_recipe, load_recipe, with_settings
-from classicnets.training.run.equip import settled
+from classicnets.training.recipe.choose import choose_recipe, natural_size, normalised
+from classicnets.training.recipe.files import load_recipe, with_settings
+from classicnets.training.recipe.schema import ProgressiveSection, Recipe
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained, on what, and how: the resolved recipe, the data it names, and what was chosen and why."""
+    """The resolved recipe, the data that it names, and sentences on what was chosen and why."""
 
     recipe: Recipe
     data: Data
@@ -35,22 +31,34 @@ class Plan:
 def resolve(
     model: str, data: str | Path | Data, *, recipe: str | Path | Recipe | None = None, settings: Iterable[str] = ()
 ) -> Plan:
-    """Load the data and resolve the recipe for the catalog's `model`: what `start` begins with. Nothing is written.
+    """Load the data and resolve the recipe. Nothing is written.
 
-    The arguments are those of `start`. Raises UnknownName, ConfigError or DataError.
+    Args:
+        model: a catalog name, such as "resnet20_cifar".
+        data: a name that `load_data` knows, a path, or a Data.
+        recipe: a Recipe, a shipped name or a .toml file. None chooses one by the network and the data.
+        settings: `key=value` changes to the recipe, such as "optim.lr=0.1".
+
+    Raises:
+        UnknownName: the model, the recipe or a key does not exist.
+        ConfigError: a value is not allowed, or two of them do not go together.
+        DataError: the data cannot be trained on.
+
+    >>> resolve("resnet20_cifar", "digits").recipe.image_size
+    8
     """
     settings = list(settings)
     for key in ("model.name", "data.source"):
         if any(setting.partition("=")[0].strip() == key for setting in settings):
-            raise ConfigError(f"{key} is what is trained, and on what: give it as the argument, not as a setting.")
-    given = recipe if isinstance(recipe, Recipe) else None if recipe is None else load_recipe(recipe)
+            raise ConfigError(f"{key} cannot be set: give the model and the data as arguments.")
+    given = None if recipe is None else recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     draft = with_settings(given or Recipe(), settings)
     network = create(model, device="meta", **switches(draft))
     loaded = data if isinstance(data, Data) else load(data, draft)
-    size = draft.image_size or _natural_size(loaded.train, network.config)
+    size = draft.image_size or natural_size(loaded.train, network.config)
     if size < network.config.min_size:
         raise ConfigError(
-            f"{model} takes images of {network.config.min_size} pixels or more, and image_size is {size}. "
+            f"{model} needs images of at least {network.config.min_size} pixels, and image_size is {size}. "
             f"Set a larger one, or choose a variant for small images (`classicnets models cifar`)."
         )
     notes = [loaded.split]
@@ -59,13 +67,13 @@ def resolve(
             num_train=len(loaded.train),
             image_size=size,
             family=family_of(model).name,
-            batch_norm=_normalised(network),
+            batch_norm=normalised(network),
             pretrained=bool(draft.model.weights),
         )
         draft = with_settings(load_recipe(name), settings)
         notes.append(f"recipe {name!r}: {reason}")
-    draft, adapted = settled(draft)
-    notes += adapted
+    draft, left_out = without_unused(draft)
+    notes += left_out
     values = draft.model_dump(mode="json")
     values["image_size"] = size
     values["model"] |= {"name": model, "weights": _absolute(draft.model.weights)}
@@ -80,43 +88,59 @@ def resolve(
     return Plan(Recipe.model_validate(values), loaded, tuple(notes))
 
 
-def _normalised(network: ConvNet) -> bool:
-    """Whether the network has batch norm, and has it in its hidden linear layers too, unlike VGG's `_bn` rows."""
-    head = list(network.head.modules())
-    hidden = sum(isinstance(module, nn.Linear) for module in head) - 1
-    return hidden <= sum(isinstance(module, nn.BatchNorm1d) for module in head) and any(
-        isinstance(module, nn.BatchNorm2d) for module in network.modules()
-    )
+def without_unused(recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """Turn off what a trunk that is frozen for the whole run rules out: augmentation and progressive sizes.
+
+    Args:
+        recipe: the recipe as it was asked for; it stays as it is.
+
+    Returns:
+        The recipe to train with, and sentences on what was turned off.
+
+    Raises:
+        ConfigError: settings do not go together, such as a frozen trunk without trained weights.
+    """
+    if recipe.finetune.freeze and not recipe.model.weights:
+        raise ConfigError(
+            f"finetune.freeze is {recipe.finetune.freeze:g}, but the trunk has no trained weights to freeze. "
+            f"Start from trained weights with --weights (a file, a run, or torchvision), or set finetune.freeze=0."
+        )
+    if recipe.finetune.freeze < 1:
+        return recipe, []
+    if recipe.distill.teacher:
+        raise ConfigError(
+            "finetune.freeze=1 shows each image to the trunk once, and distill.teacher needs it at every step. "
+            "Leave one out, or let the trunk learn at the end: finetune.freeze=0.9."
+        )
+    plain = recipe.model_copy(update={"augment": Augment(), "progressive": ProgressiveSection()})
+    if plain == recipe:
+        return recipe, []
+    return plain, ["augmentation and progressive sizes are off: the frozen trunk sees each image once"]
 
 
 def load(source: str | Path, recipe: Recipe) -> Data:
-    """The images at `source`, divided as the recipe says."""
+    """Load the images at `source`, split as the recipe says."""
     data = recipe.data
     return load_data(
-        source, seed=data.split_seed, val_fraction=data.val_fraction, test_fraction=data.test_fraction,
+        source,
+        seed=data.split_seed,
+        val_fraction=data.val_fraction,
+        test_fraction=data.test_fraction,
         on_error=data.on_error,
-    )  # fmt: skip
+    )
 
 
 def switches(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's switches of the network. Raises ConfigError for those that the data decides."""
+    """Return the recipe's switches of the network. Raises ConfigError for one that the data or the command decides."""
     for name in ("num_classes", "in_channels", "generator", "device", "name"):
         if name in recipe.model.switches:
             raise ConfigError(f"model.switches.{name} is decided by the data and the command: remove it.")
-    return recipe.model.switches | ({"checkpointing": True} if recipe.recompute else {})
+    if recipe.recompute:
+        return recipe.model.switches | {"checkpointing": True}
+    return recipe.model.switches
 
 
 def _absolute(weights: str) -> str:
     """The weights as they can be found again from another folder."""
     is_path = weights.partition(":")[0] != "torchvision" and Path(weights).exists()
     return str(Path(weights).absolute()) if weights and is_path else weights
-
-
-def _natural_size(images: ImageSet, config: NetConfig) -> int:
-    """The image size to train at: the data's own up to 64 pixels, else the network's, at least 64."""
-    if images.paths is None:
-        own = min(images.image(0).shape[1:])
-    else:
-        sample = images.paths[:: max(1, len(images) // 50)]
-        own = round(statistics.median(min(image_size(path)) for path in sample))
-    return max(own if own <= 64 else max(64, config.image_size), config.min_size, 8)

@@ -1,31 +1,34 @@
-"""The recipe: everything that decides a training, in one strict, flat, complete TOML file.
+"""The schema of a recipe: everything that decides a training, in one strict, flat, complete TOML file.
 
-A recipe comes from a shipped file (`recipes/*.toml`, chosen by name or by the data), from a file of the user's, or
-from a run; `--set optim.lr=0.1` changes single values. What was resolved is saved in the run, and makes it again.
+`files.py` reads recipes, `choose.py` chooses one for the data, and `plan.py` fills in what a recipe leaves open.
 """
 
 from __future__ import annotations
 
-import difflib
-import itertools
-import json
-import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from importlib import resources
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import tomli_w
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from classicnets.data.pipeline.augment import Augment
-from classicnets.errors import ConfigError, UnknownName, unknown_name
 from classicnets.evaluation.best import Best
+
+OptimizerName = Literal["sgd", "adamw", "muon"]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _as_in_toml(values: dict[str, Any]) -> dict[str, Any]:
+    """The values as their TOML is read back, so that a recipe and its file never differ."""
+    try:
+        return tomllib.loads(tomli_w.dumps(values))
+    except (TypeError, ValueError):
+        raise ValueError("must hold what TOML can: text, numbers, booleans, and lists or tables of them") from None
 
 
 Positive = Annotated[float, Field(gt=0)]
@@ -35,18 +38,18 @@ Side = Annotated[int, Field(ge=8, le=4096)]
 
 
 class ModelSection(_Section):
-    """Which network: a catalog name, the weights it starts from, and switches of its config."""
+    """The network: a catalog name, the weights that it starts from, and switches of its config."""
 
     name: str = ""
     weights: str = ""
-    switches: dict[str, Any] = {}
+    switches: Annotated[dict[str, Any], AfterValidator(_as_in_toml)] = {}
 
 
 class DataSection(_Section):
-    """Which images, and how they are divided where the source does not do it itself.
+    """The images, and how they are split if the source has no split of its own.
 
-    `balance` is for classes of unequal size. sample: each class is shown equally often.
-    loss: an image counts in inverse proportion to the size of its class.
+    `balance` is for classes of unequal size. "sample" shows each class equally often. "loss" weights an image in
+    inverse proportion to the size of its class.
     """
 
     source: str = ""
@@ -58,12 +61,13 @@ class DataSection(_Section):
 
 
 class OptimSection(_Section):
-    """The optimizer. `weight_decay` is for weights of two or more dimensions: never for biases and norms.
+    """The optimizer. `weight_decay` applies to weights of two or more dimensions, never to biases and norms.
 
-    muon is for the trunk's kernels, with AdamW for all else, at the same `lr` and `weight_decay`: try 0.02 and 0.05.
+    "muon" updates the trunk's kernels with Muon and everything else with AdamW, at the same `lr` and `weight_decay`:
+    try 0.02 and 0.05.
     """
 
-    name: Literal["sgd", "adamw", "muon"] = "sgd"
+    name: OptimizerName = "sgd"
     lr: Positive = 0.1
     momentum: Share = 0.9
     nesterov: bool = True
@@ -72,11 +76,11 @@ class OptimSection(_Section):
 
 
 class ScheduleSection(_Section):
-    """The learning rate over the run, as a share of `optim.lr`; `warmup` is a share of the run.
+    """The learning rate over the run, as a share of `optim.lr`. It rises linearly for the share `warmup` of the run.
 
-    cosine: up linearly, then down half a cosine to `final`. one_cycle: up linearly, then down linearly (Smith 2018).
-    step: up linearly, then divided by ten at each of `milestones`, shares of what follows the warm-up.
-    constant: up, then level.
+    After the warm-up: "cosine" falls along half a cosine to `final`. "one_cycle" falls linearly to `final`
+    (Smith 2018). "step" divides by ten at each of the `milestones`, which are shares of what follows the warm-up.
+    "constant" stays level.
     """
 
     name: Literal["cosine", "one_cycle", "step", "constant"] = "cosine"
@@ -86,20 +90,20 @@ class ScheduleSection(_Section):
 
 
 class LossSection(_Section):
-    """Cross-entropy, its label smoothing, and the weight of each auxiliary classifier (Szegedy et al. 2014: 0.3)."""
+    """Cross-entropy with label smoothing, and the weight of each auxiliary classifier (Szegedy et al. 2014: 0.3)."""
 
     label_smoothing: Share = 0.0
     aux_weight: Annotated[float, Field(ge=0)] = 0.3
 
 
 class FinetuneSection(_Section):
-    """How the trunk of a network with trained weights goes on learning.
+    """How the trunk of a network with trained weights learns.
 
-    `freeze`: the share of the run for which it stays as it is, its batch norms too, and only the head learns. Frozen
-    for all of it (1), the trunk is run once over the images as they are, without augmentation, and its features kept.
-    `unfreeze`: all stages at once, or "gradual", one after the other from the head's side, the last one halfway
-    through the rest of the run (Howard and Ruder 2018, arXiv:1801.06146, Sec. 3.3).
-    `layer_decay`: each stage learns at this times the rate of the one after it, the head at the full rate
+    `freeze` is the share of the run in which the trunk, its batch norms included, stays fixed and only the head
+    learns. With 1, the trunk runs once over the images, without augmentation, and its features are kept.
+    `unfreeze` releases all stages at once, or with "gradual" one after the other from the head's side, the last one
+    halfway through the rest of the run (Howard and Ruder 2018, arXiv:1801.06146, Sec. 3.3).
+    `layer_decay` multiplies the rate from each stage to the one before it; the head has the full rate
     (arXiv:2003.10555, Sec. 3.1).
     """
 
@@ -109,10 +113,10 @@ class FinetuneSection(_Section):
 
 
 class DistillSection(_Section):
-    """Learning from a `teacher` too, a run or a model folder ("" for none): Hinton et al. 2015, arXiv:1503.02531.
+    """Distillation from a `teacher`, a run or a model folder ("" for none): Hinton et al. 2015, arXiv:1503.02531.
 
-    The loss is (1 - `weight`) times that of the labels plus `weight` times T^2 KL(teacher || student), both softened
-    by the `temperature` T.
+    The loss is (1 - `weight`) times the labels' loss plus `weight` times T^2 KL(teacher || student), with both
+    distributions softened by the `temperature` T.
     """
 
     teacher: str = ""
@@ -121,23 +125,27 @@ class DistillSection(_Section):
 
 
 class ProgressiveSection(_Section):
-    """Smaller images first: from `start` times the image size, growing evenly to all of it at the share `until`."""
+    """Progressive resizing: images grow evenly from `start` times the image size to all of it at the share `until`."""
 
     start: Annotated[float, Field(gt=0, le=1)] = 1.0
     until: Share = 0.0
 
 
 class Recipe(_Section):
-    """Everything that decides a training; `image_size` None is the data's own where that is small, else the model's.
+    """Everything that decides a training. The sections have docstrings of their own.
 
-    The epoch that is kept is the `best` on the validation images; after `patience` epochs without a better one the
-    training ends (None: never).
-    `on_nan` says what to do where the loss or the gradient is no longer finite: stop, or go back to the newest
-    checkpoint and on with a quarter of the rate, at most three times.
-    `batch_size` is that of an optimizer step, of all processes together; it goes through in `accumulate` parts, one
-    after another, for less memory: the same result but for rounding, unless there are batch norms, whose statistics
-    are those of each part. `recompute` computes activations a second time in the backward pass, instead of keeping
-    them: less memory, more time, and the same result to the bit.
+    `image_size` is the side in pixels; None takes the images' own size if that is small, else the network's.
+    `best` chooses the epoch that is kept, measured on the validation images. Training ends after `patience` epochs
+    without a better one; None never ends it early.
+    `on_nan` says what happens when the loss or the gradient is no longer finite: "stop", or "rollback" to the newest
+    checkpoint and a quarter of the rate, at most three times.
+    `batch_size` counts the images of an optimizer step, over all processes. `accumulate` splits the batch into parts
+    that go through one after another and saves memory. The result is the same up to rounding, except with batch
+    norms, which see the statistics of each part. `recompute` computes activations again in the backward pass instead
+    of keeping them: less memory, more time, and bit for bit the same result.
+
+    >>> Recipe().optim.lr
+    0.1
     """
 
     description: str = ""
@@ -165,88 +173,12 @@ class Recipe(_Section):
     progressive: ProgressiveSection = ProgressiveSection()
 
     def to_toml(self) -> str:
-        """The recipe as TOML text, every key present but the unset ones; `parse_recipe` reads it back equal."""
-        values = self.model_dump(mode="json", exclude_none=True)
-        top = [f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in values.items() if not isinstance(v, dict)]
-        tables = [_table(k, v) for k, v in values.items() if isinstance(v, dict)]
-        return "\n".join(top) + "\n\n" + "\n".join(tables)
-
-
-def shipped_recipes() -> list[str]:
-    """The names of the recipes that come with the package."""
-    folder = resources.files("classicnets") / "recipes"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
-
-
-def recipe_facts(name: str) -> dict[str, str]:
-    """What the header of a shipped recipe states: its command, and hardware, minutes and accuracy where they are."""
-    lines = (resources.files("classicnets") / "recipes" / f"{name}.toml").read_text("utf-8").splitlines()
-    header = itertools.takewhile(lambda line: line.startswith("#"), lines)
-    found = (re.fullmatch(r"# (command|hardware|minutes|accuracy) +(.+)", line) for line in header)
-    return {match[1]: match[2] for match in found if match}
-
-
-def load_recipe(name_or_path: str | Path) -> Recipe:
-    """A shipped recipe by its name, or any TOML file by its path.
-
-    Raises UnknownName for a name that is not shipped, ConfigError for a file that is not a recipe.
-    """
-    text = str(name_or_path)
-    if text in shipped_recipes():
-        return parse_recipe((resources.files("classicnets") / "recipes" / f"{text}.toml").read_text("utf-8"), text)
-    path = Path(text)
-    if path.suffix != ".toml":
-        raise unknown_name(
-            "recipe",
-            text,
-            shipped_recipes(),
-            next_step=f"Shipped: {', '.join(shipped_recipes())}; or give a .toml file.",
-        )
-    try:
-        return parse_recipe(path.read_text("utf-8"), text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the recipe ({error}). Give the path of a .toml file.") from None
-
-
-def parse_recipe(text: str, name: str) -> Recipe:
-    """TOML text to a Recipe; `name` stands in the errors."""
-    try:
-        return _validated(tomllib.loads(text), name)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: not valid TOML: {error}") from None
-
-
-def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """The recipe with `key=value` settings applied, keys dotted as in TOML: `optim.lr=0.1`, `augment.flip=true`.
-
-    Values are TOML; a bare word is a string, and none unsets a key that need not be set, such as `patience`.
-    Raises UnknownName for a key that does not exist.
-    """
-    values: dict[str, Any] = recipe.model_dump(mode="json", exclude_none=True)
-    may_be_unset = {key for key, field in all_keys().items() if field.default is None}
-    for setting in settings:
-        key, equals, raw = setting.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"--set {setting}: write key=value, such as --set optim.lr=0.1")
-        try:
-            value = tomllib.loads(f"x = {raw}")["x"]
-        except tomllib.TOMLDecodeError:
-            value = raw.strip()
-        *sections, last = key.strip().split(".")
-        table = values
-        for section in sections:
-            table = table.setdefault(section, {})
-            if not isinstance(table, dict):
-                raise UnknownName(f"--set {setting}: {section!r} is a value, not a section.")
-        if value == "none" and key.strip() in may_be_unset:
-            table.pop(last, None)
-        else:
-            table[last] = value
-    return _validated(values, "recipe")
+        """Return the recipe as TOML text with every key, except unset ones. `parse_recipe` reads it back equal."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
 def all_keys() -> dict[str, FieldInfo]:
-    """Every key of a recipe, dotted, and its field, in the order of the models."""
+    """Return every key of a recipe, dotted, with its field, in the order of the schema."""
     keys: dict[str, FieldInfo] = {}
     for name, field in Recipe.model_fields.items():
         section = field.annotation
@@ -257,44 +189,16 @@ def all_keys() -> dict[str, FieldInfo]:
     return keys
 
 
-def choose_recipe(
-    *, num_train: int, image_size: int, family: str, batch_norm: bool, pretrained: bool
-) -> tuple[str, str]:
-    """The shipped recipe that suits the network and the data, and the reason in words: (name, reason)."""
-    data = f"{num_train:,} training images of {image_size} pixels"
-    if pretrained:
-        return "finetune", f"{data}, and weights that were trained before"
-    if not batch_norm:
-        return "no-batch-norm", f"{data}, from scratch, and layers without batch norm, which need a low rate"
-    if image_size > 40:
-        return "photos", f"{data}, from scratch"
-    if num_train < 20_000:
-        return "small-set", f"{data}, from scratch: few and small"
-    name = f"small-images-{family}"
-    return name if name in shipped_recipes() else "small-images", f"{data}, from scratch: many and small"
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as one table with dotted keys. An empty table has no keys.
 
-
-def _validated(values: Mapping[str, Any], name: str) -> Recipe:
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, all_keys(), n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(all_keys())}"
-            raise UnknownName(f"{name}: unknown key {key}{hint}") from None
-        raise ConfigError(
-            f"{name}: {key} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
-        ) from None
-
-
-def _table(name: str, values: Mapping[str, Any]) -> str:
-    lines = [f"[{name}]"]
+    >>> flat({"epochs": 3, "optim": {"lr": 0.1}})
+    {'epochs': 3, 'optim.lr': 0.1}
+    """
+    found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            pairs = ", ".join(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in value.items())
-            lines.append(f"{key} = {{{pairs}}}")
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
-    return "\n".join(lines) + "\n"
+            found[prefix + key] = value
+    return found

@@ -8,39 +8,14 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from classicnets.data.pipeline.augment import Augment
 from classicnets.data.pipeline.pack import Packed
-from classicnets.errors import ConfigError
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
-from classicnets.training.recipe.schema import ProgressiveSection, Recipe
+from classicnets.training.recipe.schema import Recipe
 from classicnets.training.step.objective import class_weights
 from classicnets.training.transfer.distill import Teacher
 from classicnets.training.transfer.features import Features, without_pixels
-
-
-def settled(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """The recipe without what a frozen trunk rules out, and what was left out, in sentences.
-
-    Raises ConfigError for settings that do not go together.
-    """
-    if recipe.finetune.freeze and not recipe.model.weights:
-        raise ConfigError(
-            f"finetune.freeze is {recipe.finetune.freeze:g}, and the trunk to freeze has learned nothing yet. "
-            f"Start from trained weights with --weights (a file, a run, or torchvision), or set finetune.freeze=0."
-        )
-    if recipe.finetune.freeze < 1:
-        return recipe, []
-    if recipe.distill.teacher:
-        raise ConfigError(
-            "finetune.freeze is 1, so that the trunk sees each image once, and distill.teacher would see it at every "
-            "step. Leave one out, or let the trunk learn at the end: finetune.freeze=0.9."
-        )
-    plain = recipe.model_copy(update={"augment": Augment(), "progressive": ProgressiveSection()})
-    return plain, [
-        "augmentation and progressive sizes are off: the frozen trunk sees each image once"
-    ] if plain != recipe else []
 
 
 class Equipment(NamedTuple):

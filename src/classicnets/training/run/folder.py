@@ -28,7 +28,8 @@ from classicnets.classifier import Classifier
 from classicnets.errors import BadImage, ConfigError, StorageError
 from classicnets.evaluation import Report
 from classicnets.system.storage import mend, written_aside
-from classicnets.training.recipe.schema import Recipe, parse_recipe
+from classicnets.training.recipe.files import parse_recipe
+from classicnets.training.recipe.schema import Recipe
 from classicnets.training.scale.processes import is_first_start, launch_id
 from classicnets.training.step.state import EpochDone
 
