@@ -1,8 +1,8 @@
 """The exceptions of classicnets, and the exit code that each one means on the command line.
 
 Every message answers four questions: what happened, what was given, what is allowed, what to do next.
-`classicnets.cli` prints the message of a `ClassicNetsError` and exits with its `exit_code`. Any other exception is a bug
-in this package and shows its traceback.
+`classicnets.cli` prints the message of a `ClassicNetsError` and exits with its `exit_code`. Any other exception is a
+bug in this package and shows its traceback.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def test_more_threads_than_the_quota(cgroups: Path, monkeypatch: pytest.MonkeyPa
 def test_a_busy_machine(cgroups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (5.0, 0.0, 0.0))
     assert threads_note(8) == (
-        "Other programs keep 5.0 of 8 cores busy, and PyTorch uses 8 threads: OMP_NUM_THREADS=3 may be faster."
+        "The load is 5.0 on 8 cores, and PyTorch uses 8 threads: OMP_NUM_THREADS=3 may be faster."
     )
     monkeypatch.setattr(os, "getloadavg", lambda: (30.0, 0.0, 0.0))
     assert "OMP_NUM_THREADS=1 " in str(threads_note(8))

@@ -64,20 +64,19 @@ def threads_note(threads: int) -> str | None:
 
     PyTorch's threads wait for one another, so that one core too few can make a step many times slower.
     """
-    usable, cores, load = usable_cores(), os.cpu_count() or 1, _load()
-    idle = max(1, min(usable, round(cores - load)))
+    usable, cores, busy = usable_cores(), os.cpu_count() or 1, load()
+    idle = max(1, min(usable, round(cores - busy)))
     if threads > usable:
-        reason = f"this process may use {usable} of {cores} cores"
+        reason = f"This process may use {usable} of {cores} cores"
     elif threads > idle:
-        reason = f"other programs keep {load:.1f} of {cores} cores busy"
+        reason = f"The load is {busy:.1f} on {cores} cores"
     else:
         return None
-    best = min(usable, idle)
-    return f"{reason[0].upper()}{reason[1:]}, and PyTorch uses {threads} threads: OMP_NUM_THREADS={best} may be faster."
+    return f"{reason}, and PyTorch uses {threads} threads: OMP_NUM_THREADS={idle} may be faster."
 
 
-def _load() -> float:
-    """The number of threads that ran or waited to run in the last minute, on average; 0 if that is unknown."""
+def load() -> float:
+    """Return how many threads ran or waited to run in the last minute, on average; 0 if that is unknown."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):  # Windows has none
