@@ -1,6 +1,6 @@
 """classicnets: AlexNet, VGG, NiN, GoogLeNet, ResNet and DenseNet, from a folder of images to a usable classifier.
 
-Everything public is listed in `__all__`. Names are imported on first use, so `import classicnets` costs nothing and
+`__all__` lists everything public. A name is imported when it is first used, so that `import classicnets` is fast and
 does not load PyTorch.
 
 >>> import classicnets as cn

@@ -1,8 +1,8 @@
 """The exceptions of classicnets, and the exit code that each one means on the command line.
 
 Every message answers four questions: what happened, what was given, what is allowed, what to do next.
-`classicnets.cli` prints the message of any `ClassicNetsError` on one line and exits with its `exit_code`;
-everything else is a bug of ours and shows its traceback.
+`classicnets.cli` prints the message of a `ClassicNetsError` and exits with its `exit_code`. Any other exception is a
+bug in this package and shows its traceback.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 
 
 class ClassicNetsError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and fix."""
 
     exit_code = 1
 
 
 class UnknownName(ClassicNetsError):
-    """A model, recipe, key or option that does not exist; the message suggests the near ones."""
+    """A model, recipe, key or option that does not exist. The message suggests similar names."""
 
     exit_code = 2
 
@@ -29,8 +29,12 @@ class ConfigError(ClassicNetsError):
     exit_code = 2
 
 
+class Locked(ConfigError):
+    """Another process holds the lock on a file or folder, such as a run that it trains."""
+
+
 class MissingExtra(ClassicNetsError):
-    """An optional dependency is not installed; the message gives the `pip install` line."""
+    """An optional dependency is not installed. The message gives the `pip install` line."""
 
     exit_code = 2
 
@@ -42,7 +46,12 @@ class DataError(ClassicNetsError):
 
 
 class BadImage(DataError):
-    """An image that cannot be decoded, or is refused. Holds `name` (path or label) and `reason`."""
+    """An image that cannot be decoded, or is refused.
+
+    Attributes:
+        name: the path of the image, or a label for an image without one.
+        reason: why it cannot be used.
+    """
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
@@ -60,7 +69,13 @@ class WeightsError(ClassicNetsError):
 
 
 class KeysMismatch(WeightsError):
-    """A state dict that does not fit the model; every missing, unexpected and misshaped key is listed."""
+    """A state dict that does not fit the model. The message lists every key that is missing, unexpected or misshaped.
+
+    Attributes:
+        missing: the model's keys that the state dict lacks.
+        unexpected: the state dict's keys that the model lacks.
+        misshaped: the keys whose tensors have another shape than the model's.
+    """
 
     def __init__(
         self,
@@ -80,7 +95,7 @@ class KeysMismatch(WeightsError):
 
 
 class ChecksumMismatch(WeightsError):
-    """A file whose SHA-256 is not the recorded one."""
+    """A file whose SHA-256 differs from the recorded one."""
 
 
 class TrainingDiverged(ClassicNetsError):
@@ -90,17 +105,23 @@ class TrainingDiverged(ClassicNetsError):
 
 
 class ProcessLost(ClassicNetsError):
-    """Another process of the same training is gone."""
+    """Another process of the same training has ended."""
 
 
 class StorageError(ClassicNetsError):
-    """The disk is full, read-only or otherwise refuses to keep what was written."""
+    """The disk is full, read-only, or refuses a write for another reason."""
 
     exit_code = 6
 
 
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:
-    """The names in `known` that a person who typed `name` most likely meant, best first."""
+    """Return the names in `known` that are most similar to `name`: at most `most`, best first.
+
+    Case is ignored. If no name is similar, names that start with `name` are returned.
+
+    >>> did_you_mean("Resnet81", ["resnet18", "vgg11"])
+    ['resnet18']
+    """
     known = list(known)
     by_folded = {k.casefold(): k for k in known}
     near = difflib.get_close_matches(name.casefold(), by_folded, n=most, cutoff=0.6)
@@ -109,7 +130,9 @@ def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> list[str]
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, next_step: str) -> UnknownName:
-    """An `UnknownName` that says what was asked for, the near names, and where all of them are listed.
+    """Return an `UnknownName` for a `name` that is not in `known`, with the similar names.
+
+    `kind` is what it names ("model"); `next_step` is a sentence that says where to find all names.
 
     >>> str(unknown_name("model", "resnet81", ["resnet18", "vgg11"], next_step="See `classicnets models`."))
     "No model named 'resnet81'. Did you mean resnet18? See `classicnets models`."

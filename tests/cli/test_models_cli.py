@@ -1,16 +1,21 @@
-"""`classicnets models` and `classicnets inspect`, as typed."""
+"""`classicnets models`, `inspect` and `doctor`, as typed, and what all commands share in printing."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from classicnets.cli.main import app, main
 from classicnets.models.facts import FACTS
+from classicnets.system import threads
 
 run = CliRunner().invoke
 
@@ -96,3 +101,110 @@ def test_a_terminal_gets_a_line_a_model() -> None:
     assert len(lines) == 5
     assert all(len(line) <= 80 for line in lines)
     assert any(line.endswith("…") for line in lines)
+
+
+def test_doctor_reports_cores_and_threads(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "cpu_quota", lambda: 0.5)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    code, out, err = typed("doctor", "--json", capsys=capsys, monkeypatch=monkeypatch)
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["usable cores"] == 1
+    assert facts["threads"] == 4
+    assert facts["load"] >= 0
+    assert "PyTorch uses 4 threads: OMP_NUM_THREADS=1 may be faster" in facts["advice"]
+    code, out, err = typed("doctor", capsys=capsys, monkeypatch=monkeypatch)
+    assert "usable cores" in out
+    assert "advice" not in out
+    assert "OMP_NUM_THREADS=1" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "There is not enough memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "not enough memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device. Free some space"),
+    ],
+)
+def test_a_machine_that_lacks_something_ends_with_6(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("classicnets.models.facts.list_models", raiser(error))
+    code, out, err = typed("models", capsys=capsys, monkeypatch=monkeypatch)
+    assert (code, out) == (6, "")
+    assert err.startswith("error: ")
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("Expected channels_last memory format"),
+        OSError(errno.EBADF, "Bad file descriptor"),
+    ],
+)
+def test_an_error_of_ours_keeps_its_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("classicnets.models.facts.list_models", raiser(error))
+    monkeypatch.setattr(sys, "argv", ["classicnets", "models"])
+    with pytest.raises(type(error), match=str(error.args[-1])):
+        main()
+
+
+def raiser(error: Exception) -> Callable[..., None]:
+    def fail(*args: object) -> None:
+        raise error
+
+    return fail
+
+
+PRINT = """
+import sys
+from classicnets.cli.output import answer, note, print_any_text, print_json, print_table
+print_any_text()
+text = "\\u732b \\U0001f600 \\udcff"
+{work}
+"""
+
+
+def printed(work: str, encoding: str) -> tuple[str, str]:
+    """stdout and stderr of a program with a console of that encoding."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRINT.format(work=work)], capture_output=True, check=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "80"},
+    )  # fmt: skip
+    return done.stdout.decode(encoding), done.stderr.decode(encoding)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_any_text_in_any_console(encoding: str) -> None:
+    kept = "猫 😀 \\udcff" if encoding == "utf-8" else "\\u732b \\U0001f600 \\udcff"
+    out, err = printed("answer(text); note(text); print_table((text,), [(text,)]); print(text)", encoding)
+    assert [line.rstrip() for line in out.splitlines()] == [kept] * 4
+    assert err.splitlines() == [f"note: {kept}"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_stays_json_in_any_console(encoding: str, indent: int | None) -> None:
+    out, _ = printed(f"print_json({{text: [text]}}, indent={indent})", encoding)
+    assert json.loads(out) == {"猫 😀 \udcff": ["猫 😀 \udcff"]}
+    assert (len(out.splitlines()) == 1) is (indent is None)
+
+
+def test_json_of_a_utf_8_console_is_readable() -> None:
+    assert printed("print_json(text[:3])", "utf-8")[0] == '"猫 😀"\n'
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.parametrize("arguments", [("--help",), ("train", "--help"), ("models",), ("no-such-command",)])
+def test_help_and_mistakes_in_a_code_page(arguments: tuple[str, ...], encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "classicnets", *arguments], capture_output=True, check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert done.returncode == (2 if arguments == ("no-such-command",) else 0)
+    assert b"Traceback" not in done.stderr
+    assert done.stdout + done.stderr

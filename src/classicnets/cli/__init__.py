@@ -1,1 +1,1 @@
-"""The command line: one thin file per command, each parsing, calling one library function, and printing."""
+"""The command line: one thin file per command, which parses, calls one library function and prints."""

@@ -1,4 +1,4 @@
-"""`classicnets inspect`: what a model is made of, stage by stage."""
+"""`classicnets inspect`: show a model stage by stage."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def inspect(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `classicnets models`.")],
     image_size: Annotated[
         str | None,
-        typer.Option(metavar="N|HxW", help="Side of the image, or its height and width; as in the paper by default."),
+        typer.Option(metavar="N|HxW", help="Side of the image in pixels, or height x width. Default: as in the paper."),
     ] = None,
     in_channels: Annotated[
-        int | None, typer.Option(min=1, help="Channels of the image; as in the paper by default.")
+        int | None, typer.Option(min=1, help="Channels of the image. Default: as in the paper.")
     ] = None,
-    classes: Annotated[int | None, typer.Option(min=1, help="Number of classes; as in the paper by default.")] = None,
-    layers: Annotated[bool, typer.Option("--layers", help="A line for every layer instead of every stage.")] = False,
+    classes: Annotated[int | None, typer.Option(min=1, help="Number of classes. Default: as in the paper.")] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Show every layer instead of every stage.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show a model's shapes, kernels, parameters, multiply-adds, memory and receptive field."""
@@ -51,11 +51,9 @@ def inspect(
 
 
 def _size(text: str) -> tuple[int, int]:
-    """'224' or '256x320' as height and width."""
+    """Parse '224' or '256x320' as height and width."""
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
     if match is None:
-        raise ConfigError(
-            f"--image-size cannot be {text!r}: it takes pixels, a side such as 224 or HxW such as 256x320."
-        )
+        raise ConfigError(f"--image-size must be a number of pixels such as 224, or HxW such as 256x320; got {text!r}.")
     height, width = match.groups()
     return int(height), int(width or height)

@@ -1,6 +1,6 @@
-"""The `classicnets` command: the list of its verbs, and the one place where errors become exit codes.
+"""The `classicnets` command: its list of commands, and the one place where errors become exit codes.
 
-Commands import what they need when they run, so that `--help` and `models` answer without PyTorch.
+A command imports what it needs when it runs, so that `--help` and `models` answer without PyTorch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from classicnets.cli import (
     train,
     tune,
 )
-from classicnets.cli.output import error_console
+from classicnets.cli.output import error, print_any_text
 from classicnets.errors import ClassicNetsError
 
 app = typer.Typer(
@@ -56,21 +56,27 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; never returns. Usage errors, Ctrl-C (130) and broken pipes are typer's."""
+    """Run the command line. Never returns. typer handles usage errors, Ctrl-C (exit code 130) and broken pipes."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # an exception, so that `finally` blocks run
+    print_any_text()
     try:
         app()
-    except ClassicNetsError as error:
-        _fail(str(error), error.exit_code)
-    except OSError as error:
-        if error.errno not in _ADVICE:
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        _fail(f"{error.strerror}{where}. {_ADVICE[error.errno]}", 6)
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
-            raise
-        _fail("There is not enough memory. Try smaller batches (--set batch_size=32) or smaller images.", 6)
+    except ClassicNetsError as failure:
+        _fail(str(failure), failure.exit_code)
+    except (OSError, MemoryError, RuntimeError) as failure:
+        _fail(_advice(failure), 6)
+
+
+def _advice(failure: OSError | MemoryError | RuntimeError) -> str:
+    """What to say if the machine lacks something. Raises any other error again, to show its traceback."""
+    from classicnets.system.memory import is_out_of_memory
+
+    if is_out_of_memory(failure):
+        return "There is not enough memory. Try smaller batches (--set batch_size=32) or smaller images."
+    if isinstance(failure, OSError) and failure.errno in _ADVICE:
+        place = f" ({failure.filename})" if failure.filename else ""
+        return f"{failure.strerror}{place}. {_ADVICE[failure.errno]}"
+    raise failure
 
 
 _ROOM = "Free some space, or choose another folder."
@@ -85,5 +91,5 @@ _ADVICE = {
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    error_console().print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    error(message)
     sys.exit(code)

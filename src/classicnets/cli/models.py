@@ -1,4 +1,4 @@
-"""`classicnets models`: the list of all models, without loading PyTorch."""
+"""`classicnets models`: list all models, without loading PyTorch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def models(
     ] = "*",
     as_json: JsonFlag = False,
 ) -> None:
-    """List the models: year, parameters, multiply-adds at the paper's image size, and the smallest image."""
+    """List the models: year, parameters, multiply-adds at the paper's image size, and smallest image."""
     from classicnets.models.facts import FACTS, human, list_models
 
     names = list_models(pattern if any(c in pattern for c in "*?[") else f"*{pattern}*")
@@ -48,8 +48,14 @@ def models(
         sizes = (human(fact["params"]), human(fact["macs"]), str(fact["image_size"]), str(fact["min_size"]))
         rows.append((name, str(fact["year"]), *sizes, fact["note"]))
     wide = max(len(row[0]) for row in rows)
-    # A terminal gets a line a model; a pipe gets the whole of every note.
+    # In a terminal each model takes one line; a pipe gets every note in full.
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for name, year, params, macs, image, smallest, note in rows:
         line = f"{name:<{wide}}  {year:>4}  {params:>6}  {macs:>6}  {image:>5}  {smallest:>3}  {note}".rstrip()
-        typer.echo(line if columns is None or len(line) <= columns else f"{line[: columns - 1].rstrip()}…")
+        typer.echo(line if columns is None or len(line) <= columns else _shortened(line, columns))
+
+
+def _shortened(line: str, columns: int) -> str:
+    """The line cut to `columns` characters, ending in an ellipsis that stdout can encode."""
+    ellipsis = "…" if sys.stdout.encoding.lower().startswith("utf") else "..."
+    return line[: columns - len(ellipsis)].rstrip() + ellipsis

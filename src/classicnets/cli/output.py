@@ -1,22 +1,29 @@
-"""What every command shares in printing: answers go to stdout, everything else to stderr.
+"""What the commands share in printing: answers go to stdout, everything else to stderr.
 
-`NO_COLOR` and the absence of a terminal are respected by rich itself.
+rich respects `NO_COLOR` and the absence of a terminal.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
 from classicnets.errors import ClassicNetsError
+from classicnets.system.progress import clock, progress_bars, say
+from classicnets.system.progress import progress_console as error_console
+
+__all__ = [
+    "JsonFlag", "answer", "clock", "console", "error", "error_console", "note", "one_voice", "print_any_text",
+    "print_json", "print_table", "progress_bars", "say",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,8 +33,19 @@ P = ParamSpec("P")
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on stdout.")]
 
 
+def print_any_text() -> None:
+    """Have stdout and stderr print characters that their encoding lacks as backslash escapes, instead of failing.
+
+    On Windows, a file or a pipe gets the system's code page, which has no Chinese in Paris. A file name that is not
+    valid UTF-8 cannot be encoded anywhere.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def one_voice(command: Callable[P, None]) -> Callable[P, None]:
-    """Of the processes that torchrun started, the first prints; another one only an error that is its alone."""
+    """Have only the first of torchrun's processes print. Another one prints an error that it alone has."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -35,36 +53,56 @@ def one_voice(command: Callable[P, None]) -> Callable[P, None]:
 
         if join().is_main:
             return command(*args, **kwargs)
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        with (
+            open(os.devnull, "w", encoding="utf-8", errors="replace") as nowhere,
+            redirect_stdout(nowhere),
+            redirect_stderr(nowhere),
+        ):
             try:
                 return command(*args, **kwargs)
-            except ClassicNetsError as error:  # all processes have it, and the first says it
-                raise SystemExit(error.exit_code) from None
+            except ClassicNetsError as failure:  # all processes have it, and the first prints it
+                raise SystemExit(failure.exit_code) from None
 
     return run
 
 
 def console() -> Console:
-    """Where answers go: stdout."""
+    """Return the console for answers: stdout."""
     from rich.console import Console
 
     return Console(soft_wrap=False)
 
 
-def error_console() -> Console:
-    """Where progress, notes and errors go: stderr."""
-    from rich.console import Console
-
-    return Console(stderr=True)
+def answer(text: str, style: str = "") -> None:
+    """Print a line of the answer, as it is, to stdout."""
+    console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_json(answer: Any) -> None:
-    """The answer as one JSON document on stdout. Non-finite numbers become null."""
-    typer.echo(json.dumps(_finite(answer), indent=2, ensure_ascii=False, allow_nan=False))
+def note(text: str) -> None:
+    """Print a note to stderr: something the user should know about the answer."""
+    say(f"note: {text}", "yellow")
+
+
+def error(text: str) -> None:
+    """Print an error to stderr."""
+    say(f"error: {text}", "red")
+
+
+def print_json(answer: Any, *, indent: int | None = 2) -> None:
+    """Print the answer as one JSON document on stdout; with `indent=None` on one line. Non-finite numbers become null.
+
+    Text that stdout cannot encode is written as JSON's own escapes.
+    """
+    document = json.dumps(_finite(answer), indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        document.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        document = json.dumps(_finite(answer), indent=indent, ensure_ascii=True, allow_nan=False)
+    typer.echo(document)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """A table on stdout; a column whose cells are all numbers is set flush right."""
+    """Print a table on stdout. A column that holds only numbers is aligned to the right."""
     from rich.table import Table
 
     rows = [list(row) for row in rows]
@@ -80,13 +118,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     target.print(table)
 
 
-def clock(seconds: float) -> str:
-    """A duration as 1:02 or 1:02:03."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
 def _cell(value: object) -> str:
     from rich.markup import escape
 
@@ -94,7 +125,9 @@ def _cell(value: object) -> str:
         return {True: "yes", False: "no", None: "-"}[value]
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return escape(str(value))
 
 
 def _finite(value: Any) -> Any:
@@ -105,28 +138,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
     return value
-
-
-@contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A function to report progress with, `report(what, done, total)`: one bar a task on stderr.
-
-    A bar appears once its work has taken two seconds; without a terminal there is none.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    target = error_console()
-    tasks: dict[str, tuple[TaskID, float]] = {}
-    # Where the answers go to a file, rich must not take them along to the terminal.
-    with Progress(
-        *columns, console=target, transient=True, disable=not target.is_terminal, redirect_stdout=sys.stdout.isatty()
-    ) as progress:
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total, visible=False), time.monotonic()
-            task, begun = tasks[what]
-            progress.update(task, completed=done, total=total, visible=time.monotonic() - begun > 2 and done < total)
-
-        yield report

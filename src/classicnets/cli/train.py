@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,11 +10,11 @@ import typer
 
 from classicnets.cli.evaluate import OnBadImage
 from classicnets.cli.options import DATA, MODEL, Device, RecipeName, settings_of
-from classicnets.cli.output import JsonFlag, clock, error_console, one_voice, print_json, progress_bars
+from classicnets.cli.output import JsonFlag, one_voice, print_json, progress_bars
 from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
-    from classicnets.training import EpochDone, Finished, Job, StepDone
+    from classicnets.training import Finished
 
 
 class OnNan(StrEnum):
@@ -98,6 +94,7 @@ def train(
     """Train a network on images, measure it on images it never saw, and write a report."""
     from classicnets import training
     from classicnets.runs.tensorboard import log_to_tensorboard, require_tensorboard
+    from classicnets.training.progress import follow
 
     if tensorboard:
         require_tensorboard()
@@ -125,82 +122,12 @@ def train(
                 model, data, recipe=recipe, settings=settings, out=out, device=device,
                 checkpoint_every=checkpoint_every, progress=progress,
             )  # fmt: skip
-    finished = _follow(job, log_to_tensorboard(job) if tensorboard and job.is_main else job)
+    events = log_to_tensorboard(job) if tensorboard and job.is_main else job
+    finished = follow(job, events, command_line=True)
     if as_json:
         print_json({"run": str(finished.run.path), "report": str(finished.page), **finished.report.headline()})
     else:
         _print_end(finished)
-
-
-def _follow(job: Job, events: Iterable[StepDone | EpochDone | Finished]) -> Finished:
-    """Go through the events of the job to its end, showing what it does."""
-    from classicnets.training import EpochDone, Finished
-
-    def say(text: str, style: str = "") -> None:
-        error_console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
-    for note in job.notes:
-        say(note, "dim")
-    if not job.run.finished:
-        say(f"writing to {job.run.path}")
-    warned = 0
-    try:
-        with _bar(job) as show:
-            for event in events:
-                for warning in job.warnings[warned:]:
-                    say(warning, "yellow")
-                warned = len(job.warnings)
-                if isinstance(event, Finished):
-                    return event
-                show(event)
-                if isinstance(event, EpochDone):
-                    say(_line(event, job.recipe.epochs))
-    except (KeyboardInterrupt, SystemExit):
-        if (job.run.path / "model" / "config.json").is_file():
-            say(f"Stopped. What was learned is in {job.run.path}/model.", "yellow")
-        say(f"Go on with: classicnets train --resume {shlex.quote(str(job.run.path))}", "yellow")
-        raise
-    raise AssertionError("a job ends with Finished")
-
-
-@contextmanager
-def _bar(job: Job) -> Iterator[Callable[[StepDone | EpochDone], None]]:
-    """A bar over the run's steps: epoch, loss, accuracy, images/s, time left. Nothing without a terminal."""
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    from classicnets.training import StepDone
-
-    target = error_console()
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[numbers]}"))
-    begun = time.monotonic()
-    first_step = 0
-    with Progress(*columns, console=target, transient=True, expand=True, disable=not target.is_terminal) as progress:
-        task = progress.add_task("", total=job.num_steps, numbers="")
-
-        def show(event: StepDone | EpochDone) -> None:
-            nonlocal first_step
-            if not isinstance(event, StepDone):
-                progress.update(task, description="measuring")
-                return
-            first_step = first_step or event.step
-            left = (time.monotonic() - begun) / (event.step - first_step + 1) * (job.num_steps - event.step)
-            numbers = f"loss {event.loss:.3f}  acc {event.accuracy:.1%}  {event.images_per_second:,.0f} images/s"
-            progress.update(
-                task,
-                completed=event.step,
-                description=f"epoch {event.epoch}/{job.recipe.epochs}",
-                numbers=f"{numbers}  {clock(left)} left",
-            )
-
-        yield show
-
-
-def _line(row: EpochDone, epochs: int) -> str:
-    """An epoch as one plain line."""
-    return (
-        f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}  loss {row.train_loss:.3f}  train {row.train_accuracy:.2%}  "
-        f"val {row.val_accuracy:.2%}  {row.images_per_second:,.0f} images/s  {clock(row.seconds)}"
-    )
 
 
 def _print_end(finished: Finished) -> None:

@@ -1,1 +1,1 @@
-"""What knows no image and no network: files, locks, cache, threads, memory, devices."""
+"""The lowest layer, which knows no image and no network: files, locks, paths, cache, threads, memory, devices."""

@@ -1,4 +1,4 @@
-"""Where to compute, and with how many bits: bf16 where the hardware has it, fp32 elsewhere."""
+"""The device to compute on, and the precision: bf16 if the hardware has it, else fp32."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from classicnets.errors import ConfigError
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" is the first accelerator, or the CPU. Raises ConfigError where there is none."""
+    """Return the device called `name`: "cpu", "cuda", "cuda:1", "mps", or "auto" for the first accelerator or the CPU.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
     if name == "auto":
-        return torch.device(
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
@@ -27,7 +31,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 matrices in hardware (on a CPU: AVX512-BF16 or AMX)."""
+    """Return whether `device` multiplies bf16 matrices in hardware (on a CPU: AVX512-BF16 or AMX)."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
@@ -37,23 +41,24 @@ def has_bf16(device: torch.device) -> bool:
 
 @dataclass(frozen=True)
 class Precision:
-    """The arithmetic of the forward pass. Weights, gradients and the optimizer stay fp32, so bf16 needs no scaling."""
+    """The data type of the forward pass. Weights, gradients and optimizer state stay fp32, so bf16 needs no scaling."""
 
     device: torch.device
     dtype: torch.dtype
 
     @classmethod
     def choose(cls, name: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
+        """Return the precision called `name` on `device`; "auto" is bf16 if the device has it in hardware."""
         bf16 = name == "bf16" or (name == "auto" and has_bf16(device))
         return cls(device, torch.bfloat16 if bf16 else torch.float32)
 
     def __call__(self) -> AbstractContextManager[object]:
-        """`with precision():` around the forward pass."""
+        """Return a context manager for the forward pass: `with precision(): ...`."""
         if self.dtype is torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
     @property
     def name(self) -> Literal["fp32", "bf16"]:
-        """What `choose` takes to get it again."""
+        """The name that `choose` takes for this precision."""
         return "bf16" if self.dtype is torch.bfloat16 else "fp32"

@@ -1,38 +1,125 @@
-"""What the C library does with memory that is freed: kept for the next step, or handed back to the system."""
+"""What the C library does with freed memory during training, and how running out of memory is recognised."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import os
+import re
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 LARGE = 32 << 20
 """Bytes of a block of memory that fp32 training does not keep from step to step."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_KEEP_ALL = (1 << 31) - 1
+_USUAL_MMAP, _USUAL_TRIM = 32 << 20, 64 << 20  # what glibc's own adjustment reaches; its first 128 KiB slow inference
+_HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory\b"  # CUDA, MPS, XPU, and the CUDA driver
+    r"|can't allocate memory"  # DefaultCPUAllocator
+    r"|cannot allocate memory"  # mmap and shared memory
+    r"|not enough memory: you tried to allocate"  # DefaultCPUAllocator on Windows
+    r"|bad_alloc|bad allocation"  # std::bad_alloc
+    r"|_STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN
+    re.IGNORECASE,
+)
 
 
-def keep_memory(dtype: torch.dtype) -> None:
-    """Have the C library keep the memory that a training step frees, for the next step of arithmetic in `dtype` to use.
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether `error` means that memory ran out, on the CPU or an accelerator.
 
-    glibc hands large blocks back to the system at once, and gets them again zeroed, page by page: with networks of
-    many weights, a third of a step on a CPU. In fp32, though, blocks from `LARGE` on still go back: kept, they leave
-    holes that the next do not fit into. Pages are huge ones where the system lets PyTorch ask for them, so that it
-    costs less. Anywhere but on Linux with glibc this does nothing.
+    PyTorch raises RuntimeError for this and for much else, such as "an illegal memory access", so its message decides.
+
+    >>> is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    False
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    if libc := _glibc():
-        libc.mallopt(_M_MMAP_THRESHOLD, LARGE if dtype is torch.float32 else 1 << 30)
-        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, RuntimeError):  # torch.OutOfMemoryError is one
+        return _OUT_OF_MEMORY.search(str(error)) is not None
+    return isinstance(error, MemoryError)
+
+
+@contextmanager
+def memory_kept(dtype: torch.dtype) -> Iterator[None]:
+    """Inside the block, the C library keeps the memory that a training step frees, for the next step to use.
+
+    Without this, glibc returns large blocks to the system at once and gets them back zeroed, page by page. On a CPU
+    that takes a third of a step in networks with many weights. In fp32, blocks of `LARGE` bytes and more are still
+    returned: kept ones leave holes that later blocks do not fit into. PyTorch is asked to use huge pages.
+
+    When the last such block of the process ends, unused memory is returned to the system, and malloc's thresholds are
+    those that glibc's own adjustment reaches in a process with large tensors. Blocks may be nested and may run in
+    several threads. On systems other than Linux with glibc, nothing changes.
+
+    Args:
+        dtype: the data type of the arithmetic, torch.float32 or torch.bfloat16.
+
+    Example:
+        >>> with memory_kept(torch.float32):  # doctest: +SKIP
+        ...     train()
+    """
+    limit = LARGE if str(dtype) == "torch.float32" else 1 << 30
+    _keepers.enter(limit)
+    try:
+        yield
+    finally:
+        _keepers.leave(limit)
 
 
 def give_memory_back() -> None:
-    """Have the C library hand back to the system what it keeps and does not use now."""
+    """Return to the system the memory that the C library holds and nothing uses."""
     if libc := _glibc():
         libc.malloc_trim(0)
+
+
+class _Keepers:
+    """The blocks of `memory_kept` that are open in this process: the limit of each. The smallest limit holds."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._limits: list[int] = []
+        self._set_huge_pages = False
+
+    def enter(self, limit: int) -> None:
+        with self._lock:
+            if not self._limits and _HUGE_PAGES not in os.environ:
+                os.environ[_HUGE_PAGES] = "1"
+                self._set_huge_pages = True
+            self._limits.append(limit)
+            _set_thresholds(mmap=min(self._limits), trim=_KEEP_ALL)
+
+    def leave(self, limit: int) -> None:
+        with self._lock:
+            self._limits.remove(limit)
+            if self._limits:
+                _set_thresholds(mmap=min(self._limits), trim=_KEEP_ALL)
+                return
+            if self._set_huge_pages:
+                os.environ.pop(_HUGE_PAGES, None)
+                self._set_huge_pages = False
+            _set_thresholds(mmap=_USUAL_MMAP, trim=_USUAL_TRIM)
+        give_memory_back()
+
+
+_keepers = _Keepers()
+
+
+def _set_thresholds(*, mmap: int, trim: int) -> None:
+    """Have malloc map blocks of `mmap` bytes and more on their own, and return a free top of the heap above `trim`."""
+    if libc := _glibc():
+        libc.mallopt(_M_MMAP_THRESHOLD, mmap)
+        libc.mallopt(_M_TRIM_THRESHOLD, trim)
 
 
 @functools.cache

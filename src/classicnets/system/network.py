@@ -1,4 +1,4 @@
-"""Downloading without waiting forever."""
+"""Downloads that do not wait forever."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def patience(seconds: float = 20) -> Iterator[None]:
-    """Within the block, a connection that says nothing for that long is given up (an OSError), in libraries too."""
+    """Set a default timeout of `seconds` for sockets inside the block.
+
+    A connection that stays silent longer raises OSError. This also applies to libraries that set no timeout.
+    """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,25 +1,106 @@
-"""Reading and decoding many files at once."""
+"""How many cores this process may use, and reading and decoding many files at once on them."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+
 
 def in_threads(
     work: Callable[[_In], _Out], items: Sequence[_In], *, workers: int | None = None, chunk: int = 64
 ) -> Iterator[_Out]:
-    """`map(work, items)`, in order, done by `workers` threads (one per core) that take `chunk` items at a time."""
+    """Yield `work(item)` for each of `items`, in order, computed by several threads.
+
+    Args:
+        work: called in a thread, once for each item.
+        items: what to work on.
+        workers: number of threads; None for one a usable core.
+        chunk: how many items a thread takes at a time.
+    """
     chunks = [items[i : i + chunk] for i in range(0, len(items), chunk)]
-    with ThreadPoolExecutor(workers or _cores(), thread_name_prefix="classicnets-data") as pool:
+    with ThreadPoolExecutor(workers or usable_cores(), thread_name_prefix="classicnets-data") as pool:
         for answers in pool.map(lambda some: [work(item) for item in some], chunks):
             yield from answers
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores() -> int:
+    """Return how many CPU cores this process may use, at least 1: by its affinity mask and by the quota of its cgroup.
+
+    A quota of 1.5 cores counts as 2.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, math.ceil(cpu_quota() or allowed)))
+
+
+def cpu_quota() -> float | None:
+    """Return how many cores' worth of time the cgroups of this process grant, or None if there is no limit.
+
+    Reads cpu.max (cgroup v2) or cpu.cfs_quota_us (v1) of the process's group and of every group above it.
+    """
+    quotas: list[float] = []
+    with contextlib.suppress(OSError, ValueError):  # no cgroups: another system than Linux
+        for line in _OWN_CGROUPS.read_text("utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":
+                quotas += _quotas(_CGROUPS, path, _quota_v2)
+            elif "cpu" in controllers.split(","):
+                quotas += _quotas(_CGROUPS / "cpu", path, _quota_v1)
+    return min(quotas, default=None)
+
+
+def threads_note(threads: int) -> str | None:
+    """Return a sentence that names OMP_NUM_THREADS if `threads` threads are too many for this machine now, else None.
+
+    PyTorch's threads wait for one another, so that one core too few can make a step many times slower.
+    """
+    usable, cores, busy = usable_cores(), os.cpu_count() or 1, load()
+    idle = max(1, min(usable, round(cores - busy)))
+    if threads > usable:
+        reason = f"This process may use {usable} of {cores} cores"
+    elif threads > idle:
+        reason = f"The load is {busy:.1f} on {cores} cores"
+    else:
+        return None
+    return f"{reason}, and PyTorch uses {threads} threads: OMP_NUM_THREADS={idle} may be faster."
+
+
+def load() -> float:
+    """Return how many threads ran or waited to run in the last minute, on average; 0 if that is unknown."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has none
+        return 0.0
+
+
+def _quotas(root: Path, path: str, read: Callable[[Path], float | None]) -> list[float]:
+    """The quotas of the group at `path` and of those above it. In a container, `path` may not be under `root`."""
+    group = root / path.strip("/")
+    found = [read(folder) for folder in (group, *group.parents) if folder.is_relative_to(root)]
+    return [quota for quota in found if quota]
+
+
+def _quota_v2(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text("utf-8").split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def _quota_v1(folder: Path) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text("utf-8"))
+        return None if quota < 0 else quota / int((folder / "cpu.cfs_period_us").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
