@@ -154,7 +154,7 @@ def _decode_jpeg(data: bytes, image: ImageFile.ImageFile, max_pixels: int, reduc
     width, height = image.size
     if -(-width // factor) * -(-height // factor) > max_pixels:
         raise too_large(height, width, max_pixels)
-    size = (height // factor, width // factor)
+    size = (max(1, height // factor), max(1, width // factor))
     pixels = jpeg.decode_jpeg(data, "CMYK" if image.mode == "CMYK" else "RGB", size)
     if pixels is None or image.mode == "CMYK":  # simplejpeg has refused damage; Pillow converts
         image.draft(image.mode, size[::-1])
