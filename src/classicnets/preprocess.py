@@ -1,8 +1,7 @@
-"""`Preprocess`: from a decoded image to what a network takes. The only place that knows resize, crop, mean and std.
+"""`Preprocess`: turn a decoded image into network input. Nothing else knows resize, crop, mean and std.
 
-The two halves are apart on purpose. `geometry` goes from bytes to bytes, so that its result can be kept on disk;
-`normalize` goes from bytes to floats and is done on whole batches. Training, evaluation, prediction and serving all
-come through here, so that they cannot differ.
+It has two halves. `geometry` turns uint8 into uint8, so its result can be kept on disk. `normalize` turns uint8 into
+floats, a whole batch at a time. Training, evaluation, prediction and serving all use both, so they cannot differ.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -18,8 +16,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from classicnets.errors import ConfigError, DataError, unknown_name
-from classicnets.images import read_image
+from classicnets.errors import BadImage, ConfigError, DataError, unknown_name
+from classicnets.images import MAX_PIXELS, ImageSource, name_of, read_pixels
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -34,24 +32,26 @@ _MODES = {
 }
 _MOST_CHANNELS = 12
 _LONGEST_SIDE = 4096
-_SPARE = 2  # how many times larger than it is resized to an image is decoded at least, so that no detail is lost
-_MOST_COVER = 8  # how many times larger than its crop a resized image may get
+_SPARE = 2  # an image is decoded at least so many times larger than it is resized to, so that no detail is lost
+_MOST_COVER = 8  # a resized image is at most so many times larger than its crop
+_OPTIONAL = {"bit_depth"}  # settings that older classifiers do not have
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
     """How an image becomes network input.
 
-    The image is resized to `input_size / crop_fraction`, then the centre `input_size` is cut out:
-
-    - `"crop"`: the aspect ratio is kept and the size is covered; what sticks out is cut off.
-    - `"squash"`: both sides are resized to fit; the aspect ratio is not kept.
-    - `"pad"`: the aspect ratio is kept and all of the image fits; the rest is black.
+    The image is resized to `input_size / crop_fraction`, then the centre `input_size` is cut out.
 
     Attributes:
-        input_size: (height, width) in pixels, 1 to 4096.
+        input_size: (height, width) in pixels, each 1 to 4096.
+        resize: "crop" keeps the aspect ratio, covers the size and cuts off the rest; "squash" resizes both sides to
+            fit; "pad" keeps the aspect ratio, shows the whole image and fills the rest with black.
         crop_fraction: in (0, 1]; 0.875 is the usual 224 of 256.
-        mean, std: one number per channel, for pixel values in 0..1. Their length is the number of channels.
+        interpolation: "nearest", "bilinear" or "bicubic".
+        mean: one number per channel, for pixel values in 0..1. Its length is the number of channels, 1 to 12.
+        std: one number above 0 per channel.
+        bit_depth: how many bits the values of 16-bit image files use, 8 to 16 (`read_image`). 8-bit images ignore it.
 
     Raises ConfigError for any value that cannot be used.
 
@@ -66,6 +66,7 @@ class Preprocess:
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    bit_depth: int = 16
 
     def __post_init__(self) -> None:
         for key in ("input_size", "mean", "std"):
@@ -86,6 +87,8 @@ class Preprocess:
             _refuse("mean", self.mean, f"one number for each of 1 to {_MOST_CHANNELS} channels")
         if not (len(std) == len(mean) and all(_is_number(s) and s > 0 for s in std)):
             _refuse("std", self.std, f"as many numbers above 0 as the mean has ({len(mean)})")
+        if not (_is_int(self.bit_depth) and 8 <= self.bit_depth <= 16):
+            _refuse("bit_depth", self.bit_depth, "a whole number from 8 to 16")
         object.__setattr__(self, "input_size", size)
         object.__setattr__(self, "crop_fraction", float(self.crop_fraction))
         object.__setattr__(self, "mean", tuple(map(float, mean)))
@@ -93,72 +96,114 @@ class Preprocess:
 
     @property
     def channels(self) -> int:
-        """How many channels the network takes."""
+        """The number of channels of the network input."""
         return len(self.mean)
 
-    def read(self, source: str | Path | bytes, *, name: str | None = None) -> Tensor:
-        """`geometry` of an image file or its content, uint8 (channels, *input_size). Raises BadImage as `read_image`.
+    def read(self, source: ImageSource, *, name: str | None = None) -> Tensor:
+        """Decode an image and apply `geometry`: uint8 (channels, *input_size), values 0 to 255.
 
-        A JPEG much larger than is needed is decoded at a half, a quarter or an eighth of its size, which takes a
-        fraction of the time. It is still twice as large as needed or more, so that the values, 0 to 255, differ from
-        those of `geometry(read_image(source))` by less than 1 in the mean and 10 or so at the hardest edges. Training,
-        evaluation and prediction of files all come through here.
+        A JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, in a fraction of the time. It is
+        still at least twice as large as needed, so the values differ from `geometry(read_image(source))` by less than
+        1 on average, and by about 10 at the hardest edges. Training, evaluation and prediction all use this method.
+
+        Args:
+            source: what `read_image` takes. A uint8 tensor may also be (channels, H, W).
+            name: what to call the image in errors; by default its path, or the name of its file object.
+
+        Raises BadImage as `read_image` does, or if the image has a number of channels that does not fit.
+
+        >>> preprocess.read("cat.jpg").shape  # doctest: +SKIP
+        torch.Size([3, 224, 224])
         """
-        return self.geometry(read_image(source, name=name, reduction=self.reduction))
+        name = name or name_of(source)
+        image = read_pixels(source, name=name, reduction=self.reduction, bit_depth=self.bit_depth)
+        try:
+            return self.geometry(image)
+        except DataError as error:
+            raise BadImage(name, str(error)) from None
 
     def reduction(self, height: int, width: int) -> int:
-        """How many times smaller `read` decodes a JPEG of this size: 8, 4, 2 or 1."""
+        """Return how many times smaller `read` decodes a JPEG of this size: 8, 4, 2 or 1.
+
+        Args:
+            height: in pixels, after the EXIF orientation is applied.
+            width: likewise.
+        """
         if self.interpolation == "nearest":
             return 1
         needed = self._resized_size(height, width)
+        # The last pixels of a side that is no multiple stand for fewer than the others. A very large image hides it.
+        very_large = height * width > MAX_PIXELS
         for factor in (8, 4, 2):
-            whole = height % factor == width % factor == 0  # or the last pixels would stand for less than the others
-            if whole and height >= _SPARE * factor * needed[0] and width >= _SPARE * factor * needed[1]:
+            whole = height % factor == width % factor == 0
+            spare = height >= _SPARE * factor * needed[0] and width >= _SPARE * factor * needed[1]
+            if spare and (whole or very_large):
                 return factor
-        return 1
+        # Without spare pixels rather than not at all.
+        return 2 if very_large and height >= 2 * needed[0] and width >= 2 * needed[1] else 1
 
     def geometry(self, images: Tensor) -> Tensor:
-        """Channels, resize and crop: uint8 (..., C, H, W) to uint8 (..., channels, *input_size), contiguous.
+        """Convert the channels, resize and crop. The result of an image does not depend on the others in its batch.
 
-        Grey becomes RGB by repetition, RGB becomes grey by luma (ITU-R 601). The result for an image does not depend
-        on the others in its batch. Raises DataError where the number of channels cannot be made to fit.
+        Args:
+            images: uint8 (..., C, H, W), values 0 to 255. Grey is repeated to become RGB, and RGB becomes grey by
+                luma (ITU-R 601).
+
+        Returns uint8 (..., channels, *input_size), contiguous. Raises DataError for another dtype, and if the number
+        of channels does not fit.
+
+        >>> preprocess.geometry(torch.zeros(8, 3, 480, 640, dtype=torch.uint8)).shape  # doctest: +SKIP
+        torch.Size([8, 3, 224, 224])
         """
         if images.dtype != torch.uint8:
-            raise DataError(f"geometry takes uint8 images with values 0 to 255, and got {images.dtype}.")
+            raise DataError(f"geometry takes uint8 images with values 0 to 255, got {images.dtype}.")
         channels = images.shape[-3]
         if channels == 3 and self.channels == 1:
             images = luma(images)
         elif channels not in (1, self.channels):
             raise DataError(
                 f"The image has {channels} channels and the network takes {self.channels}. Only grey and RGB are "
-                f"turned into one another; give images with {self.channels} channels."
+                f"converted into each other; give images with {self.channels} channels."
             )
         images = _centre(self._resized(images), self.input_size)
         return images.expand(*images.shape[:-3], self.channels, *self.input_size).contiguous()
 
     def normalize(self, images: Tensor) -> Tensor:
-        """(x / 255 - mean) / std of values 0 to 255 (N, channels, H, W), as float32 in channels_last memory."""
+        """Return (images / 255 - mean) / std as float32 (N, channels, H, W), in channels_last memory.
+
+        Args:
+            images: values 0 to 255, (N, channels, H, W), of any dtype; not changed.
+
+        >>> preprocess.normalize(torch.zeros(8, 3, 224, 224, dtype=torch.uint8)).dtype  # doctest: +SKIP
+        torch.float32
+        """
         mean = torch.tensor(self.mean, device=images.device).mul_(255).view(-1, 1, 1)
         std = torch.tensor(self.std, device=images.device).mul_(255).view(-1, 1, 1)
-        # Channels-last comes after: a value for each channel is taken from all of a plane several times as fast.
+        # Channels-last comes last: subtracting a number from a whole plane is several times as fast.
         return images.sub(mean).div_(std).to(torch.float32, memory_format=torch.channels_last)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """One image, uint8 (C, H, W), to a batch of one, float32 (1, channels, *input_size)."""
+        """Turn one image, uint8 (C, H, W), into a batch of one: float32 (1, channels, *input_size)."""
         return self.normalize(self.geometry(image)[None])
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready values; `Preprocess.from_dict` is the way back."""
+        """Return the settings as JSON-ready values, for `Preprocess.from_dict`."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
-        """From `to_dict`'s values. Raises ConfigError for a missing or ill-typed value, UnknownName for another key."""
+        """Build a Preprocess from the values of `to_dict`.
+
+        Args:
+            values: every setting by its name. `bit_depth` may be missing, as in older classifiers; it is then 16.
+
+        Raises ConfigError if a setting is missing or its value cannot be used, UnknownName for an unknown key.
+        """
         known = [f.name for f in fields(cls)]
         for key in values:
             if key not in known:
                 raise unknown_name("preprocess setting", str(key), known, next_step=f"Known: {', '.join(known)}.")
-        missing = [name for name in known if name not in values]
+        missing = [name for name in known if name not in values and name not in _OPTIONAL]
         if missing:
             raise ConfigError(f"The preprocess settings lack {', '.join(missing)}; all of them must be given.")
         return cls(**values)
@@ -166,7 +211,7 @@ class Preprocess:
     def _resized(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         if self.resize == "crop":
-            # Of a very long image only the middle can be seen: cut it first, or resizing might fill the memory.
+            # Only the middle of a very long image is visible. Cut it out first: resizing all might fill the memory.
             target = self._target
             scale = max(target[0] / height, target[1] / width)
             reach = (math.ceil(_MOST_COVER * target[0] / scale), math.ceil(_MOST_COVER * target[1] / scale))
@@ -182,7 +227,7 @@ class Preprocess:
         return round(self.input_size[0] / self.crop_fraction), round(self.input_size[1] / self.crop_fraction)
 
     def _resized_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) that an image of this size is resized to, before the crop."""
+        """The (height, width) that an image of this size is resized to, before the crop."""
         target = self._target
         if self.resize == "squash":
             return target
@@ -191,7 +236,7 @@ class Preprocess:
 
 
 def _scaled(height: int, width: int, target: tuple[int, int], scale: float) -> tuple[int, int]:
-    """The sides times `scale`: the side that decides is exactly the target's, the other one is rounded down."""
+    """The sides times `scale`: the side that sets the scale is exactly the target's, the other is rounded down."""
     if scale == target[0] / height:
         return target[0], max(1, target[0] * width // height)
     return max(1, target[1] * height // width), target[1]
@@ -202,7 +247,7 @@ def _centre(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def luma(images: Tensor) -> Tensor:
-    """ITU-R 601 luma, uint8 (..., 3, H, W) to (..., 1, H, W): in 16-bit fixed point, so that grey keeps its values."""
+    """Convert RGB to grey by ITU-R 601 luma: uint8 (..., 3, H, W) to (..., 1, H, W). Grey keeps its values exactly."""
     red, green, blue = images.to(torch.int32).unbind(-3)
     return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).to(torch.uint8).unsqueeze(-3)
 

@@ -1,30 +1,33 @@
-"""Asking whatever computes logits about images: `Scorer`, its `Answer`, `predict` and `predict_many`.
+"""Ask anything that computes logits about images: `Scorer`, its `Answer`, `predict` and `predict_many`.
 
     images -> read in threads -> logits -> softmax -> the best classes of each image
 
-A `Classifier` is a scorer, and so is anything else that has a card and computes logits.
+A `Classifier` is a scorer. So is anything else that has a card and computes logits.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
+from PIL.Image import Image as PILImage
 from torch import Tensor
 
 from classicnets.card import Card
 from classicnets.errors import BadImage, ConfigError
+from classicnets.images import ImageSource, name_of
 from classicnets.system.threads import in_threads
 
-Image = str | Path | bytes | Tensor
-"""A path, the bytes of an image file, or a decoded image: uint8 (3, H, W), RGB."""
+Image = ImageSource
+"""What `read_image` takes: a path, bytes, a file object, a PIL image, a uint8 array or a uint8 tensor."""
 
 PrecisionName = Literal["fp32", "bf16", "auto"]
-"""The arithmetic of a forward pass; "auto" is bf16 where the hardware has it."""
+"""The arithmetic of a forward pass; "auto" is bf16 if the hardware has it, else fp32."""
 
 
 class Scorer(Protocol):
@@ -43,13 +46,26 @@ class Scorer(Protocol):
         precision: PrecisionName = "fp32",
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        """Images as `card.preprocess.geometry` makes them, uint8 (N, C, H, W), to float32 logits (N, K) on the CPU."""
+        """Return the logits of prepared images: float32 (N, K), on the CPU.
+
+        Args:
+            images: uint8 (N, C, H, W), as `card.preprocess.geometry` makes them.
+            batch_size: how many images go through the network at a time, 1 or more.
+            precision: the arithmetic of the forward pass: "fp32", "bf16" or "auto".
+            progress: called with how many images are done and how many there are.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A class: its name, its score (the probability that the scorer gives it, in 0..1), and its index."""
+    """One class of an answer.
+
+    Attributes:
+        label: the name of the class.
+        score: the probability that the scorer gives it, in 0..1.
+        index: its place among the classes, from 0.
+    """
 
     label: str
     score: float
@@ -58,11 +74,11 @@ class Guess:
 
 @dataclass(frozen=True)
 class Answer:
-    """The best classes for one image, best first.
+    """The best classes for one image.
 
     Attributes:
-        path: the image's name.
-        predictions: the best classes.
+        path: the image's name: its path, the name of its file object, or "image 0".
+        predictions: the best classes, best first.
         model: the network's name.
         truth: the image's true class, or None if it is not known.
     """
@@ -88,7 +104,7 @@ class Answer:
         return self.label == self.truth
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: `path`, `predictions` (a list of `label`, `score`, `index`), `model`, and `truth` if known."""
+        """Return JSON-ready values: path, predictions (label, score, index), model, and truth if it is known."""
         values = asdict(self)
         values["predictions"] = list(values["predictions"])
         if self.truth is None:
@@ -97,7 +113,19 @@ class Answer:
 
 
 def predict(scorer: Scorer, image: Image, *, top_k: int = 5) -> Answer:
-    """The `top_k` best classes for one image. Raises BadImage, naming the image and the reason."""
+    """Return the best classes for one image.
+
+    Args:
+        scorer: what computes the logits.
+        image: a path, the bytes of an image file, a file object opened in binary mode, a PIL image, a uint8 array
+            (H, W, 3) or (H, W), or a uint8 tensor (3, H, W) or (H, W). Colours are RGB.
+        top_k: how many classes the answer has, 1 or more. More than there are means all of them.
+
+    Raises BadImage, with the image's name and the reason, and ConfigError if `top_k` is below 1.
+
+    >>> predict(classifier, "cat.jpg").label  # doctest: +SKIP
+    'cat'
+    """
     (answer,) = predict_many(scorer, [image], top_k=top_k)
     if isinstance(answer, BadImage):
         raise answer
@@ -114,27 +142,44 @@ def predict_many(
 ) -> Iterator[Answer | BadImage]:
     """Yield one answer per image, in order: an Answer, or the BadImage that says why there is none.
 
+    A bad image never stops the others. An image without a path or a file name is called "image 0", "image 1" and so on.
+
     Args:
         scorer: what computes the logits.
-        images: any number of images; they are read in threads, `batch_size` at a time.
-        top_k: how many classes each answer has, 1 or more; more than there are means all of them.
+        images: any number of images, each as for `predict`; also a batch, a uint8 array (N, H, W, 3) or a uint8 tensor
+            (N, 3, H, W). Threads read them, `batch_size` at a time.
+        top_k: how many classes each answer has, 1 or more. More than there are means all of them.
         batch_size: how many images go through the network at a time, 1 or more.
-        precision: the arithmetic of the forward pass.
+        precision: the arithmetic of the forward pass: "fp32", "bf16" or "auto".
 
-    Raises ConfigError for a single path, and for a `top_k` or `batch_size` below 1.
+    Raises ConfigError for a single image, and if `top_k` or `batch_size` is below 1.
+
+    >>> [answer.label for answer in predict_many(classifier, ["cat.jpg", "dog.jpg"])]  # doctest: +SKIP
+    ['cat', 'dog']
     """
-    if isinstance(images, str | bytes | Path):
-        raise ConfigError("predict_many takes many images, and got one path. Use predict, or give a list.")
+    if _is_single(images):
+        raise ConfigError(
+            f"predict_many takes many images, got one ({type(images).__name__}). "
+            f"Use predict for one image, or give a list: [image]."
+        )
     if top_k < 1 or batch_size < 1:
-        raise ConfigError(f"top_k={top_k}, batch_size={batch_size}: both must be 1 or more.")
+        raise ConfigError(f"top_k and batch_size must be 1 or more, got top_k={top_k}, batch_size={batch_size}.")
     return _predict_many(scorer, enumerate(images), top_k, batch_size, precision)
+
+
+def _is_single(images: object) -> bool:
+    """Whether this is one image. Some could be iterated over: the rows of an array, the lines of a file."""
+    if isinstance(images, np.ndarray | Tensor):
+        return images.ndim < 4
+    is_content = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | PILImage)
+    return is_content or hasattr(images, "read") or not isinstance(images, Iterable)
 
 
 def _predict_many(
     scorer: Scorer, images: Iterator[tuple[int, Image]], top_k: int, batch_size: int, precision: PrecisionName
 ) -> Iterator[Answer | BadImage]:
     while batch := list(itertools.islice(images, batch_size)):
-        named = [(str(image) if isinstance(image, str | Path) else f"image {i}", image) for i, image in batch]
+        named = [(name_of(image, f"image {i}"), image) for i, image in batch]
         prepared = list(in_threads(lambda one: _prepare(scorer.card, *one), named, chunk=1))
         good = [image for image in prepared if isinstance(image, Tensor)]
         best = iter(_best(scorer, torch.stack(good), top_k, precision) if good else ())
@@ -144,8 +189,6 @@ def _predict_many(
 
 def _prepare(card: Card, name: str, image: Image) -> Tensor | BadImage:
     try:
-        if isinstance(image, Tensor):
-            return card.preprocess.geometry(image)
         return card.preprocess.read(image, name=name)
     except BadImage as error:
         return error

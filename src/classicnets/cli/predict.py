@@ -46,17 +46,19 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder, or the model folder of one.")],
-    images: Annotated[list[str], typer.Argument(help="Image files, folders (with all that is in them), globs.")],
-    top_k: Annotated[int, typer.Option(min=1, help="How many classes to give for each image.")] = 5,
-    format: Annotated[Format, typer.Option(help="json is one document; jsonl and csv are written as they come.")] = (
+    run: Annotated[Path, typer.Argument(help="A run folder or a model folder.")],
+    images: Annotated[list[str], typer.Argument(help="Image files, folders (searched to any depth) or globs.")],
+    top_k: Annotated[int, typer.Option(min=1, help="How many classes to print for each image.")] = 5,
+    format: Annotated[Format, typer.Option(help="json is one document; jsonl and csv are written line by line.")] = (
         Format.table
     ),
     device: Device = "auto",
 ) -> None:
-    """Say what is in images, with a score for each of the best classes.
+    """Print the best classes of images, with a score for each.
 
-    An image that cannot be read is an error line on stderr; the others are still answered, and the exit code is 3.
+    An image that cannot be read gets an error line on stderr. The others are still answered; the exit code is then 3.
+
+    Very large JPEGs are decoded at a reduced scale. For other images above 64 megapixels, set CLASSICNETS_MAX_PIXELS.
     """
     from classicnets.classifier import Classifier
 
@@ -71,7 +73,7 @@ def predict(
 
 
 class _Found:
-    """The images that the arguments name, each once, in order; `problems` counts the arguments that name none."""
+    """The images that the arguments name, each once, in order. `problems` counts the arguments without an image."""
 
     def __init__(self, arguments: Iterable[str]) -> None:
         paths: dict[Path, None] = {}
@@ -86,7 +88,7 @@ class _Found:
 
 
 def _images_at(argument: str) -> list[Path]:
-    """The images of one argument. Raises DataError where there are none."""
+    """The images of one argument. Raises DataError if there are none."""
     from classicnets.images import find_images
 
     path = Path(argument)
@@ -96,12 +98,12 @@ def _images_at(argument: str) -> list[Path]:
         places = sorted(map(Path, glob.glob(argument, recursive=True)))
     found = [image for place in places for image in find_images(place)]
     if not found:
-        raise DataError(f"{argument}: no images there. Give image files, folders that hold some, or globs.")
+        raise DataError(f"{argument}: no images there. Give image files, folders with images, or globs.")
     return found
 
 
 class _Good:
-    """The predictions among the answers; the bad images become lines on stderr, and are counted in `bad`."""
+    """The answers without the bad images, which become lines on stderr and are counted in `bad`."""
 
     def __init__(
         self, answers: Iterable[Answer | BadImage], *, total: int, progress: Callable[[str, int, int], None]
@@ -143,7 +145,7 @@ def _print_jsonl(predictions: Iterable[Answer]) -> None:
 
 
 def _print_csv(predictions: Iterable[Answer]) -> None:
-    """One row a class: path, rank (1 is best), label, score, index, model."""
+    """One row for each class: path, rank (1 is best), label, score, index, model."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(("path", "rank", "label", "score", "index", "model"))
     for prediction in predictions:

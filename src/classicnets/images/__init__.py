@@ -1,0 +1,31 @@
+"""Find images and decode them: from any kind of image to a uint8 tensor, or a `BadImage` that says why not.
+
+`find` lists files, `source` reads what a user calls an image, `decode` decodes it, `png` and `jpeg` handle what is
+special about these formats, and `bit_depth` finds how many bits 16-bit images really use. Nothing else in the package
+decodes an image.
+"""
+
+from classicnets.images.bit_depth import bit_depth_note, bit_depth_of, data_bit_depth
+from classicnets.images.decode import image_size, read_image, read_pixels
+from classicnets.images.find import IMAGE_SUFFIXES, find_files, find_images, is_hidden, is_image
+from classicnets.images.source import MAX_PIXELS, ImageSource, name_of, pixel_limit, read_bytes, read_state
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "ImageSource",
+    "bit_depth_note",
+    "bit_depth_of",
+    "data_bit_depth",
+    "find_files",
+    "find_images",
+    "image_size",
+    "is_hidden",
+    "is_image",
+    "name_of",
+    "pixel_limit",
+    "read_bytes",
+    "read_image",
+    "read_pixels",
+    "read_state",
+]

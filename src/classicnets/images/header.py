@@ -1,0 +1,103 @@
+"""Open an image: its format, size and orientation, before any pixel is decoded."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from classicnets.images import jpeg, png
+from classicnets.images.source import FORMATS, RefusedError
+
+_JPEG_MARGIN = 4  # how many times more pixels than are decoded a JPEG may have: it is decoded at a half or less
+
+
+def open_header(file: IO[bytes], max_pixels: int, *, pixels: bool = True) -> ImageFile.ImageFile:
+    """Return the image with its header read and no pixel decoded. Raises RefusedError if it has too many pixels."""
+    start = file.read(16)
+    file.seek(0)
+    try:
+        image = _open_png(file, pixels) if start.startswith(png.SIGNATURE) else _open(file)
+    except UnidentifiedImageError:
+        if known := _format_of(start):
+            raise RefusedError(f"the data is damaged (the header of this {known} cannot be read)") from None
+        raise
+    width, height = image.size
+    if width * height > max_pixels * (_JPEG_MARGIN if is_jpeg(image) else 1):
+        raise too_large(height, width, max_pixels)
+    return image
+
+
+def _open(file: IO[bytes]) -> ImageFile.ImageFile:
+    with _quiet():
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(file, formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    assert isinstance(image, ImageFile.ImageFile)
+    return image
+
+
+def _open_png(file: IO[bytes], pixels: bool) -> ImageFile.ImageFile:
+    try:
+        return _open(io.BytesIO(png.lean_png(file, pixels=pixels)))
+    except Exception:  # metadata that is damaged or too large is no reason to refuse the picture
+        file.seek(0)
+        return _open(io.BytesIO(png.lean_png(file, metadata=False, pixels=pixels)))
+
+
+def _format_of(start: bytes) -> str | None:
+    """The format of a file that starts so, if that is certain."""
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return "WEBP"
+    signatures = {png.SIGNATURE: "PNG", jpeg.SIGNATURE: "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+    return next((name for signature, name in signatures.items() if start.startswith(signature)), None)
+
+
+def is_jpeg(image: Image.Image) -> bool:
+    return image.format in ("JPEG", "MPO")
+
+
+def too_large(height: int, width: int, max_pixels: int) -> RefusedError:
+    return RefusedError(
+        f"the image is {width:,} x {height:,} pixels; the most that is decoded is {max_pixels:,} pixels "
+        f"(set the environment variable CLASSICNETS_MAX_PIXELS to allow more)"
+    )
+
+
+_quiet_lock = threading.Lock()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Pillow's warnings about large images and odd metadata, which are judged here.
+
+    One thread at a time: the filters, and Pillow's own limit, belong to the process.
+    """
+    with _quiet_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8."""
+    try:
+        with _quiet():
+            # Not the method of PNGs, which decodes the pixels to look for EXIF data behind them.
+            orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged metadata is no reason to refuse the picture
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def seen_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) once the orientation is applied."""
+    width, height = image.size
+    turned = image.format != "TIFF" and orientation_of(image) >= 5  # Pillow turns TIFFs by itself
+    return (width, height) if turned else (height, width)
