@@ -1,5 +1,6 @@
-"""`Card`: what a network needs beside its weights to answer questions about images, and what stays when an engine
-replaces the network.
+"""`Card`: what a network needs, besides its weights, to answer questions about images.
+
+A card stays the same when an engine replaces the network.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ class Card:
 
     Attributes:
         model_name: the network's name in the catalog.
-        classes: the name of every output, in order; distinct, not empty, valid Unicode.
+        classes: the name of each output, in order: strings that are distinct, not empty and valid Unicode.
         preprocess: how an image becomes network input.
         tta: test-time augmentation; "flip" averages the probabilities of the image and its mirror image.
         provenance: where it came from, JSON-ready: "data", "training", "metrics".
 
     Raises ConfigError for class names or a `tta` that cannot be used.
+
+    Example:
+        >>> Card(model_name="resnet18", classes=("cat", "dog"), preprocess=preprocess)  # doctest: +SKIP
     """
 
     model_name: str
@@ -33,6 +37,8 @@ class Card:
     provenance: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        if not all(isinstance(name, str) for name in self.classes):
+            raise ConfigError(f"Class names must be strings, got {', '.join(map(repr, self.classes))}.")
         if len(set(self.classes)) < len(self.classes) or not all(self.classes):
             unusable = [name for name, times in Counter(self.classes).items() if times > 1 or not name]
             raise ConfigError(f"Class names must be distinct and not empty. Rename: {', '.join(map(repr, unusable))}.")

@@ -1,16 +1,18 @@
-"""The Classifier: a model, its class names, its preprocessing and where it came from, as one thing.
+"""`Classifier`: a network, its class names, its preprocessing and where it came from, in one object.
 
-Training makes one, evaluation measures one, `predict` asks one. What it is on disk is in `weights/model_folder.py`.
+Training makes one, evaluation measures one, `predict` asks one. `weights/model_folder.py` describes its files.
 """
 
 from __future__ import annotations
 
-import json
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -22,24 +24,31 @@ from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
 from classicnets.scorer import Answer, Image, PrecisionName
 from classicnets.system.devices import Precision, choose_device
-from classicnets.system.storage import written_aside
-from classicnets.weights.files import load_into, save_safetensors, sha256_of
-from classicnets.weights.model_folder import FILES, build, find_folder, make_config, read_config, read_weights
-from classicnets.weights.readme import model_card
+from classicnets.weights.config import build, make_config
+from classicnets.weights.files import load_into
+from classicnets.weights.model_folder import find_folder, read_folder, write_folder
+from classicnets.weights.structure import catalog_name, network_of, require_own_layers
 
 
 class Classifier:
     """A network that knows its classes and how to prepare an image: a `Scorer` in PyTorch.
 
     Args:
-        model: the network, on any device.
-        model_name: its name in the catalog.
-        classes: the name of every output, in order.
+        model: the network, on any device and in any floating-point type. The result of `torch.compile` is accepted too.
+        model_name: its name in the catalog. If the network is exactly another row of the catalog, it gets that name.
+        classes: the name of each output, in order; distinct.
         preprocess: how an image becomes network input.
         provenance: where it came from, JSON-ready: "data", "training", "metrics".
         tta: test-time augmentation; "flip" averages the probabilities of the image and its mirror image.
 
-    Raises ConfigError if the parts do not fit together.
+    Raises:
+        UnknownName: `model_name` is not in the catalog.
+        ConfigError: the parts do not fit together, or the model has layers that its config does not describe, so that
+            a saved classifier would not load.
+
+    Example:
+        >>> model = create_model("resnet18", num_classes=2)  # doctest: +SKIP
+        >>> Classifier(model=model, model_name="resnet18", classes=("cat", "dog"), preprocess=preprocess)
     """
 
     def __init__(
@@ -52,28 +61,32 @@ class Classifier:
         provenance: dict[str, Any] | None = None,
         tta: Literal["none", "flip"] = "none",
     ) -> None:
+        if isinstance(classes, str):
+            raise ConfigError(f"classes must be a list of names, got the single name {classes!r}.")
+        network = network_of(model)
         self.model = model
         self.card = Card(
-            model_name=model_name,
+            model_name=catalog_name(network, model_name),
             classes=tuple(classes),
             preprocess=preprocess,
             tta=tta,
             provenance=provenance or {},
         )
-        config = model.config
+        config = network.config
         if len(self.classes) != config.num_classes:
             raise ConfigError(
-                f"The model tells {config.num_classes} classes apart, and {len(self.classes)} names were given. "
-                f"Build it with num_classes={len(self.classes)}, or give a name for each."
+                f"The model has {config.num_classes} outputs, but {len(self.classes)} class names were given. "
+                f"Build it with num_classes={len(self.classes)}, or give one name per output."
             )
         if preprocess.channels != config.in_channels:
             raise ConfigError(
-                f"The model takes {config.in_channels} channels, the preprocessing gives {preprocess.channels}."
+                f"The model takes {config.in_channels} channels, but the preprocessing gives {preprocess.channels}."
             )
+        require_own_layers(network)
 
     @classmethod
     def of(cls, card: Card, model: ConvNet) -> Classifier:
-        """The classifier of a card and its network. Raises ConfigError if they do not fit together."""
+        """Return the classifier of a card and its network. Raises ConfigError if they do not fit together."""
         return cls(
             model=model,
             model_name=card.model_name,
@@ -121,80 +134,126 @@ class Classifier:
         precision: PrecisionName = "fp32",
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        """Images as `preprocess.geometry` makes them, uint8 (N, C, H, W), to logits: float32 (N, K), on the CPU.
+        """Return the logits of prepared images: float32 (N, K), on the CPU.
 
-        Runs where the model is, in eval mode, and leaves the model in the mode it was in. With `tta="flip"` the logits
-        are the logarithm of the averaged probabilities, so that their softmax is the average.
-        `progress` is called with the number of images done and of all.
+        Runs on the model's device, in eval mode, and restores the mode that the model was in. Several threads may call
+        it at once. With `tta="flip"` the logits are the logarithm of the averaged probabilities, so that their softmax
+        is the average.
+
+        Args:
+            images: uint8 (N, C, H, W), as `preprocess.geometry` makes them.
+            batch_size: how many images go through the network at a time, 1 or more.
+            precision: the arithmetic of the forward pass; "fp32" is the model's own floating-point type.
+            progress: called with the number of images done and the number of all images.
+
+        Raises ConfigError for images of another shape.
+
+        Example:
+            >>> clf.logits(torch.stack([clf.preprocess.read("cat.jpg")]))  # doctest: +SKIP
         """
-        device = next(self.model.parameters()).device
+        weight = next(self.model.parameters())
+        device, dtype = weight.device, weight.dtype
         logits = torch.empty(len(images), len(self.classes))
         with evaluating(self.model), Precision.choose(precision, device)():
             for start in range(0, len(images), batch_size):
                 batch = images[start : start + batch_size].to(device)
-                logits[start : start + len(batch)] = averaged([self.model(view) for view in self.views(batch)])
+                views = [self.model(view.to(dtype)) for view in self.views(batch)]
+                logits[start : start + len(batch)] = averaged(views)
                 if progress is not None:
                     progress(start + len(batch), len(images))
         return logits
 
     def views(self, images: Tensor) -> list[Tensor]:
-        """What the model is shown of uint8 images (N, C, H, W): them, normalised; with `tta="flip"` mirrored too."""
+        """Return what the model sees of uint8 images (N, C, H, W): normalised, and with `tta="flip"` mirrored too."""
         normalised = self.preprocess.normalize(images)
         return [normalised] if self.tta == "none" else [normalised, normalised.flip(-1)]
 
     def predict(self, image: Image, *, top_k: int = 5) -> Answer:
-        """The `top_k` best classes for one image. Raises BadImage, naming the image and the reason.
+        """Return the best classes for one image.
 
-        `clf.predict("cat.jpg").label`
+        Args:
+            image: a path, the bytes of an image file, or a decoded image.
+            top_k: how many classes the answer has, 1 or more; more than there are means all of them.
+
+        Raises BadImage, with the image's name and the reason, ConfigError for a `top_k` below 1.
+
+        Example:
+            >>> clf.predict("cat.jpg").label  # doctest: +SKIP
+            'cat'
         """
         return scorer.predict(self, image, top_k=top_k)
 
     def predict_many(
         self, images: Iterable[Image], *, top_k: int = 5, batch_size: int = 64, precision: PrecisionName = "fp32"
     ) -> Iterator[Answer | BadImage]:
-        """One answer for each image, in order; the arguments are those of `scorer.predict_many`."""
+        """Yield one answer per image, in order: an Answer, or the BadImage that says why there is none.
+
+        Args:
+            images: any number of images; they are read in threads, `batch_size` at a time.
+            top_k: how many classes each answer has, 1 or more; more than there are means all of them.
+            batch_size: how many images go through the network at a time, 1 or more.
+            precision: the arithmetic of the forward pass.
+
+        Raises ConfigError for a single path, and for a `top_k` or `batch_size` below 1.
+
+        Example:
+            >>> [answer.label for answer in clf.predict_many(["a.jpg", "b.jpg"])]  # doctest: +SKIP
+        """
         return scorer.predict_many(self, images, top_k=top_k, batch_size=batch_size, precision=precision)
 
     # ---- on disk
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the classifier to `folder`, aside and renamed; an older classifier there is replaced.
+    def save(self, folder: str | PathLike[str]) -> Path:
+        """Write the classifier to a folder, and return the folder. An older classifier there is replaced.
 
-        Raises ConfigError for a folder that holds anything else, StorageError when the disk refuses.
+        Another process may load the folder meanwhile: it gets the old or the new classifier, as it does after a kill.
+        One process saves at a time. Weights are saved as they are; `load` computes in float32.
+
+        Args:
+            folder: a new folder, or one that `save` wrote.
+
+        Raises:
+            ConfigError: the folder holds other files, or the classifier could not be loaded again: layers that its
+                config does not describe, weights that are not finite, provenance that is not JSON-ready.
+            StorageError: the disk refuses.
+
+        Example:
+            >>> clf.save("models/birds")  # doctest: +SKIP
         """
-        folder = Path(folder)
-        others = sorted({f.name for f in folder.iterdir()} - {*FILES}) if folder.is_dir() else []
-        if others or folder.is_file():
-            raise ConfigError(f"{folder} is taken ({', '.join(others[:3]) or 'a file'}). Save to a new folder.")
-        with written_aside(folder) as new:
-            new.mkdir()
-            save_safetensors(new / "model.safetensors", self.model.state_dict())
-            config = make_config(
-                self.model,
-                architecture=self.model_name,
-                classes=self.classes,
-                preprocess=self.preprocess,
-                tta=self.tta,
-                provenance=self.provenance,
-                sha256=sha256_of(new / "model.safetensors"),
-            )
-            (new / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
-            (new / "README.md").write_text(model_card(config), "utf-8")
-        return folder
+        network = network_of(self.model)
+        require_own_layers(network)
+        config = make_config(
+            network,
+            architecture=self.model_name,
+            classes=self.classes,
+            preprocess=self.preprocess,
+            tta=self.tta,
+            provenance=self.provenance,
+        )
+        write_folder(Path(folder), config, network.state_dict())
+        return Path(folder)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "cpu") -> Classifier:
-        """The classifier of a run folder, or of a folder that `save` wrote.
+    def load(cls, path: str | PathLike[str], *, device: str = "cpu") -> Classifier:
+        """Load the classifier of a run folder, or of a folder that `save` wrote, in eval mode.
 
-        `device` is "cpu", "cuda:1" and the like, or "auto". Raises WeightsError for a folder that holds none and for a
-        file that is damaged, changed or does not fit (ChecksumMismatch and KeysMismatch are kinds of it).
+        Args:
+            path: the folder, or anything with `__fspath__`.
+            device: "cpu", "cuda", "cuda:1" and the like, or "auto".
+
+        Raises:
+            WeightsError: the folder holds no classifier, or a file is damaged, changed or does not fit.
+                ChecksumMismatch and KeysMismatch are kinds of it.
+            ConfigError: there is no such device.
+
+        Example:
+            >>> clf = Classifier.load("runs/birds")  # doctest: +SKIP
         """
-        folder = find_folder(path)
-        saved = read_config(folder / "config.json")
-        state = read_weights(folder / "model.safetensors", saved.classicnets.sha256)
+        folder = find_folder(Path(path))
+        saved, state = read_folder(folder)
         try:
             classifier = cls(
-                model=build(saved.architecture, saved.classicnets.config, state),
+                model=build(saved, state).to_empty(device="cpu"),
                 model_name=saved.architecture,
                 classes=tuple(saved.label_names),
                 preprocess=Preprocess.from_dict(saved.classicnets.preprocess),
@@ -212,20 +271,42 @@ load = Classifier.load
 
 
 def averaged(logits: Sequence[Tensor]) -> Tensor:
-    """The logits (N, K) of one or more views of the same images as one, float32: their softmax is the average's."""
+    """Combine logits (N, K) of one or more views of the same images: float32 (N, K), whose softmax is the average."""
     if len(logits) == 1:
         return logits[0].float()
     return torch.stack([view.float() for view in logits]).log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(logits))
 
 
+class _Evaluation:
+    """The modules of a model to set to training mode when its last user has left, and the number of its users."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.training = [module for module in model.modules() if module.training]
+        self.users = 0
+
+
+_evaluations: WeakKeyDictionary[nn.Module, _Evaluation] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients within; every module's own mode is restored after, on errors too."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+    """Set a model to eval mode, and compute no gradients, inside the block.
+
+    Several threads may be inside for one model. When the last one leaves, on errors too, each module gets its own mode
+    back.
+    """
+    with _lock:
+        evaluation = _evaluations.setdefault(model, _Evaluation(model))
+        evaluation.users += 1
+        model.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        for module in training:
-            module.training = True
+        with _lock:
+            evaluation.users -= 1
+            if not evaluation.users:
+                del _evaluations[model]
+                for module in evaluation.training:
+                    module.training = True

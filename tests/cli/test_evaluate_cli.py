@@ -57,7 +57,7 @@ def test_a_model_folder_is_left_alone(run_cli, run: Path, tmp_path: Path) -> Non
     before = _files(run / "model")
     answer = run_cli("evaluate", run / "model")
     assert answer.code == 0
-    assert "Nothing was written" in answer.out
+    assert "No report was written" in answer.out
     assert run_cli("evaluate", run / "model", "--out", tmp_path / "out").code == 0
     assert _files(tmp_path / "out") == {"evaluation", "figures", "report.html"}
     assert _files(run / "model") == before

@@ -1,4 +1,4 @@
-"""`classicnets convert`: a weights file of one make into one of another."""
+"""`classicnets convert`: convert weights between the names of different libraries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EXAMPLES = """
 
 
 class Naming(StrEnum):
-    """Whose names the weights get."""
+    """A library whose names the weights get."""
 
     classicnets = "classicnets"
     torchvision = "torchvision"
@@ -36,22 +36,27 @@ def register(app: typer.Typer) -> None:
 
 
 def convert(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A weights file of any make, a run, or a model folder.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="A weights file of any library, a run, a model folder, or a checkpoint's folder."
+        ),
+    ],
     model: Annotated[
-        str, typer.Option(metavar="MODEL", help="Whose weights they are: a name from `classicnets models`.")
+        str, typer.Option(metavar="MODEL", help="The model of the weights: a name from `classicnets models`.")
     ],
     to: Annotated[
-        Naming, typer.Option(help="Whose names they get; cifar is the way of the community's CIFAR nets.")
+        Naming, typer.Option(help="The library whose names they get; cifar means the community's CIFAR networks.")
     ] = Naming.classicnets,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A new file, .safetensors or PyTorch's .pth; by default beside FILE."),
+        typer.Option(metavar="FILE", help="A new file, .safetensors or PyTorch's .pth. By default beside FILE."),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Convert weights between classicnets, torchvision, timm and the community's CIFAR nets, in any direction.
+    """Convert weights between classicnets, torchvision, timm and the community's CIFAR networks, in any direction.
 
-    What FILE is, and whose names it has, is found out. Where a key does not fit, all such are listed, nothing written.
+    The format and the names of FILE are detected. If keys do not fit, they are all listed and nothing is written.
     """
     from classicnets.weights.convert import convert as convert_weights
 

@@ -1,4 +1,4 @@
-"""`classicnets evaluate`: how good a classifier is."""
+"""`classicnets evaluate`: measure how good a classifier is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_CLASSES = 30
 
 
 class Split(StrEnum):
-    """Which part of the data."""
+    """A part of the data."""
 
     test = "test"
     val = "val"
@@ -38,14 +38,14 @@ class Split(StrEnum):
 
 
 class OnBadImage(StrEnum):
-    """What to do about images that cannot be decoded."""
+    """What to do about an image that cannot be decoded."""
 
     fail = "fail"
     skip = "skip"
 
 
 class Arithmetic(StrEnum):
-    """Of the forward pass."""
+    """The arithmetic of the forward pass."""
 
     fp32 = "fp32"
     bf16 = "bf16"
@@ -58,32 +58,40 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder, or the model folder of one.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or a model folder.")],
     data: Annotated[
-        str | None, typer.Argument(help="Labelled images: a folder, csv:FILE, a data set; the run's own if not given.")
+        str | None,
+        typer.Argument(help="Labelled images: a folder, csv:FILE or a data set. By default the run's own images."),
     ] = None,
     split: Annotated[
-        Split | None, typer.Option(help="Which part of the data; its test images, if it has some, when not given.")
+        Split | None, typer.Option(help="The part of the data to measure. By default its test images, if it has any.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder for the report; within the run if not given.")] = None,
-    on_error: Annotated[OnBadImage, typer.Option(help="Of images in DATA that cannot be decoded.")] = OnBadImage.fail,
-    precision: Annotated[Arithmetic, typer.Option(help="auto is bf16 where the hardware has it.")] = Arithmetic.fp32,
+    out: Annotated[Path | None, typer.Option(help="The folder for the report. By default a place in the run.")] = None,
+    on_error: Annotated[
+        OnBadImage, typer.Option(help="What to do about images in DATA that cannot be decoded.")
+    ] = OnBadImage.fail,
+    precision: Annotated[Arithmetic, typer.Option(help="auto is bf16 if the hardware has it.")] = Arithmetic.fp32,
     device: Device = "auto",
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure a classifier on labelled images: accuracy, every class, calibration, the surest mistakes.
+    """Measure a classifier on labelled images: accuracy, each class, calibration, the most confident mistakes.
 
-    Writes evaluation/, figures/ and report.html: into the run for its own test images, into a folder of the run's
-    evaluations/ for any others, or where --out says.
+    If DATA holds the images that the run was trained with, only its test images are measured, wherever they are now.
+
+    Writes evaluation/, figures/ and report.html: into the run for its own test images, into a folder in the run's
+    evaluations/ for other images, or into --out.
     """
     from classicnets import evaluation
     from classicnets.classifier import Classifier
-    from classicnets.evaluation.choose import given_images, own_images
+    from classicnets.evaluation.choose import given_images, own_images, run_of
     from classicnets.reports import write_report
 
     classifier = Classifier.load(run, device=device)
     part = split.value if split else None
-    chosen = own_images(classifier, part) if data is None else given_images(data, part, on_error=on_error.value)
+    if data is None:
+        chosen = own_images(classifier, part, run=run_of(run))
+    else:
+        chosen = given_images(data, part, on_error=on_error.value, run=run_of(run))
     for note in chosen.notes:
         error_console().print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     with progress_bars() as progress:
@@ -97,11 +105,11 @@ def evaluate(
         print_json({**report.to_dict(), "report": page and str(page)})
     else:
         _print(report)
-        _say(f"\nreport: {page}" if page else "\nNothing was written; --out FOLDER keeps a report.")
+        _say(f"\nreport: {page}" if page else "\nNo report was written. Use --out FOLDER to write one.")
 
 
 def _folder_in(run: Path, chosen: Chosen) -> Path | None:
-    """Where in a run the report goes; None for a model folder, which holds the classifier alone."""
+    """The report's place in a run; None for a model folder, which holds nothing except the classifier."""
     if not (run / "model" / "config.json").is_file():
         return None
     return run if chosen.is_own else run / "evaluations" / re.sub(r"[^\w.-]+", "-", chosen.name)
@@ -116,8 +124,8 @@ def _print(report: Report) -> None:
         ("top-1 accuracy", f"{report.top1:.2%}", f"95% interval {low:.2%} to {high:.2%}"),
         ("top-5 accuracy", f"{report.top5:.2%}", "") if len(report.classes) > 5 else None,
         ("loss", f"{report.loss:.4f}", "nats"),
-        ("macro F1", f"{report.macro_f1:.2%}", "every class counts alike"),
-        ("calibration error", f"{report.calibration.ece:.2%}", "how far scores are off chances"),
+        ("macro F1", f"{report.macro_f1:.2%}", "every class has the same weight"),
+        ("calibration error", f"{report.calibration.ece:.2%}", "how far scores are from the true frequencies"),
     ]
     for name, value, note in filter(None, numbers):
         _say(f"  {name:18} {value:>8}   {note}".rstrip())
@@ -126,12 +134,12 @@ def _print(report: Report) -> None:
     print_table(
         ("class", "precision", "recall", "F1", "images"),
         [(name, *(f"{value:.1%}" for value in score[:3]), score.support) for name, score in scores[:_MOST_CLASSES]],
-        title="\nclass by class, the worst first",
+        title="\nclass by class, worst first",
     )
     if len(scores) > _MOST_CLASSES:
         _say(f"({len(scores) - _MOST_CLASSES} more; per_class.csv has all)")
     if report.confusions:
-        print_table(("true class", "taken for", "images"), report.confusions[:5], title="\nmost frequent confusions")
+        print_table(("true class", "predicted as", "images"), report.confusions[:5], title="\nmost frequent confusions")
 
 
 def _say(text: str) -> None:

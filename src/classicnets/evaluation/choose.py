@@ -1,25 +1,42 @@
-"""Which images to evaluate on: those that the classifier's own data keeps apart, or others that the user names."""
+"""Choose the images to evaluate on: those that a run kept apart, or others that the user names.
+
+A run's `images.csv` tells which images it was trained on, also after they have moved.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import tomllib
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
 from classicnets.classifier import Classifier
-from classicnets.data.imageset import ImageSet, OnError, cannot_be_read
+from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
 from classicnets.data.load import load_data, read_source
+from classicnets.data.record import Recorded, image_keys, read_record
+from classicnets.data.sources.given import Given
 from classicnets.errors import ConfigError, DataError
 
 PARTS = {"test": "test", "val": "validation", "train": "training", "all": ""}
-"""The parts of data that can be asked for, and what a report calls them."""
+"""The parts of data that a user can choose, and what a report calls them."""
+
+_SAME = 0.9
+"""The share of images, of the run's and of the user's, from which both are one set."""
 
 
 class Chosen(NamedTuple):
-    """Images to evaluate on, what to call them, what to do about damaged ones, and what the user should know.
+    """Images to evaluate on.
 
-    `is_own` says that they are what the classifier's training kept apart for this: its test images, or its validation
-    images where it has none.
+    Attributes:
+        images: the images.
+        name: what a report calls them: "birds test".
+        on_error: what to do about images that cannot be decoded.
+        is_own: whether they are what the classifier's training kept apart for this: its test images, or its validation
+            images if there are no test images.
+        notes: what the user should know, one sentence each.
     """
 
     images: ImageSet
@@ -29,64 +46,124 @@ class Chosen(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def own_images(classifier: Classifier, part: str | None = None) -> Chosen:
-    """Images of the data that the classifier was trained on, divided as they were then.
+def own_images(classifier: Classifier, part: str | None = None, *, run: Path | None = None) -> Chosen:
+    """Return images of the data that the classifier was trained on, divided as they were then.
 
-    `part` None is the test images, or the validation images where there are no others.
-    Raises ConfigError where the classifier does not say what it was trained on, DataError where that has gone.
+    Args:
+        classifier: the classifier.
+        part: "train", "val", "test" or "all"; None is the test images, or the validation images if there are none.
+        run: its run folder. The run's recipe says where the data is now, and its `images.csv` which image was in which
+            part, should the data have changed.
+
+    Raises ConfigError if nothing says what the classifier was trained on, DataError if the images are gone, cannot be
+    read, or have no such part.
+
+    Example:
+        >>> own_images(clf, "val", run=Path("runs/birds")).name  # doctest: +SKIP
+        'birds validation'
     """
-    record = classifier.provenance.get("data", {})
+    known = {**classifier.provenance.get("data", {}), **_recipe_data(run)}
     try:
         data = load_data(
-            record["source"],
-            seed=record["split_seed"],
-            val_fraction=record["val_fraction"],
-            test_fraction=record["test_fraction"],
-            on_error=record["on_error"],
+            known["source"],
+            seed=known["split_seed"],
+            val_fraction=known["val_fraction"],
+            test_fraction=known["test_fraction"],
+            on_error=known["on_error"],
         )
     except (KeyError, TypeError):
         raise ConfigError(
             "This classifier does not record what it was trained on. Name the images: `classicnets evaluate RUN DATA`."
         ) from None
-    best = "test" if data.test is not None else "val"
-    part = part or best
+    except DataError as error:
+        if not _is_gone(known["source"]):
+            raise
+        name = run or "RUN"
+        raise DataError(
+            f"{error} If the images have moved, `classicnets evaluate {name} NEW_PLACE` measures this classifier on "
+            f"them, and `classicnets train --resume {name} NEW_PLACE` makes the run remember their new place."
+        ) from None
+    parts: Mapping[str, ImageSet] = data.parts
     notes = []
-    if data.on_error == "fail" and data.fingerprint() != record.get("fingerprint"):
-        notes.append("The data has changed since the training: what is test now may have been training images then.")
-    if part == "all":
-        images = joined(tuple(data.parts.values()))
-    elif part in data.parts:
-        images = data.parts[part]
-    else:
-        raise DataError(f"{data.name} has no {part} images. It has {', '.join(data.parts)}; choose with --split.")
-    return Chosen(images, f"{data.name} {PARTS[part]}".strip(), data.on_error, part == best, tuple(notes))
+    if data.on_error == "fail" and data.fingerprint() != known.get("fingerprint"):
+        record = _Record.of(run)
+        if record is None:
+            notes.append("The data has changed since the training: some test images may have been training images.")
+        else:
+            images = joined(tuple(parts.values()))
+            parts = record.divide(images)
+            notes += record.changes(images, parts)
+    best = "test" if "test" in parts else "val"
+    part = part or best
+    return Chosen(_part_of(parts, part, data.name), _named(data.name, part), data.on_error, part == best, tuple(notes))
 
 
-def given_images(source: str, part: str | None = None, *, on_error: OnError = "fail") -> Chosen:
-    """Images of any source that `load_data` takes, in the parts that it comes in; none are split off.
+def given_images(
+    source: str | PathLike[str], part: str | None = None, *, on_error: OnError = "fail", run: Path | None = None
+) -> Chosen:
+    """Return images of any source that `load_data` takes, in the parts that it comes in.
 
-    `part` None is the test images where the source has some, else all. Raises DataError.
+    If they are the images of the run, at another place or not, they are divided as they were for its training.
+
+    Args:
+        source: a folder, a table or the name of a data set.
+        part: "train", "val", "test" or "all"; None is the test images if there are any, else all.
+        on_error: "fail", or "skip" to leave out images that cannot be decoded.
+        run: the run folder whose `images.csv` tells which images its classifier was trained on.
+
+    Raises DataError if there are no such images or they cannot be read.
+
+    Example:
+        >>> given_images("holiday/").name  # doctest: +SKIP
+        'holiday'
     """
-    given = read_source(source)
+    given = read_source(source if isinstance(source, str) else Path(source))
     if given.missing and on_error == "fail":
         raise cannot_be_read(given.missing, sum(map(len, given.parts.values())) + len(given.missing))
-    part = part or ("test" if given.test is not None else "all")
-    if part == "all":
-        images = joined(tuple(given.parts.values()))
-    elif part in given.parts and len(given.parts) > 1:
-        images = given.parts[part]
-    else:
-        raise DataError(
-            f"{given.source} does not come with {part} images. It has {', '.join(given.parts)}; "
-            f"leave --split away to evaluate on all."
-            if len(given.parts) > 1
-            else f"{given.source} is not divided into parts. Leave --split away to evaluate on all of it."
-        )
-    return Chosen(images, f"{given.name} {PARTS[part]}".strip(), on_error, is_own=False)
+    record = _Record.of(run)
+    if record is None:
+        part = part or _default(given.parts)
+        return Chosen(_given_part(given, part), _named(given.name, part), on_error, is_own=False)
+
+    images = joined(tuple(given.parts.values()))
+    parts = record.divide(images)
+    wanted = part or record.best
+    if wanted in parts and (record.is_same(images, parts) or (part and len(given.parts) == 1)):
+        notes = []
+        if part is None:
+            notes.append(
+                f"This classifier was trained with these images. Only its {len(parts[wanted]):,} {PARTS[wanted]} "
+                f"images are measured; --split all measures all {len(images):,}."
+            )
+        return Chosen(parts[wanted], _named(given.name, wanted), on_error, wanted == record.best, tuple(notes))
+    part = part or _default(given.parts)
+    images = _given_part(given, part)
+    return Chosen(images, _named(given.name, part), on_error, is_own=False, notes=record.flattering(images))
+
+
+def labelled(images: ImageSet | Data | str | PathLike[str], *, on_error: OnError = "fail") -> Chosen:
+    """Return what `evaluate` measures: the images, the test part of a Data (or its validation part), or a source's.
+
+    Raises DataError if there are no such images or they cannot be read.
+    """
+    if isinstance(images, ImageSet):
+        return Chosen(images, "", on_error, is_own=False)
+    if isinstance(images, Data):
+        part = "val" if images.test is None else "test"
+        return Chosen(images.parts[part], _named(images.name, part), on_error, is_own=False)
+    return given_images(images, on_error=on_error)
+
+
+def run_of(path: str | PathLike[str]) -> Path | None:
+    """Return the run folder of a run or of its model folder; None if it is a model folder without a run."""
+    for folder in (Path(path), Path(path).absolute().parent):
+        if (folder / "model" / "config.json").is_file():
+            return folder
+    return None
 
 
 def joined(parts: tuple[ImageSet, ...]) -> ImageSet:
-    """Sets of one source, with the same classes, as one set."""
+    """Join sets of one source, with the same classes, into one."""
     first = parts[0]
     return ImageSet(
         classes=first.classes,
@@ -95,3 +172,105 @@ def joined(parts: tuple[ImageSet, ...]) -> ImageSet:
         images=None if first.images is None else torch.cat([p.images for p in parts if p.images is not None]),
         paths=None if first.paths is None else tuple(path for part in parts for path in part.paths or ()),
     )
+
+
+class _Record:
+    """The images of a run, as its images.csv has them."""
+
+    def __init__(self, rows: Sequence[Recorded]) -> None:
+        self.sizes: dict[str, int] = {}
+        self._by_id: dict[tuple[str, str], str] = {}
+        self._by_key: dict[str, str] = {}
+        for row in rows:
+            self.sizes[row.part] = self.sizes.get(row.part, 0) + 1
+            if row.key:
+                self._by_id[row.id, row.key] = row.part
+                # An image that is in two parts counts as trained on, wherever it turns up under another name.
+                if self._by_key.get(row.key) != "train":
+                    self._by_key[row.key] = row.part
+
+    @property
+    def best(self) -> str:
+        """The part that the run was measured on."""
+        return "test" if "test" in self.sizes else "val"
+
+    @classmethod
+    def of(cls, run: Path | None) -> _Record | None:
+        """The record of a run; None if it has none, as runs of earlier versions."""
+        path = run / "images.csv" if run else None
+        return cls(read_record(path)) if path and path.is_file() else None
+
+    def divide(self, images: ImageSet) -> dict[str, ImageSet]:
+        """The images that were in the run, by the part that they were in."""
+        places: dict[str, list[int]] = {}
+        for i, (id, key) in enumerate(zip(images.ids, image_keys(images), strict=True)):
+            part = self._by_id.get((id, key)) or self._by_key.get(key)
+            if part is not None:
+                places.setdefault(part, []).append(i)
+        return {part: images.subset(places[part]) for part in PARTS if part in places}
+
+    def is_same(self, images: ImageSet, parts: Mapping[str, ImageSet]) -> bool:
+        """Whether the images are the run's own: nearly all of them are in the run, and nearly all of the run's."""
+        found = sum(map(len, parts.values()))
+        return found >= _SAME * len(images) and found >= _SAME * sum(self.sizes.values())
+
+    def changes(self, images: ImageSet, parts: Mapping[str, ImageSet]) -> list[str]:
+        """A note if images of the run are gone, or others have come."""
+        found = sum(map(len, parts.values()))
+        gone, new = sum(self.sizes.values()) - found, len(images) - found
+        if gone <= 0 and new <= 0:
+            return []
+        return [
+            f"The data has changed since the training: {max(gone, 0):,} images are gone, and {new:,} are new. The "
+            "others are divided as they were then; new ones are left out."
+        ]
+
+    def flattering(self, images: ImageSet) -> tuple[str, ...]:
+        """A note if there are training images among the images."""
+        trained_on = self.divide(images).get("train", ())
+        if not trained_on:
+            return ()
+        return (
+            f"{len(trained_on):,} of the {len(images):,} images were used to train this classifier: the result "
+            "flatters it.",
+        )
+
+
+def _recipe_data(run: Path | None) -> dict[str, Any]:
+    """The table `data` of a run's recipe: a run that was resumed elsewhere knows the new place first."""
+    try:
+        found = tomllib.loads((run / "recipe.toml").read_text("utf-8")).get("data") if run else None
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_gone(source: str) -> bool:
+    """Whether a source is a path at which there is nothing; the names of data sets are no paths."""
+    path = Path(source.removeprefix("folder:").removeprefix("csv:")).expanduser()
+    return path.is_absolute() and not path.exists()
+
+
+def _default(parts: Mapping[str, ImageSet]) -> str:
+    return "test" if "test" in parts else "all"
+
+
+def _given_part(given: Given, part: str) -> ImageSet:
+    """A part that the source came with. Raises DataError."""
+    if part == "all" or len(given.parts) > 1:
+        return _part_of(given.parts, part, given.source)
+    raise DataError(f"{given.source} is not divided into parts. Omit --split to evaluate on all of it.")
+
+
+def _part_of(parts: Mapping[str, ImageSet], part: str, name: str) -> ImageSet:
+    if part == "all":
+        return joined(tuple(parts.values()))
+    if part not in parts:
+        raise DataError(
+            f"{name} has no {PARTS[part]} images. It has {', '.join(parts)}; choose one of them, or all, with --split."
+        )
+    return parts[part]
+
+
+def _named(name: str, part: str) -> str:
+    return f"{name} {PARTS[part]}".strip()

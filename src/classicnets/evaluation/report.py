@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +23,11 @@ import torch
 from torch import Tensor
 
 from classicnets.card import Card
-from classicnets.data.imageset import ImageSet, OnError
+from classicnets.data.imageset import Data, ImageSet, OnError
 from classicnets.data.pipeline.pack import Packed, pack
 from classicnets.errors import DataError
 from classicnets.evaluation import metrics
+from classicnets.evaluation.choose import labelled
 from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Interval
 from classicnets.scorer import Answer, Guess, PrecisionName, Scorer
 from classicnets.system.storage import written_aside
@@ -194,7 +196,7 @@ class Report:
 
 def evaluate(
     scorer: Scorer,
-    images: ImageSet,
+    images: ImageSet | Data | str | PathLike[str],
     *,
     packed: Packed | None = None,
     logits: Tensor | None = None,
@@ -206,6 +208,7 @@ def evaluate(
 ) -> Report:
     """Measure a classifier on labelled images, where its model is. Every image counts exactly once.
 
+    `images` may be a Data, whose test (else validation) images count, or a folder, a table or the name of a data set.
     Classes are matched by name: those of `images` may come in another order than the classifier's, or be fewer.
     `packed` are the same images, where the classifier's preprocessing packed them before, and `logits` its answers to
     those, where it gave them before.
@@ -215,6 +218,8 @@ def evaluate(
     Raises DataError for a class that the classifier does not know, for a set without images, and for images that
     cannot be decoded, naming them.
     """
+    chosen = labelled(images, on_error=on_error)
+    images, data = chosen.images, data or chosen.name
     if not len(images):
         raise DataError("There are no images to evaluate on.")
     card = scorer.card

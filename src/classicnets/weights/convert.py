@@ -1,4 +1,4 @@
-"""A weights file of one make into one of another."""
+"""Convert weights between the names of this package and those of others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,22 @@ _TORCH_SUFFIXES = (".pth", ".pt", ".th", ".bin")
 
 @dataclass(frozen=True)
 class Converted:
-    """What was found in `source`, and what was written to `out`; the number of weights counts tensors."""
+    """What was read and what was written.
+
+    Attributes:
+        source: where the weights come from, in words.
+        found: what they were found in: "PyTorch file, in 'state_dict'".
+        found_names: whose names they had: "torchvision".
+        model: the model's name in the catalog.
+        num_classes: its number of outputs.
+        in_channels: its number of input channels.
+        weights: the number of tensors.
+        numbers: the number of their elements.
+        out: the file that was written.
+        out_names: whose names it has.
+        sha256: its SHA-256.
+        remarks: what a user should know, one sentence each.
+    """
 
     source: str
     found: str
@@ -40,15 +55,24 @@ class Converted:
 
 
 def convert(source: str | Path, model: str, *, to: str = "classicnets", out: str | Path | None = None) -> Converted:
-    """Write the weights in `source`, which are those of `model`, in the names (and shapes, and order) of `to`.
+    """Write the weights of a model in the names, shapes and order of another library.
 
-    source  a file of any make, a run or model folder, or "torchvision" (see `pretrained`)
-    to      "classicnets", "torchvision", "timm" or "cifar" (the community's CIFAR nets)
-    out     a new file: `.safetensors`, or `.pth`, `.pt`, `.th`, `.bin` for PyTorch's format; by default beside the
-            source, `NAME-TO.safetensors`; no file is overwritten
+    Every weight must fit the model. Its number of classes, its number of input channels and its auxiliary heads are
+    those of the weights.
 
-    Every weight must fit the model, but for its number of classes, of input channels and its auxiliary heads, which
-    are the file's. Raises UnknownName, ConfigError, WeightsError, KeysMismatch and StorageError.
+    Args:
+        source: a file of any library, a run, a model folder, a checkpoint's folder, or "torchvision" (see
+            `pretrained`).
+        model: the name in the catalog of the model whose weights they are.
+        to: "classicnets", "torchvision", "timm" or "cifar" (the community's CIFAR networks).
+        out: a new file: `.safetensors`, or `.pth`, `.pt`, `.th`, `.bin` for PyTorch's format. By default
+            `NAME-TO.safetensors` beside the source. No file is overwritten.
+
+    Returns what was read and written. Raises UnknownName or ConfigError for arguments that cannot be used, WeightsError
+    (KeysMismatch) for weights that cannot, StorageError if the disk refuses.
+
+    Example:
+        >>> convert("runs/birds", "resnet18", to="torchvision", out="birds.pth")  # doctest: +SKIP
     """
     found = find_weights(model, source)
     net, translated = fitting(model, found.state, source=found.source, **found.switches)
@@ -56,7 +80,7 @@ def convert(source: str | Path, model: str, *, to: str = "classicnets", out: str
     path = Path(out) if out is not None else _beside(source, model, to)
     if path.suffix not in (".safetensors", *_TORCH_SUFFIXES):
         raise ConfigError(
-            f"Cannot tell what kind of file {path} shall be. End its name in .safetensors, or in "
+            f"Cannot tell the format of {path} by its name. End its name in .safetensors, or in "
             f"{', '.join(_TORCH_SUFFIXES)} for PyTorch's format."
         )
     if path.exists():
@@ -78,7 +102,7 @@ def convert(source: str | Path, model: str, *, to: str = "classicnets", out: str
         out=str(path),
         out_names=to,
         sha256=sha256_of(path),
-        remarks=tuple(dict.fromkeys([*remarks(model, translated.naming), *remarks(model, to)])),
+        remarks=tuple(dict.fromkeys([*found.notes, *remarks(model, translated.naming), *remarks(model, to)])),
     )
 
 

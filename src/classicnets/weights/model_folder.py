@@ -1,100 +1,45 @@
-"""A classifier's folder: `config.json`, `model.safetensors`, `README.md`. Written for the hub, read trusting nothing.
+"""A saved classifier on disk: `config.json`, `model.safetensors`, `README.md`, in the layout of the Hugging Face hub.
 
-The layout is the Hugging Face hub's and the field names are timm's; what only this package needs is in the config's
-"classicnets" section. Nothing here can run: the weights are numbers, the config is JSON, and the network is built from
-this package's own catalog, no larger than its weights.
+Another process may read the folder while it is saved, and the process that saves may be killed. The config holds the
+SHA-256 of its weights, and files are replaced one by one in an order that always leaves a matching pair:
+
+    .config.json       the new config, written first
+    model.safetensors  replaced; until here the old pair matches, from here on .config.json and the new weights do
+    config.json        .config.json, renamed
+
+So a reader that finds no match met a writer between two steps, and reads again; if nothing has changed meanwhile, the
+weights are damaged. One process saves at a time.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from classicnets import __version__
-from classicnets.errors import ChecksumMismatch, ConfigError, KeysMismatch, WeightsError
-from classicnets.models.catalog import CATALOG
-from classicnets.models.contract import ConvNet
-from classicnets.preprocess import Preprocess
-from classicnets.weights.files import load_safetensors, sha256_of
+from classicnets.errors import ChecksumMismatch, ClassicNetsError, ConfigError, WeightsError
+from classicnets.system.storage import mend, written_aside
+from classicnets.weights.config import (
+    MAX_CONFIG_BYTES,
+    SavedConfig,
+    build,
+    parse_config,
+    read_config,
+    to_text,
+    with_sha256,
+)
+from classicnets.weights.files import load_safetensors, require_fit, save_safetensors, sha256_of
+from classicnets.weights.readme import model_card
 
-FILES = ("config.json", "model.safetensors", "README.md")
-_MOST_BYTES = 64 * 2**20
-
-
-def make_config(
-    model: ConvNet,
-    *,
-    architecture: str,
-    classes: Sequence[str],
-    preprocess: Preprocess,
-    tta: str,
-    provenance: dict[str, Any],
-    sha256: str,
-) -> dict[str, Any]:
-    """The content of config.json; `sha256` is that of the weights' file."""
-    return {
-        "architecture": architecture,
-        "num_classes": len(classes),
-        "num_features": _num_features(model),
-        "label_names": list(classes),
-        "pretrained_cfg": {
-            "input_size": [preprocess.channels, *preprocess.input_size],
-            "interpolation": preprocess.interpolation,
-            "crop_pct": preprocess.crop_fraction,
-            "crop_mode": {"crop": "center", "squash": "squash", "pad": "border"}[preprocess.resize],
-            "mean": list(preprocess.mean),
-            "std": list(preprocess.std),
-            "num_classes": len(classes),
-        },
-        "classicnets": {
-            "format": 1,
-            "version": __version__,
-            "config": model.config.to_dict(),
-            "preprocess": preprocess.to_dict(),
-            "tta": tta,
-            "provenance": provenance,
-            "sha256": sha256,
-        },
-    }
-
-
-def _num_features(model: ConvNet) -> int:
-    """The channels that the last layer with weights takes: what timm calls num_features."""
-    return [p.shape[1] for part in (model.trunk, model.head) for p in part.parameters() if p.ndim > 1][-1]
-
-
-class OurSection(BaseModel):
-    """The "classicnets" section of config.json."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: Literal[1]
-    version: str
-    config: dict[str, Any]
-    preprocess: dict[str, Any]
-    tta: Literal["none", "flip"]
-    provenance: dict[str, Any]
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-class SavedConfig(BaseModel):
-    """config.json. What the hub or timm may add to its top level is left alone."""
-
-    architecture: str
-    num_classes: int
-    label_names: list[str]
-    classicnets: OurSection
+_FILES = ("config.json", "model.safetensors", "README.md")
+_PENDING = ".config.json"
+_ATTEMPTS = 100
 
 
 def find_folder(path: str | Path) -> Path:
-    """The classifier's folder: `path` itself, or the `model` folder of a run. Raises WeightsError."""
+    """Return the classifier's folder: `path` itself, or the folder `model` of a run. Raises WeightsError."""
     path = Path(path)
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
@@ -103,90 +48,145 @@ def find_folder(path: str | Path) -> Path:
         raise WeightsError(f"{path} does not exist. Give a run folder (runs/...) or its model folder.")
     if (path / "recipe.toml").is_file():
         raise WeightsError(
-            f"{path} has no model yet: its training has not come to the end of an epoch. "
-            f"Go on with `classicnets train --resume {path}`."
+            f"{path} has no model yet: its training has not reached the end of an epoch. "
+            f"Continue it with `classicnets train --resume {path}`."
         )
     raise WeightsError(
-        f"{path} is no classifier: it holds neither config.json nor model/config.json. Give a run folder (runs/...)."
+        f"{path} is not a classifier: it holds neither config.json nor model/config.json. Give a run folder (runs/...)."
     )
 
 
-def read_config(path: Path) -> SavedConfig:
-    """config.json, checked for form; whether it fits the weights is for `build` to see. Raises WeightsError."""
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise WeightsError(f"{path} is over {_MOST_BYTES >> 20} MiB, which no config is. Get the folder again.")
-        values = json.loads(path.read_text("utf-8"))
-        if isinstance(values, dict) and "classicnets" not in values:
+# ---- reading
+
+
+def read_folder(folder: Path) -> tuple[SavedConfig, dict[str, Tensor]]:
+    """Read a config and the weights that belong to it, also while another process saves to `folder`.
+
+    Raises WeightsError if either is missing, damaged or not finite, ChecksumMismatch if they do not belong together.
+    """
+    before = _versions(folder)
+    for attempt in range(_ATTEMPTS):
+        try:
+            saved, state = _read_once(folder)
+        except WeightsError:
+            after = _versions(folder)
+            if after == before or attempt == _ATTEMPTS - 1:
+                raise
+            before = after
+        else:
+            break
+    for name, tensor in state.items():
+        if not _is_finite(tensor):
             raise WeightsError(
-                f"{path} was not written by classicnets. `classicnets convert` takes weights of other packages."
+                f"{folder / 'model.safetensors'}: {name} holds numbers that are not finite. Such a model cannot answer."
             )
-        saved = SavedConfig.model_validate(values, strict=True)
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is not a classifier's config: {_reason(error)}. Get the folder again.") from None
-    sizes = (saved.num_classes, len(saved.label_names), saved.classicnets.config.get("num_classes"))
-    if len(set(map(str, sizes))) > 1:
-        raise WeightsError(
-            f"{path}: {sizes[0]} is the num_classes, {sizes[1]} the label_names, {sizes[2]} the network's classes: "
-            "all three must be equal. Was the file edited? Get the folder again."
-        )
-    return saved
+    return saved, state
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):  # pydantic's; a ValueError too, as are those of JSON and of UTF-8
-        problem = error.errors()[0]
-        return f"{'.'.join(map(str, problem['loc'])) or 'the whole'}: {problem['msg']}"
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
-
-
-def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
-    """The weights, once their SHA-256 is the one given and every number is finite. Raises WeightsError."""
+def _read_once(folder: Path) -> tuple[SavedConfig, dict[str, Tensor]]:
+    path = folder / "model.safetensors"
+    saved = read_config(folder / "config.json")
+    version = _version(path)
     try:
         actual = sha256_of(path)
     except OSError as error:
         raise WeightsError(f"Cannot read {path}: {error.strerror}. Get the folder again.") from None
-    if actual != sha256:
+    if saved.classicnets.sha256 != actual:
+        saved = _pending_config(folder, actual) or saved
+    if saved.classicnets.sha256 != actual:
         raise ChecksumMismatch(
             f"{path} is damaged or was changed: its SHA-256 starts with {actual[:12]}, and config.json says "
-            f"{sha256[:12]}. Get the folder again."
+            f"{saved.classicnets.sha256[:12]}. Get the folder again."
         )
     state = load_safetensors(path)
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise WeightsError(f"{path}: {name} holds numbers that are not finite. Such a model cannot answer.")
-    return state
+    if _version(path) != version:
+        raise ChecksumMismatch(f"{path} changes all the time. Wait until the process that writes it is done.")
+    return saved, state
 
 
-def build(architecture: str, values: dict[str, Any], state: dict[str, Tensor]) -> ConvNet:
-    """The network of a config, its memory not yet filled.
-
-    Raises ConfigError for a config that is none, KeysMismatch for one that is far larger than its weights: building it
-    would take memory and time without bound.
-    """
-    if architecture not in CATALOG:
-        raise ConfigError(f"the architecture {architecture!r} is not one of this package's. See `classicnets models`.")
-    family, row = CATALOG[architecture]
-    most = max(4096, len(state), *(size for tensor in state.values() for size in tensor.shape))
-    if any(number > most for number in _integers(values)):
-        raise KeysMismatch(f"The config of {architecture!r} has a size above {most}, more than its weights can have.")
+def _pending_config(folder: Path, sha256: str) -> SavedConfig | None:
+    """The config of weights whose `save` is not done, or was killed before it was."""
     try:
-        with torch.device("meta"):
-            model = family.net(replace(row, **values))
-    except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
-        raise ConfigError(f"no {architecture!r} can be built from its config ({error})") from None
-    needed, given = (sum(t.numel() for t in tensors.values()) for tensors in (model.state_dict(), state))
-    if needed > 2 * given + 10**6:
-        raise KeysMismatch(
-            f"The config of {architecture!r} asks for {needed:,} numbers, and its weights hold {given:,}."
+        saved = read_config(folder / _PENDING)
+    except WeightsError:
+        return None
+    return saved if saved.classicnets.sha256 == sha256 else None
+
+
+def _versions(folder: Path) -> list[tuple[int, ...]]:
+    return [_version(folder / name) for name in ("config.json", "model.safetensors", _PENDING)]
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    """What changes when a file is replaced; empty if there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return ()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+# ---- writing
+
+
+def write_folder(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Write a classifier to `folder`, replacing an older one there. A reader sees the old one or the new one.
+
+    `config` is what `make_config` returns. Nothing is written unless `read_folder` and `build` will take it.
+    Raises ConfigError for a folder that holds other files and for what could not be loaded, StorageError if the disk
+    refuses.
+    """
+    _require_loadable(config, state)
+    others = sorted(_other_files(folder)) if folder.is_dir() else []
+    if others or folder.is_file():
+        raise ConfigError(f"{folder} is taken ({', '.join(others[:3]) or 'a file'}). Save to a new folder.")
+    if folder.is_dir():
+        mend(folder)
+        _write_files(folder, config, state)
+    else:
+        with written_aside(folder) as new:
+            new.mkdir()
+            _write_files(new, config, state)
+
+
+def _require_loadable(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Take the way of a reader, before anything is written. Raises ConfigError."""
+    text = to_text(with_sha256(config, "0" * 64))
+    if len(text.encode()) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"The classifier cannot be saved: its config is larger than {MAX_CONFIG_BYTES >> 20} MiB.")
+    broken = [name for name, tensor in state.items() if not _is_finite(tensor)]
+    if broken:
+        raise ConfigError(
+            f"The classifier cannot be saved: {broken[0]} holds numbers that are not finite. Such a model cannot "
+            "answer. Train it again at a lower rate."
         )
-    return model.to_empty(device="cpu")
+    try:
+        require_fit(build(parse_config(text, Path("config.json")), state), state, "The model")
+    except ClassicNetsError as error:
+        raise ConfigError(f"The classifier cannot be saved, because it would not load: {error}") from None
 
 
-def _integers(value: Any) -> Iterator[int]:
-    """Every integer within a JSON value."""
-    if isinstance(value, int):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _integers(part)
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+
+
+def _other_files(folder: Path) -> list[str]:
+    """The names in `folder` that no `save` wrote, whole or killed."""
+    names = (file.name for file in folder.iterdir())
+    return [name for name in names if name not in (*_FILES, _PENDING) and not name.endswith(".aside")]
+
+
+def _write_files(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    weights = folder / "model.safetensors"
+    with written_aside(weights) as new:
+        save_safetensors(new, state)
+        config = with_sha256(config, sha256_of(new))
+        _write_text(folder / _PENDING, to_text(config))
+    _write_text(folder / "config.json", to_text(config))
+    (folder / _PENDING).unlink(missing_ok=True)
+    _write_text(folder / "README.md", model_card(config))
+
+
+def _write_text(path: Path, text: str) -> None:
+    with written_aside(path) as new:
+        new.write_text(text, "utf-8")

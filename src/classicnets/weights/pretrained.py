@@ -1,9 +1,9 @@
-"""Weights that were trained before: torchvision's published ones, and anybody's files.
+"""Trained weights for a model: published by torchvision, in a file, or in a folder.
 
-pretrained("resnet50", "torchvision")                    what torchvision publishes, its best
+pretrained("resnet50", "torchvision")                    the best that torchvision publishes
 pretrained("resnet50", "torchvision:IMAGENET1K_V1")      one of several
 pretrained("resnet50", "somebodys.pth")                  a file, in any naming that `translate` knows
-pretrained("resnet50", "runs/resnet50-birds")            a run, or a model folder
+pretrained("resnet50", "runs/resnet50-birds")            a run, its model folder, or one of its checkpoints
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from classicnets.errors import ConfigError, KeysMismatch, WeightsError, unknown_
 from classicnets.models.catalog import create, find
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
+from classicnets.weights.config import build, read_config
 from classicnets.weights.fetch import fetch
 from classicnets.weights.files import load_into
-from classicnets.weights.model_folder import build, read_config, read_weights
+from classicnets.weights.model_folder import read_folder
 from classicnets.weights.read import read
 from classicnets.weights.translate import TORCHVISION, first_convolution, fitting, remarks
 
@@ -36,12 +37,14 @@ logger = logging.getLogger("classicnets")
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model with weights in it, and what is known about them.
+    """A model with trained weights, and what is known about them.
 
-    classes      the names of its outputs, in order; empty where they are not known or the classifier is new
-    preprocess   what its images went through; None where that is not known
-    source       where the weights come from, in words
-    notes        what had to be adapted, a sentence each: say them to the user
+    Attributes:
+        model: the model, in training mode.
+        classes: the names of its outputs, in order; empty if they are not known or the classifier is new.
+        preprocess: how its images were prepared; None if that is not known.
+        source: where the weights come from, in words.
+        notes: what was adapted or left out, one sentence each, to show to the user.
     """
 
     model: ConvNet
@@ -60,11 +63,18 @@ def create_model(
     generator: torch.Generator | None = None,
     **switches: Any,
 ) -> ConvNet:
-    """A model of the catalog, with fresh weights or with `weights` (see `pretrained`), in training mode.
+    """Build a model of the catalog, with fresh or with trained weights, in training mode.
 
-    `switches` are the other fields of the family's config, say `activation="tanh"`. Fresh weights are a function of
-    `generator`. What had to be adapted to the weights is logged on the logger "classicnets".
-    Raises UnknownName and ConfigError; with weights, WeightsError too.
+    Args:
+        name: a name from `classicnets models`.
+        num_classes: the number of outputs, 1 or more; by default the weights' own, else the paper's.
+        in_channels: the number of input channels, 1 or more; by default the weights' own, else the paper's.
+        weights: None for fresh weights; "torchvision", "torchvision:NAME", a file, a run, a model folder or a
+            checkpoint's folder for trained ones. What was adapted is logged on the logger "classicnets".
+        generator: a CPU generator that determines the fresh weights; PyTorch's global one by default.
+        switches: other fields of the family's config, such as `activation="tanh"`.
+
+    Raises UnknownName or ConfigError for arguments that cannot be used, WeightsError for weights that cannot be.
 
     >>> create_model("resnet18", num_classes=10, in_channels=1).head.classifier
     Linear(in_features=512, out_features=10, bias=True)
@@ -84,13 +94,27 @@ def pretrained(
     generator: torch.Generator | None = None,
     **switches: Any,
 ) -> Pretrained:
-    """The model `name` with trained weights: published ones ("torchvision", "torchvision:NAME"), a file, or a folder.
+    """Build a model of the catalog with trained weights, and return it with what is known about them.
 
-    Number of classes and channels are the weights' own unless given. Another `num_classes` starts a new classifier,
-    another `in_channels` adapts the first convolution: summed for one channel, else repeated and scaled to keep its
-    response. Every other difference is refused. Published files are kept in the cache (`$CLASSICNETS_CACHE`, else
-    `~/.cache/classicnets`) and checked by their SHA-256.
-    Raises UnknownName, ConfigError, WeightsError, KeysMismatch and ChecksumMismatch.
+    Published files are kept in the cache (`$CLASSICNETS_CACHE`, else `~/.cache/classicnets`) and checked by their
+    SHA-256. From the folder of a checkpoint, the averaged weights are taken if the training kept an average.
+
+    Args:
+        name: a name from `classicnets models`.
+        weights: "torchvision", "torchvision:NAME", a file, a run, a model folder or a checkpoint's folder.
+        num_classes: the number of outputs, 1 or more; by default the weights' own. Another number starts a new
+            classifier.
+        in_channels: the number of input channels, 1 or more; by default the weights' own. Another number adapts the
+            first convolution: its filters are summed for one channel, else repeated and scaled to keep the response.
+        generator: a CPU generator that determines fresh weights; PyTorch's global one by default.
+        switches: other fields of the family's config, such as `activation="tanh"`.
+
+    Raises UnknownName or ConfigError for arguments that cannot be used, WeightsError (KeysMismatch, ChecksumMismatch)
+    for weights that are missing, damaged or differ from the model in anything else.
+
+    Example:
+        >>> pretrained("resnet18", "torchvision", num_classes=2).notes  # doctest: +SKIP
+        ('Started afresh, as the weights are for another classifier: head.classifier.',)
     """
     found = find_weights(name, weights, num_classes)
     switches = found.switches | switches
@@ -104,7 +128,9 @@ def pretrained(
         **switches,
     )
     preprocess = found.preprocess
-    notes = remarks(name, translated.naming) if preprocess is None else []
+    notes = list(found.notes)
+    if preprocess is None:
+        notes += remarks(name, translated.naming)
     channels = model.config.in_channels
     if channels != given.in_channels:
         first = first_convolution(model)
@@ -116,7 +142,7 @@ def pretrained(
         )
     if found.trunk_only:
         state = {key: weight for key, weight in state.items() if not key.startswith("head.")}
-    # All but the heads is known to fit by now.
+    # Everything except the heads is known to fit by now.
     notes += load_into(model, state, head="replace", name=found.source)
     kept_classes = model.config.num_classes == given.num_classes and not found.trunk_only
     for note in notes:
@@ -126,7 +152,18 @@ def pretrained(
 
 @dataclass(frozen=True)
 class Found:
-    """Weights in the names of whoever made them, and what is known about them; `kind` says what they were found in."""
+    """Weights in the names of their maker, and what is known about them.
+
+    Attributes:
+        state: name -> tensor.
+        source: where the weights come from, in words.
+        kind: what they were found in.
+        classes: the names of their outputs; empty if not known.
+        preprocess: how their images were prepared; None if not known.
+        switches: the fields of the network's config, except its classes and channels.
+        trunk_only: whether their classifier is to be left out.
+        notes: what was left out of the file, one sentence each.
+    """
 
     state: dict[str, Tensor]
     source: str
@@ -135,10 +172,11 @@ class Found:
     preprocess: Preprocess | None = None
     switches: dict[str, Any] = field(default_factory=dict)
     trunk_only: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def find_weights(name: str, weights: str | Path, num_classes: int | None = None) -> Found:
-    """The weights that `pretrained` is asked for, read but not yet translated. Raises what `pretrained` does."""
+    """Read the weights that `pretrained` is given, without translating them. Raises what `pretrained` does."""
     provider, _, which = str(weights).partition(":")
     if provider == "torchvision":
         return _published(name, which, num_classes)
@@ -155,7 +193,7 @@ def find_weights(name: str, weights: str | Path, num_classes: int | None = None)
 
 def _in_file(path: Path, source: str, **known: Any) -> Found:
     checkpoint = read(path)
-    return Found(checkpoint.state, source, checkpoint.found, **known)
+    return Found(checkpoint.state, source, checkpoint.found, notes=checkpoint.notes, **known)
 
 
 def _published(name: str, which: str, num_classes: int | None) -> Found:
@@ -170,8 +208,7 @@ def _published(name: str, which: str, num_classes: int | None) -> Found:
     categories = weights.meta["categories"]
     if categories is None and num_classes is None:
         raise WeightsError(
-            f"torchvision's {weights.name} for {name} are trained up to the classifier, which they leave empty. "
-            "Give num_classes to start one."
+            f"torchvision's {weights.name} for {name} have no classifier. Give num_classes to start one."
         )
     return _in_file(
         fetch(weights.url),
@@ -183,7 +220,7 @@ def _published(name: str, which: str, num_classes: int | None) -> Found:
 
 
 def _distinct(categories: Sequence[str]) -> tuple[str, ...]:
-    """The class names, with its number after each that several classes share (ImageNet has two of "crane")."""
+    """The class names; a name that several classes share gets the class's number (ImageNet has two "crane")."""
     times = Counter(categories)
     return tuple(name if times[name] == 1 else f"{name} ({i})" for i, name in enumerate(categories))
 
@@ -206,23 +243,36 @@ def _preprocess(name: str, transforms: ImageClassification) -> Preprocess:
 
 
 def _in_folder(name: str, path: Path) -> Found:
-    """The weights of a run, of a model folder, or of a checkpoint's folder."""
+    """The weights of a run, of a model folder, or of a folder in a run's `checkpoints`."""
     folder = next((f for f in (path, path / "model") if (f / "model.safetensors").is_file()), None)
     if folder is None:
         raise WeightsError(f"{path} holds neither model.safetensors nor model/model.safetensors. Give a run folder.")
-    if not (folder / "config.json").is_file():
-        return _in_file(folder / "model.safetensors", str(path))
-    saved = read_config(folder / "config.json")
+    config: Path | None = folder / "config.json"
+    if (folder / "config.json").is_file():
+        saved, state = read_folder(folder)
+        found = Found(state, str(path), "model folder")
+    else:
+        found = _in_file(folder / "model.safetensors", str(path))
+        config = _run_config(folder)
+        if config is None:
+            return found
+        saved = read_config(config)
     if saved.architecture != name:
-        raise WeightsError(f"{path} holds a {saved.architecture}, and a {name} was asked for.")
-    state = read_weights(folder / "model.safetensors", saved.classicnets.sha256)
+        raise WeightsError(f"{path} holds a {saved.architecture}, but a {name} was asked for.")
     try:
-        config = build(name, saved.classicnets.config, state).config
+        values = build(saved, found.state).config.to_dict()
         preprocess = Preprocess.from_dict(saved.classicnets.preprocess)
     except (ConfigError, KeysMismatch) as error:
-        raise WeightsError(f"{folder / 'config.json'}: {error}") from error
-    switches = {k: v for k, v in config.to_dict().items() if k not in ("num_classes", "in_channels")}
-    return Found(state, str(path), "model folder", tuple(saved.label_names), preprocess, switches)
+        raise WeightsError(f"{config}: {error}") from error
+    switches = {k: v for k, v in values.items() if k not in ("num_classes", "in_channels")}
+    return replace(found, classes=tuple(saved.label_names), preprocess=preprocess, switches=switches)
+
+
+def _run_config(checkpoint: Path) -> Path | None:
+    """The config of the run's classifier, if `checkpoint` is a folder in the run's `checkpoints`."""
+    checkpoints = checkpoint.absolute().parent
+    config = checkpoints.parent / "model" / "config.json"
+    return config if checkpoints.name == "checkpoints" and config.is_file() else None
 
 
 def _for_channels(weight: Tensor, channels: int) -> Tensor:

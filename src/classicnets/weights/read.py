@@ -1,7 +1,7 @@
-"""Any checkpoint as a plain state dict, without running anything that is in it.
+"""Read any checkpoint as a plain state dict, without running anything that is in it.
 
-The content decides, not the suffix: safetensors, PyTorch's zip files and its older pickles, whole training checkpoints
-among them. Only tensors, numbers, strings and containers are ever built (`weights_only=True`).
+The content decides, not the suffix: safetensors, PyTorch's zip files and its older pickles, and whole training
+checkpoints among them. Only tensors, numbers, strings and containers are ever built (`weights_only=True`).
 """
 
 from __future__ import annotations
@@ -21,28 +21,46 @@ from torch import Tensor
 from classicnets.errors import WeightsError
 from classicnets.weights.files import MAX_BYTES, check_is_file, load_safetensors
 
-# Where training scripts keep the network, best first: an average of the weights is what they would have deployed.
+# The keys under which training scripts keep the network, best first: the average of the weights is what they deploy.
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net", "weights")
 # What wrapping a network puts before every key: DataParallel and averages, torch.compile, Lightning modules.
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
+# A checkpoint of a run here holds the network twice: as the last step left it, and averaged over the steps.
+_LAST, _AVERAGED = "model.", "average."
 _AVERAGE_COUNT = "n_averaged"  # torch's AveragedModel counts its updates; the count belongs to the wrapper
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state dict (name -> tensor, on the CPU, in the file's order), and in words where in the file it was found."""
+    """A state dict, and how it was found in its file.
+
+    Attributes:
+        state: name -> tensor, on the CPU, in the file's order.
+        found: where in the file it was found, in words.
+        notes: what else the file holds, one sentence each, to show to the user.
+    """
 
     state: dict[str, Tensor]
     found: str
+    notes: tuple[str, ...] = ()
 
 
 def read(path: str | Path) -> Checkpoint:
-    """Open a weights file: `.safetensors`, `.pth`, `.pt`, `.th`, `.bin`, or any other name with such content.
+    """Read a weights file: `.safetensors`, `.pth`, `.pt`, `.th`, `.bin`, or any other name with such content.
 
-    Wrappers (`{"state_dict": ...}`), prefixes (`module.`) and the keys of old DenseNet files (`norm.1`) are undone;
-    the names are otherwise the file's own (`translate` makes them ours).
+    Wrappers (`{"state_dict": ...}`) and prefixes (`module.`) are removed, and the keys of old DenseNet files (`norm.1`)
+    become today's. The names are otherwise the file's own; `translate` makes them ours. If most keys have one of the
+    prefixes and others do not (a loss with a buffer, say), the others are left out and named in `notes`.
+
+    Args:
+        path: the file.
+
     Raises WeightsError for a file that is missing, damaged, too large, not a state dict, or that asks to run code.
+
+    Example:
+        >>> read("checkpoint.ckpt").notes  # doctest: +SKIP
+        ("Left out, as they are not below 'model.': criterion.weight.",)
     """
     check_is_file(path)
     with open(path, "rb") as file:
@@ -57,13 +75,13 @@ def read(path: str | Path) -> Checkpoint:
         kind, content = "PyTorch file of the old kind", _unpickle(path)
     else:
         raise WeightsError(
-            f"{path} is no weights file: it starts with {start!r}. Known are safetensors and what torch.save writes. "
-            "If it was downloaded, this may be a web page or a Git LFS pointer in its place: download it again."
+            f"{path} is no weights file: it starts with {start!r}. Give a safetensors file, or one that torch.save "
+            "wrote. A download may have left a web page or a Git LFS pointer in its place: download it again."
         )
     state, wrapper = _unwrap(path, content)
-    state, prefix = _without_prefixes(state)
+    state, prefix, notes = _without_prefixes(state)
     found = kind + (f", in {wrapper!r}" if wrapper else "") + (f", prefix {prefix!r} removed" if prefix else "")
-    return Checkpoint(_with_plain_tensors(path, state), found)
+    return Checkpoint(_with_plain_tensors(path, state), found, tuple(notes))
 
 
 def _check_archive(path: str | Path) -> None:
@@ -133,18 +151,32 @@ def _in_words(content: object) -> str:
     return "a dict of " + ", ".join(f"{k!r} ({type(v).__name__})" for k, v in list(content.items())[:8])
 
 
-def _without_prefixes(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """The state with the names the network itself gave, and the prefix that was before them."""
+def _without_prefixes(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str, list[str]]:
+    """The state with the network's own names, the prefix that was before them, and notes on what was left out."""
     removed = ""
+    notes = []
     while prefix := _common_prefix(state):
-        state = {key.removeprefix(prefix): value for key, value in state.items() if key != _AVERAGE_COUNT}
+        others = [key for key in state if not key.startswith(prefix) and key != _AVERAGE_COUNT]
+        if prefix == _AVERAGED:
+            notes.append("Took the averaged weights; those of the last step are left out.")
+        elif others:
+            more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+            notes.append(f"Left out, as they are not below {removed + prefix!r}: {', '.join(others[:5])}{more}.")
+        state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         removed += prefix
-    return state, removed
+    return state, removed, notes
 
 
 def _common_prefix(state: Mapping[str, Tensor]) -> str:
+    """The prefix of the network's keys: of all keys, or the only one of the known prefixes and that of most keys."""
     keys = [key for key in state if key != _AVERAGE_COUNT]
-    return next((prefix for prefix in _PREFIXES if keys and all(key.startswith(prefix) for key in keys)), "")
+    below = {prefix: sum(key.startswith(prefix) for key in keys) for prefix in (*_PREFIXES, _AVERAGED)}
+    used = [prefix for prefix, count in below.items() if count]
+    if set(used) == {_LAST, _AVERAGED} and below[_LAST] == below[_AVERAGED]:
+        return _AVERAGED
+    if len(used) == 1 and below[used[0]] > len(keys) / 2:
+        return used[0]
+    return ""
 
 
 def _with_plain_tensors(path: str | Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
