@@ -40,6 +40,31 @@ def test_of_equal_scores_the_lower_index_wins() -> None:
     assert metrics.ranking(torch.zeros(3, 9), 2).tolist() == [[0, 1]] * 3
 
 
+@pytest.mark.parametrize("k", [1, 3, 5, 9, 12])
+def test_the_ranking_is_a_stable_sort(k: int) -> None:
+    generator = torch.Generator().manual_seed(k)
+    logits = torch.randint(-3, 3, (400, 9), generator=generator).float()
+    some = torch.rand(logits.shape, generator=generator)
+    logits[some < 0.2] = -math.inf
+    logits[some > 0.9] = math.nan
+    logits[(some > 0.8) & (some < 0.85)] = math.inf
+    expected = logits.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    assert torch.equal(metrics.ranking(logits, k), expected)
+
+
+def test_numbers_do_not_depend_on_how_many_images_are_measured_at_a_time(
+    logits: torch.Tensor, labels: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = metrics.ranking(logits, 5)
+    expected = logits.double().softmax(1).gather(1, best)
+    loss = torch.nn.functional.cross_entropy(logits.double(), labels).item()
+    assert metrics.cross_entropy(logits, labels) == loss
+    monkeypatch.setattr(metrics, "_CHUNK", 70)  # ten images
+    assert torch.equal(metrics.ranking(logits, 5), best)
+    assert torch.equal(metrics.probabilities(logits, best), expected)
+    assert metrics.cross_entropy(logits, labels) == pytest.approx(loss, rel=1e-14)
+
+
 def test_loss_agrees_with_sklearn(logits: torch.Tensor, labels: torch.Tensor) -> None:
     expected = sklearn.metrics.log_loss(labels, logits.double().softmax(1), labels=range(7))
     assert metrics.cross_entropy(logits, labels) == pytest.approx(expected, rel=1e-9)
@@ -50,7 +75,7 @@ def test_confusion_and_class_scores_agree_with_sklearn(logits: torch.Tensor, lab
     predicted = logits.argmax(1)
     predicted[predicted == 5] = 4  # class 5 is never predicted, class 6 never true
     confusion = metrics.confusion_matrix(labels, predicted, 7)
-    assert np.array_equal(confusion, sklearn.metrics.confusion_matrix(labels, predicted, labels=range(7)))
+    assert np.array_equal(confusion.dense(), sklearn.metrics.confusion_matrix(labels, predicted, labels=range(7)))
     expected = sklearn.metrics.precision_recall_fscore_support(labels, predicted, labels=range(7), zero_division=0)
     np.testing.assert_allclose(np.array(metrics.class_scores(confusion)).T, np.array(expected), atol=1e-12)
     assert metrics.class_scores(confusion)[5].precision == 0.0
@@ -59,7 +84,7 @@ def test_confusion_and_class_scores_agree_with_sklearn(logits: torch.Tensor, lab
 
 def test_confusion_rows_are_the_truth() -> None:
     confusion = metrics.confusion_matrix(torch.tensor([0, 0, 1]), torch.tensor([0, 2, 1]), 3)
-    assert confusion.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
+    assert confusion.dense().tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
 
 
 def test_calibration_by_hand() -> None:

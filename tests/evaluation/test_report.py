@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from sklearn.metrics import precision_recall_fscore_support
 
 from classicnets.classifier import Classifier
 from classicnets.data import ImageSet, load_data
@@ -41,7 +43,8 @@ def test_every_image_counts_once_whatever_the_batch(
     classifier: Classifier, images: ImageSet, report: Report, batch_size: int
 ) -> None:
     other = evaluate(classifier, images, batch_size=batch_size)
-    assert other.num_images == len(images) == len(other.answers) == sum(map(sum, other.confusion)) == 37
+    assert other.num_images == len(images) == len(other.answers) == other.confusion.total == 37
+    assert sum(map(sum, other.confusion)) == 37
     assert [answer.path for answer in other.answers] == list(images.ids)
     assert sum(bin.size for bin in other.calibration.bins) == 37
     assert [sum(row) for row in other.confusion] == list(images.counts().values())
@@ -140,6 +143,69 @@ def test_the_tables(report: Report, tmp_path: Path) -> None:
     assert "predicted_6" not in first
     scores = [float(first[key]) for key in ("score", "score_2", "score_3", "score_4", "score_5")]
     assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("k", [1_000, 10_000])
+def test_many_classes_take_no_table_of_their_square(k: int, tmp_path: Path) -> None:
+    names = tuple(f"c{i:05}" for i in range(k))
+    scorer = tiny_classifier(names)
+    labels = torch.arange(0, k, k // 250)
+    ids = tuple(map(str, labels.tolist()))
+    images = ImageSet(names, labels, ids, images=torch.zeros(len(ids), 1, 12, 12, dtype=torch.uint8))
+    logits = torch.randn(len(labels), k, generator=torch.Generator().manual_seed(0))
+    logits[::2, :] += 20 * torch.nn.functional.one_hot(labels[::2], k)
+    started = time.process_time()
+    report = evaluate(scorer, images, logits=logits)
+    report.save(tmp_path)
+    assert time.process_time() - started < 10
+    assert Report.load(tmp_path) == report
+    assert report.confusion.total == len(labels) == 250
+    wrong = [(names[t], names[p]) for t, p in zip(labels.tolist(), logits.argmax(1).tolist(), strict=True) if t != p]
+    assert sorted(pair[:2] for pair in report.confusions) == wrong
+    assert report.top1 == 1 - len(wrong) / 250
+    f1 = precision_recall_fscore_support(labels, logits.argmax(1), labels=range(k), zero_division=0)[2]
+    assert [score.f1 for score in report.per_class.values()] == pytest.approx(f1.tolist())
+    with (tmp_path / "confusion.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    values = json.loads((tmp_path / "report.json").read_text())
+    if k <= 1_000:
+        assert (values["format"], len(header), len(rows)) == (1, k + 1, k)
+    else:
+        assert (values["format"], header) == (2, ["true", "predicted", "images"])
+        counts = {(true, predicted): int(images) for true, predicted, images in rows}
+        assert sum(counts.values()) == 250
+        assert {pair for pair in counts if pair[0] != pair[1]} == {*wrong}
+        assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 5_000_000
+
+
+def test_a_report_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[1] / "golden" / "0.1.0" / "finished" / "evaluation"
+    report = Report.load(folder)
+    values = json.loads((folder / "report.json").read_text("utf-8"))
+    assert [list(row) for row in report.confusion] == values["confusion"]
+    assert report.to_dict() == values
+    report.save(tmp_path)
+    for file in folder.iterdir():
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"format": 3},
+        {"confusion": [[1, 2], [3]]},
+        {"confusion": [[1, 2], [3, 4]]},
+        {"confusion": {"true": [0], "predicted": [7], "images": [1]}},
+        {"confusion": {"true": [0], "predicted": [1], "images": [0]}},
+        {"confusion": {"true": [0, 0], "predicted": [1, 1], "images": [1, 1]}},
+        {"confusion": {"true": [0, 1], "predicted": [1], "images": [1]}},
+        {"confusion": {"true": [0], "predicted": [1]}},
+        {"confusion": None},
+    ],
+)
+def test_values_that_are_not_of_a_report(report: Report, damage: dict[str, object]) -> None:
+    with pytest.raises(DataError, match="classicnets evaluate"):
+        Report.from_dict({**report.to_dict(), **damage}, report.answers)
 
 
 @pytest.mark.parametrize("name", ["report.json", "predictions.csv"])

@@ -12,11 +12,15 @@ from PIL import Image
 
 from classicnets.data import ImageSet
 from classicnets.evaluation import Report, evaluate
+from classicnets.evaluation.confusion import ConfusionMatrix
 from classicnets.evaluation.metrics import Bin, Calibration
 from classicnets.reports import canvas
-from classicnets.reports import figures as plots
 from classicnets.reports.canvas import DARK, LIGHT
-from classicnets.reports.figures import CurvePoint
+from classicnets.reports.confusion import confusion
+from classicnets.reports.figures import save_figures
+from classicnets.reports.labels import Labels
+from classicnets.reports.mistakes import mistakes, pictures
+from classicnets.reports.reliability import reliability
 from classifiers import images_for, tiny_classifier
 
 ODD_NAMES = ("$x_2$ costs $5", "猫", "a" * 90, "two\nlines\t\x07", "\U0001f600", "حرف", "<b>&amp;</b>", "$", "ok")
@@ -48,9 +52,9 @@ def _size(data: bytes) -> tuple[int, int]:
 def test_any_class_name_is_drawn(theme: canvas.Theme) -> None:
     report, images = _measured(ODD_NAMES)
     for figure in (
-        plots.confusion(report, theme),
-        plots.reliability(report, theme),
-        plots.mistakes(report, images, theme),
+        confusion(report, theme),
+        reliability(report, theme),
+        mistakes(report, images, theme),
     ):
         width, height = _size(canvas.png(figure))
         assert min(width, height) > 300
@@ -61,7 +65,7 @@ def test_any_class_name_is_drawn(theme: canvas.Theme) -> None:
 def test_confusion_of_few_and_of_many_classes(k: int) -> None:
     names = tuple(f"class name {i}" for i in range(k))
     report, _ = _measured(names, n=3 * k, right=0.0)
-    figure = plots.confusion(report)
+    figure = confusion(report)
     _size(canvas.png(figure))
     labels = [text for text in _texts(figure).split("\n") if text.startswith("class name")]
     assert bool(labels) == (k <= 100)
@@ -69,7 +73,7 @@ def test_confusion_of_few_and_of_many_classes(k: int) -> None:
 
 def test_confusion_says_the_finding_and_every_count() -> None:
     report, _ = _measured(("one", "two", "three"))
-    figure = plots.confusion(report)
+    figure = confusion(report)
     texts = _texts(figure).split("\n")
     pair = report.confusions[0]
     support = report.per_class[pair.label].support
@@ -83,26 +87,26 @@ def test_classes_without_images_or_predictions_are_left_out() -> None:
     report, _ = _measured(("one", "two", "three"))
     wide = Report(
         **{**vars(report), "classes": (*report.classes, "ghost"),
-           "confusion": (*((*row, 0) for row in report.confusion), (0, 0, 0, 0))}
+           "confusion": ConfusionMatrix.from_rows([*((*row, 0) for row in report.confusion), (0, 0, 0, 0)])}
     )  # fmt: skip
-    assert "ghost" not in _texts(plots.confusion(wide))
+    assert "ghost" not in _texts(confusion(wide))
 
 
 def test_labels_can_be_drawn_and_told_apart() -> None:
-    labels = plots.Labels(("plain", "a" * 90, "\U0010fffd", "", "\x07", "$5"))
+    labels = Labels(("plain", "a" * 90, "\U0010fffd", "", "\x07", "$5"))
     assert [labels[i] for i in range(6)] == ["plain", "a" * 25 + "…", "class 2", "class 3", "class 4", r"\$5"]
 
 
 def test_no_mistakes() -> None:
     report, images = _measured(("one", "two"), right=1.0)
     assert report.top1 == 1
-    assert "No mistakes\nAll 40 images are right" in _texts(plots.mistakes(report, images))
-    assert "100 % of 40 images are right" in _texts(plots.confusion(report))
+    assert "No mistakes\nAll 40 images are right" in _texts(mistakes(report, images))
+    assert "100 % of 40 images are right" in _texts(confusion(report))
 
 
 def test_mistakes_are_counted() -> None:
     report, images = _measured(("one", "two", "three"), n=300, right=0.3)
-    figure = plots.mistakes(report, images)
+    figure = mistakes(report, images)
     assert f"The 24 surest of {len(report.mistakes)} mistakes" in _texts(figure)
     assert sum(len(axes.images) for axes in figure.axes) == 24
 
@@ -119,38 +123,7 @@ def test_reliability_says_the_finding(confidence: float, accuracy: float, findin
     report, _ = _measured(("one", "two"))
     gap = confidence - accuracy
     calibration = Calibration(ece=abs(gap), gap=gap, bins=(Bin(0, 1, 40, confidence, accuracy),))
-    assert finding in _texts(plots.reliability(Report(**{**vars(report), "calibration": calibration})))
-
-
-METRICS = """epoch,step,image_size,lr,train_loss,train_accuracy,val_loss,val_accuracy,images_per_second,seconds
-1,10,28,0.1,2.0,0.30,1.9,0.35,900,1
-2,20,28,0.1,1.0,0.60,1.1,0.65,900,2
-3,30,28,0.1,0.5,0.90,1.2,0.61,900,3
-"""
-
-
-def test_curves_mark_the_best_epoch(tmp_path: Path) -> None:
-    (tmp_path / "metrics.csv").write_text(METRICS)
-    rows = plots.read_curves(tmp_path / "metrics.csv")
-    assert rows[1] == CurvePoint(2, 1.0, 1.1, 0.60, 0.65)
-    texts = _texts(plots.training_curves(rows))
-    assert "Best validation accuracy: 65.0 %, in epoch 2 of 3" in texts
-    assert "There the training accuracy is 5.0 points below it" in texts
-
-
-@pytest.mark.parametrize("rows", [METRICS.splitlines()[:2], [*METRICS.splitlines(), "4,40,28,0.1,nan,,inf,nan,900,4"]])
-def test_curves_of_one_epoch_and_of_odd_numbers(tmp_path: Path, rows: list[str]) -> None:
-    (tmp_path / "metrics.csv").write_text("\n".join(rows))
-    points = plots.read_curves(tmp_path / "metrics.csv")
-    assert len(points) == len(rows) - 1
-    _size(canvas.png(plots.training_curves(points)))
-
-
-@pytest.mark.parametrize("text", ["", "nothing\n", "epoch\n1\n", "epoch,train_loss\nx,y\n"])
-def test_no_curves(tmp_path: Path, text: str) -> None:
-    (tmp_path / "metrics.csv").write_text(text)
-    assert plots.read_curves(tmp_path / "metrics.csv") == []
-    assert plots.read_curves(tmp_path / "none.csv") == []
+    assert finding in _texts(reliability(Report(**{**vars(report), "calibration": calibration})))
 
 
 @pytest.mark.parametrize(
@@ -165,16 +138,18 @@ def test_no_curves(tmp_path: Path, text: str) -> None:
 def test_pictures_fit(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
     report, images = _measured(("one", "two"), n=2)
     images = ImageSet(images.classes, images.labels, images.ids, images=torch.full((2, *shape), 7, dtype=torch.uint8))
-    (picture,) = plots.pictures(report.answers[:1], images, side=160)
+    (picture,) = pictures(report.answers[:1], images, side=160)
     assert picture.shape == expected
     assert picture.unique().tolist() == [7]
 
 
 def test_save_figures(tmp_path: Path) -> None:
     report, images = _measured(("one", "two"))
-    plots.save_figures(report, images, tmp_path / "figures")
+    save_figures(report, images, tmp_path / "figures")
     names = {"confusion.png", "reliability.png", "mistakes.png"}
     assert {f.name for f in (tmp_path / "figures").iterdir()} == names
-    (tmp_path / "metrics.csv").write_text(METRICS)
-    plots.save_figures(report, images, tmp_path / "figures", curves=tmp_path / "metrics.csv")
+    (tmp_path / "metrics.csv").write_text(
+        "epoch,train_loss,val_loss,train_accuracy,val_accuracy\n1,2.0,1.9,0.30,0.35\n"
+    )
+    save_figures(report, images, tmp_path / "figures", run=tmp_path)
     assert {f.name for f in (tmp_path / "figures").iterdir()} == names | {"curves.png"}

@@ -9,6 +9,7 @@ import pytest
 
 from classicnets.data import load_data
 from classicnets.errors import ConfigError, DataError, MissingExtra, UnknownName
+from classicnets.search.report import draw
 from classicnets.search.space import (
     Choice,
     Range,
@@ -21,7 +22,6 @@ from classicnets.search.space import (
 from classicnets.search.study import is_hopeless
 from classicnets.search.trials import TrialDone, TrialStarted, Tuned
 from classicnets.search.tune import resume_tuning, tune
-from classicnets.search.tune_report import draw
 from classicnets.training import EpochDone, Run, StepDone, load_recipe
 from classicnets.training.recipe.files import with_settings
 from classicnets.training.recipe.schema import Recipe

@@ -93,8 +93,8 @@ def train(
 ) -> None:
     """Train a network on images, measure it on images it never saw, and write a report."""
     from classicnets import training
-    from classicnets.runs.tensorboard import log_to_tensorboard, require_tensorboard
     from classicnets.training.progress import follow
+    from classicnets.training.run.tensorboard import log_to_tensorboard, require_tensorboard
 
     if tensorboard:
         require_tensorboard()

@@ -1,20 +1,25 @@
-"""What is measured: pure functions from logits and labels to numbers. No files, no models, no randomness.
+"""The metrics: pure functions from logits and labels to numbers. No files, no models, no randomness.
 
-Throughout, `logits` is float (N, K), `labels` and `predicted` are int64 (N,) in 0..K-1, and N >= 1. Of equal scores the
-lower class index comes first, so that every number here is the same on every machine.
+Everywhere `logits` is float (N, K) on the CPU, `labels` and `predicted` are int64 (N,) in 0..K-1, and N is 1 or more.
+Of equal scores the lower class index comes first, so every number here is the same on every machine. Time is linear in
+N * K; memory beyond the logits is linear in N and K.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from classicnets.evaluation.confusion import ConfusionMatrix
+
 
 class ClassScores(NamedTuple):
-    """One class: precision, recall and F1 in 0..1 (0 where undefined), and how many images truly are of it."""
+    """One class: precision, recall and F1 in 0..1 (0 if undefined), and `support`, the number of its images."""
 
     precision: float
     recall: float
@@ -23,16 +28,16 @@ class ClassScores(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """Both ends included."""
+    """An interval, both ends included."""
 
     low: float
     high: float
 
 
 class Bin(NamedTuple):
-    """The images whose best score lies in (low, high]: how many, their mean score and share that is right.
+    """The images whose best score is in (low, high]: their number, mean score, and the share that is right.
 
-    `confidence` and `accuracy` are 0 in an empty bin.
+    `confidence` and `accuracy` are in 0..1, and 0 in an empty bin.
     """
 
     low: float
@@ -46,9 +51,11 @@ class Bin(NamedTuple):
 class Calibration:
     """How far scores can be taken for chances of being right.
 
-    `ece` is the expected calibration error, the mean over images of |accuracy - confidence| of their bin, in 0..1
-    (Guo et al. 2017, "On Calibration of Modern Neural Networks", eq. 3). `gap` is mean score minus accuracy: above 0
-    the classifier is overconfident.
+    Attributes:
+        ece: the expected calibration error, in 0..1: the mean over the images of |accuracy - confidence| of their bin
+            (Guo et al. 2017, "On Calibration of Modern Neural Networks", eq. 3).
+        gap: the mean score minus the accuracy, in -1..1. Above 0 the classifier is overconfident.
+        bins: the bins, from the lowest scores to the highest.
     """
 
     ece: float
@@ -57,21 +64,36 @@ class Calibration:
 
 
 def ranking(logits: Tensor, k: int) -> Tensor:
-    """The `k` best classes of each row (all of them where K < k), best first: int64 (N, min(k, K))."""
-    return logits.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    """The `k` best classes of each image, best first: int64 (N, min(k, K)). `k` is 1 or more.
+
+    >>> ranking(torch.tensor([[0.1, 0.7, 0.7], [0.5, 0.2, 0.3]]), 2).tolist()
+    [[1, 2], [0, 2]]
+    """
+    return torch.cat([_ranking(rows, k) for rows in _chunks(logits)])
+
+
+def probabilities(logits: Tensor, classes: Tensor) -> Tensor:
+    """The softmax probabilities of some classes of each image, float64 (N, k); `classes` are their indices (N, k)."""
+    chunks = zip(_chunks(logits), _chunks(logits, classes), strict=True)
+    return torch.cat([rows.double().softmax(dim=1).gather(1, wanted) for rows, wanted in chunks])
 
 
 def topk_accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> float:
-    """The share of images, in 0..1, whose label is among the `k` best scores.
+    """The share of images, in 0..1, whose label is among the `k` classes with the best scores; `k` is 1 or more.
 
     >>> topk_accuracy(torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]]), torch.tensor([1, 2]), k=1)
     0.5
     """
-    return (ranking(logits, k) == labels[:, None]).any(dim=1).double().mean().item()
+    return share_within(ranking(logits, k), labels)
+
+
+def share_within(ranked: Tensor, labels: Tensor) -> float:
+    """The share of images, in 0..1, whose label is among the classes `ranked`, int64 (N, k), for them."""
+    return (ranked == labels[:, None]).any(dim=1).double().mean().item()
 
 
 def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:
-    """The mean over the classes that have images of the share of them, in 0..1, whose best score is their label's.
+    """The mean recall, in 0..1, of the classes that have images: every class counts the same, however few its images.
 
     >>> balanced_accuracy(torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]), torch.tensor([0, 0, 1]))
     0.5
@@ -82,23 +104,25 @@ def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> float:
-    """The mean of -ln(probability given to the label), in nats: ln(K) for a classifier that knows nothing."""
-    return torch.nn.functional.cross_entropy(logits.double(), labels).item()
+    """The mean of -ln(probability of the label), in nats: ln(K) if all classes have the same probability."""
+    chunks = zip(_chunks(logits), _chunks(logits, labels), strict=True)
+    return sum(
+        torch.nn.functional.cross_entropy(rows.double(), some, reduction="sum").item() for rows, some in chunks
+    ) / len(labels)
 
 
-def confusion_matrix(labels: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
-    """Counts, int64 (K, K): row = true class, column = predicted class."""
-    return torch.bincount(labels * num_classes + predicted, minlength=num_classes**2).view(num_classes, num_classes)
+def confusion_matrix(labels: Tensor, predicted: Tensor, num_classes: int) -> ConfusionMatrix:
+    """Count the images by true class (row) and predicted class (column). Time and memory are linear in N."""
+    return ConfusionMatrix.of(labels, predicted, num_classes)
 
 
-def class_scores(confusion: Tensor) -> list[ClassScores]:
-    """Precision, recall, F1 and support of every class, from a confusion matrix (K, K).
+def class_scores(confusion: ConfusionMatrix) -> list[ClassScores]:
+    """Precision, recall, F1 and support of every class, in the order of the classes.
 
-    A ratio without a case is 0: the precision of a class that was never predicted, the recall of one that has no
-    images. That is scikit-learn's `zero_division=0`.
+    A ratio with a denominator of 0 is 0: the precision of a class that was never predicted, the recall of one that has
+    no images. scikit-learn calls this `zero_division=0`.
     """
-    right = confusion.diagonal().double()
-    actual, predicted = confusion.sum(dim=1), confusion.sum(dim=0)
+    right, actual, predicted = confusion.right.double(), confusion.actual, confusion.answered
     precision = right / predicted.clamp(min=1)
     recall = right / actual.clamp(min=1)
     f1 = 2 * right / (actual + predicted).clamp(min=1)
@@ -107,11 +131,20 @@ def class_scores(confusion: Tensor) -> list[ClassScores]:
 
 
 def calibration(logits: Tensor, labels: Tensor, *, num_bins: int = 15) -> Calibration:
-    """Reliability in `num_bins` bins of equal width over the best softmax score, and the expected calibration error."""
-    probabilities = logits.double().softmax(dim=1)
-    predicted = ranking(logits, 1)
-    confidence = probabilities.gather(1, predicted)[:, 0].clamp(max=1.0)
-    right = (predicted[:, 0] == labels).double()
+    """How far the best softmax score of each image can be taken for its chance of being right.
+
+    Args:
+        logits: float (N, K).
+        labels: int64 (N,).
+        num_bins: how many bins of equal width the scores 0..1 are divided into, 1 or more.
+    """
+    best = ranking(logits, 1)
+    return calibration_of(probabilities(logits, best)[:, 0], best[:, 0] == labels, num_bins=num_bins)
+
+
+def calibration_of(confidence: Tensor, right: Tensor, *, num_bins: int = 15) -> Calibration:
+    """`calibration` of given scores: float64 (N,) in 0..1, and whether each answer is right: bool (N,)."""
+    confidence, right = confidence.clamp(max=1.0), right.double()
     edges = torch.linspace(0, 1, num_bins + 1, dtype=torch.float64)
     of_bin = torch.bucketize(confidence, edges[1:-1])
     counts = torch.bincount(of_bin, minlength=num_bins)
@@ -120,18 +153,23 @@ def calibration(logits: Tensor, labels: Tensor, *, num_bins: int = 15) -> Calibr
     accuracy = torch.bincount(of_bin, right, minlength=num_bins) / some
     columns = (edges[:-1], edges[1:], counts, mean_confidence, accuracy)
     return Calibration(
-        ece=((accuracy - mean_confidence).abs() * counts).sum().item() / len(labels),
+        ece=((accuracy - mean_confidence).abs() * counts).sum().item() / len(right),
         gap=(confidence.mean() - right.mean()).item(),
         bins=tuple(Bin(*row) for row in zip(*(column.tolist() for column in columns), strict=True)),
     )
 
 
 def bootstrap_interval(right: int, total: int, *, level: float = 0.95) -> Interval:
-    """The percentile bootstrap interval of an accuracy of `right` in `total`, both ends in 0..1.
+    """The percentile bootstrap interval of an accuracy of `right` in `total` images, both ends in 0..1.
 
-    The number right in a resample of `total` images is binomial, so the percentiles are computed exactly instead of
-    drawn. Where all or none are right every resample is alike and the bootstrap says nothing; there the open end is
-    the exact binomial one (Clopper-Pearson): 36 right of 36 gives 90.3 % to 100 %.
+    The number of right answers in a resample of `total` images is binomial, so the percentiles are computed exactly
+    and not drawn. If all answers or none are right, all resamples are the same and the bootstrap says nothing; the open
+    end is then the exact binomial one (Clopper-Pearson): 36 right of 36 gives 90.3 % to 100 %.
+
+    Args:
+        right: the number of right answers, 0..total.
+        total: the number of images, 1 or more.
+        level: the share of resamples that the interval covers, in 0..1.
 
     >>> bootstrap_interval(9_300, 10_000)
     Interval(low=0.925, high=0.935)
@@ -146,3 +184,36 @@ def bootstrap_interval(right: int, total: int, *, level: float = 0.95) -> Interv
     cumulative = (ways + k * share.log() + (n - k) * (-share).log1p()).exp().cumsum(dim=0)
     low, high = torch.searchsorted(cumulative, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Interval(low / total, high / total)
+
+
+# ---- in parts: a set of many classes and many images never has a second table of the size of its logits
+
+
+_CHUNK = 2**22  # logits at a time: 32 MiB in float64
+
+
+def _chunks(logits: Tensor, of: Tensor | None = None) -> Iterator[Tensor]:
+    """The rows of `of` (of `logits` if None), as many at a time as have `_CHUNK` logits."""
+    rows = max(1, _CHUNK // logits.shape[1])
+    return iter((logits if of is None else of).split(rows))
+
+
+def _ranking(logits: Tensor, k: int) -> Tensor:
+    top = logits.topk(min(k + 1, logits.shape[1]), dim=1)
+    indices = top.indices[:, :k]
+    equal = (top.values[:, 1:] == top.values[:, :-1]) | top.values[:, 1:].isnan()
+    unsure = equal.any(dim=1)  # topk orders equal scores in any way
+    if unsure.any():
+        indices[unsure] = _stable_ranking(logits[unsure], k)
+    return indices
+
+
+def _stable_ranking(logits: Tensor, k: int) -> Tensor:
+    """`_ranking` with equal scores in order of index: argmax returns the first of equals, NaN counts as the highest."""
+    left = logits.clamp(min=torch.finfo(logits.dtype).min)  # above -inf, which marks what is taken
+    taken = []
+    for _ in range(min(k, logits.shape[1])):
+        best = left.argmax(dim=1, keepdim=True)
+        left.scatter_(1, best, -math.inf)
+        taken.append(best)
+    return torch.cat(taken, dim=1)

@@ -1,9 +1,10 @@
-"""`evaluate`: a classifier on labelled images, measured; and `Report`: what came out, in memory and as files.
+"""`evaluate` measures a classifier on labelled images; `Report` is the result, in memory and as files.
 
 evaluation/
-  report.json       everything but the single answers
-  per_class.csv     class, precision, recall, f1, support
-  confusion.csv     one row a true class, one column a predicted one
+  report.json       everything except the answers
+  per_class.csv     one row a class: class, precision, recall, f1, support
+  confusion.csv     up to 1,000 classes one row a true class and one column a predicted one; for more classes one row
+                    for each pair that occurs: true, predicted, images
   predictions.csv   one row an image: id, label, predicted, score, correct, and the next best answers
 """
 
@@ -28,16 +29,18 @@ from classicnets.data.pipeline.pack import Packed, pack
 from classicnets.errors import DataError
 from classicnets.evaluation import metrics
 from classicnets.evaluation.choose import labelled
+from classicnets.evaluation.confusion import ConfusionMatrix
 from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Interval
 from classicnets.scorer import Answer, Guess, PrecisionName, Scorer
 from classicnets.system.storage import written_aside
 
 _TOP = 5
-_FORMAT = 1
+_MOST_DENSE = 1_000  # classes whose confusion matrix is written with its zeros
+_DENSE, _SPARSE = 1, 2  # the formats of report.json: "confusion" as rows, or as columns of the counts above 0
 
 
 class Confusion(NamedTuple):
-    """How many images of the class `label` were taken for `predicted`."""
+    """How many images of the class `label` were taken for the class `predicted`."""
 
     label: str
     predicted: str
@@ -46,15 +49,21 @@ class Confusion(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a classifier does on a set of labelled images. Accuracies and shares are 0..1, the loss is in nats.
+    """How good a classifier is on a set of labelled images. Accuracies and shares are in 0..1.
 
-    data            what the images are called: "fashion-mnist test"
-    classes         the classifier's classes, in its order; the images may have fewer
-    top1_interval   the 95 % bootstrap interval of `top1`
-    top5            the share of images with the true class among the best five
-    confusion       counts; row = true class, column = predicted class
-    answers         one for each image, in the order of the set
-    skipped         the images that could not be decoded, with the reason; they are not counted
+    Attributes:
+        model: the network's name.
+        data: the name of the images, such as "fashion-mnist test".
+        classes: the K classes of the classifier, in its order; the images may have fewer.
+        num_images: how many images were counted, 1 or more.
+        loss: the mean cross-entropy, in nats.
+        top1: the share of right answers.
+        top1_interval: the 95 % bootstrap interval of `top1`.
+        top5: the share of images whose class is among the best five.
+        confusion: the counts; `confusion[true][predicted]`, both class indices.
+        calibration: how far scores can be taken for chances of being right.
+        answers: one for each image, in the order of the set.
+        skipped: the images that could not be decoded, with the reason; they are not counted.
     """
 
     model: str
@@ -65,40 +74,37 @@ class Report:
     top1: float
     top1_interval: Interval
     top5: float
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: ConfusionMatrix
     calibration: Calibration
     answers: tuple[Answer, ...]
     skipped: tuple[str, ...] = ()
 
     @property
     def per_class(self) -> dict[str, ClassScores]:
-        """Precision, recall, F1 and support of every class."""
-        return dict(zip(self.classes, metrics.class_scores(torch.tensor(self.confusion)), strict=True))
+        """Precision, recall, F1 and support of every class, by its name, in the order of `classes`."""
+        return dict(zip(self.classes, metrics.class_scores(self.confusion), strict=True))
 
     @property
     def macro_f1(self) -> float:
-        """The mean F1 of the classes that have images: every class counts alike, however few its images."""
+        """The mean F1 of the classes that have images: every class counts the same, however few its images."""
         scores = [score.f1 for score in self.per_class.values() if score.support]
         return sum(scores) / len(scores)
 
     @property
     def mistakes(self) -> list[Answer]:
-        """The wrong answers, the surest of themselves first."""
+        """The wrong answers, the highest score first."""
         return sorted((answer for answer in self.answers if not answer.correct), key=lambda a: (-a.score, a.path))
 
     @property
     def confusions(self) -> list[Confusion]:
         """Which class is taken for which other one, the most frequent first."""
-        pairs = [
-            Confusion(self.classes[i], self.classes[j], count)
-            for i, row in enumerate(self.confusion)
-            for j, count in enumerate(row)
-            if i != j and count
+        return [
+            Confusion(self.classes[cell.true], self.classes[cell.predicted], cell.images)
+            for cell in self.confusion.mistakes()
         ]
-        return sorted(pairs, key=lambda pair: -pair.images)
 
     def headline(self) -> dict[str, Any]:
-        """The few numbers to remember, JSON-ready."""
+        """The main numbers, JSON-ready: data, num_images, top1, top1_interval, top5, loss, macro_f1, ece."""
         return {
             "data": self.data,
             "num_images": self.num_images,
@@ -111,15 +117,19 @@ class Report:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the answers, JSON-ready: what report.json holds."""
+        """Everything except the answers, JSON-ready: the content of report.json.
+
+        Up to 1,000 classes "confusion" is a list of rows, and "format" is 1. For more classes it holds only the counts
+        above 0, as the lists "true", "predicted" (class indices) and "images", and "format" is 2.
+        """
         return {
-            "format": _FORMAT,
+            "format": _DENSE if self._is_dense else _SPARSE,
             "model": self.model,
             **self.headline(),
             "skipped": list(self.skipped),
             "classes": list(self.classes),
             "per_class": {name: score._asdict() for name, score in self.per_class.items()},
-            "confusion": [list(row) for row in self.confusion],
+            "confusion": self.confusion.dense().tolist() if self._is_dense else self._cells(),
             "calibration": {
                 "ece": self.calibration.ece,
                 "gap": self.calibration.gap,
@@ -129,16 +139,22 @@ class Report:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], answers: Iterable[Answer] = ()) -> Report:
-        """The report of `to_dict`'s values and its answers. Raises DataError for anything else."""
+        """Build a report from the values that `to_dict` returns, and from its answers.
+
+        Raises DataError if `values` are not those of a report.
+        """
         try:
-            if values["format"] != _FORMAT:
-                raise DataError(f"This report has the format {values['format']}, and this version reads {_FORMAT}.")
+            if values["format"] not in (_DENSE, _SPARSE):
+                raise DataError(
+                    f"This report has format {values['format']}, and this version reads {_DENSE} and {_SPARSE}. "
+                    f"Update classicnets, or run `classicnets evaluate` again."
+                )
             calibration = values["calibration"]
             return cls(
                 **{key: values[key] for key in ("model", "data", "num_images", "loss", "top1", "top5")},
                 classes=tuple(values["classes"]),
                 top1_interval=Interval(*values["top1_interval"]),
-                confusion=tuple(map(tuple, values["confusion"])),
+                confusion=_confusion(values["confusion"], len(values["classes"])),
                 calibration=Calibration(
                     ece=calibration["ece"],
                     gap=calibration["gap"],
@@ -147,23 +163,22 @@ class Report:
                 answers=tuple(answers),
                 skipped=tuple(values["skipped"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DataError(f"This is not a report ({error}). `classicnets evaluate` writes one.") from None
 
     def save(self, folder: str | Path) -> Path:
-        """Write report.json, per_class.csv, confusion.csv and predictions.csv to `folder`; other files are left alone.
+        """Write report.json, per_class.csv, confusion.csv and predictions.csv; other files in the folder stay.
 
-        Raises StorageError when the disk refuses.
+        Args:
+            folder: where to write; it is created if necessary.
+
+        Returns the folder. Raises StorageError if the files cannot be written.
         """
         folder = Path(folder)
+        scores = [(name, *score) for name, score in self.per_class.items()]
         texts = {
-            "per_class.csv": _csv(
-                ("class", *ClassScores._fields), [(name, *score) for name, score in self.per_class.items()]
-            ),
-            "confusion.csv": _csv(
-                ("true \\ predicted", *self.classes),
-                [(name, *row) for name, row in zip(self.classes, self.confusion, strict=True)],
-            ),
+            "per_class.csv": _csv(("class", *ClassScores._fields), scores),
+            "confusion.csv": _csv(*self._confusion_table()),
             "predictions.csv": _csv(_columns(len(self.classes)), map(_row, self.answers)),
             "report.json": json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n",
         }
@@ -174,7 +189,10 @@ class Report:
 
     @classmethod
     def load(cls, folder: str | Path) -> Report:
-        """The report that `save` wrote to `folder`. Raises DataError where there is none, or a part of one."""
+        """Read the report that `save` wrote to `folder`, by this version or an earlier one.
+
+        Raises DataError if there is none, or if it is damaged.
+        """
         folder = Path(folder)
         try:
             values = json.loads((folder / "report.json").read_text("utf-8"))
@@ -189,9 +207,28 @@ class Report:
         if len(report.answers) != report.num_images:
             raise DataError(
                 f"{folder}: predictions.csv has {len(report.answers)} images and report.json {report.num_images}. "
-                f"They are not of one evaluation: run `classicnets evaluate` again."
+                f"They come from two evaluations. Run `classicnets evaluate` again."
             )
         return report
+
+    @property
+    def _is_dense(self) -> bool:
+        return len(self.classes) <= _MOST_DENSE
+
+    def _cells(self) -> dict[str, list[int]]:
+        matrix = self.confusion
+        columns = {"true": matrix.true, "predicted": matrix.predicted, "images": matrix.images}
+        return {name: column.tolist() for name, column in columns.items()}
+
+    def _confusion_table(self) -> tuple[Sequence[str], Iterable[Sequence[object]]]:
+        """The columns and rows of confusion.csv."""
+        names = self.classes
+        if self._is_dense:
+            rows = zip(names, self.confusion.dense().tolist(), strict=True)
+            return ("true \\ predicted", *names), ((name, *row) for name, row in rows)
+        true, predicted, images = self._cells().values()
+        cells = zip(true, predicted, images, strict=True)
+        return ("true", "predicted", "images"), ((names[i], names[j], count) for i, j, count in cells)
 
 
 def evaluate(
@@ -206,22 +243,32 @@ def evaluate(
     precision: PrecisionName = "fp32",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Report:
-    """Measure a classifier on labelled images, where its model is. Every image counts exactly once.
+    """Measure a classifier on labelled images. Every image counts exactly once.
 
-    `images` may be a Data, whose test (else validation) images count, or a folder, a table or the name of a data set.
-    Classes are matched by name: those of `images` may come in another order than the classifier's, or be fewer.
-    `packed` are the same images, where the classifier's preprocessing packed them before, and `logits` its answers to
-    those, where it gave them before.
-    `data` is what the report calls the images. With `on_error="skip"`, images that cannot be decoded are left out and
-    listed. `progress` is called with what is being done, how much of it is done, and how much there is.
+    Classes are matched by name: the images' classes may be in another order than the classifier's, or be fewer.
 
-    Raises DataError for a class that the classifier does not know, for a set without images, and for images that
-    cannot be decoded, naming them.
+    Args:
+        scorer: the classifier, or anything else that computes logits.
+        images: 1 or more labelled images; a Data stands for its test images, else its validation images; or what
+            `load_data` takes.
+        packed: the same images, if `pack` has prepared them with the scorer's preprocessing before.
+        logits: the scorer's logits for `packed`, float32 (N, K), if it has computed them before.
+        data: the name of the images in the report.
+        on_error: "fail" raises DataError if an image cannot be decoded; "skip" leaves it out and lists it.
+        batch_size: how many images go through the network at a time, 1 or more.
+        precision: the arithmetic of the forward pass: "fp32", "bf16", or "auto" (bf16 if the hardware has it).
+        progress: called with the name of the step, how much of it is done, and how much there is.
+
+    Returns the report. Raises DataError if a class is not one of the scorer's, if there are no images, or if images
+    cannot be decoded; the message names them.
+
+    >>> evaluate(classifier, load_data("digits").test).top1  # doctest: +SKIP
+    0.9889
     """
     chosen = labelled(images, on_error=on_error)
     images, data = chosen.images, data or chosen.name
     if not len(images):
-        raise DataError("There are no images to evaluate on.")
+        raise DataError("There are no images to evaluate on. Give a set with one image or more.")
     card = scorer.card
     to_ours = _matched(images, card.classes)
     report = partial(progress, "Reading images") if progress else None
@@ -232,8 +279,9 @@ def evaluate(
     labels = to_ours[packed.labels]
     best = metrics.ranking(logits, _TOP)
     confusion = metrics.confusion_matrix(labels, best[:, 0], len(card.classes))
-    right, total = int(confusion.trace()), len(labels)
-    assert int(confusion.sum()) == total == len(images) - len(packed.skipped), "every image counts once"
+    scores = metrics.probabilities(logits, best)
+    right, total = int(confusion.right.sum()), len(labels)
+    assert confusion.total == total == len(images) - len(packed.skipped), "every image counts once"
     return Report(
         model=card.model_name,
         data=data,
@@ -242,16 +290,16 @@ def evaluate(
         loss=metrics.cross_entropy(logits, labels),
         top1=right / total,
         top1_interval=metrics.bootstrap_interval(right, total),
-        top5=metrics.topk_accuracy(logits, labels, _TOP),
-        confusion=tuple(map(tuple, confusion.tolist())),
-        calibration=metrics.calibration(logits, labels),
-        answers=_answers(packed.ids, labels, logits, best, card),
+        top5=metrics.share_within(best, labels),
+        confusion=confusion,
+        calibration=metrics.calibration_of(scores[:, 0], best[:, 0] == labels),
+        answers=_answers(packed.ids, labels, best, scores, card),
         skipped=tuple(map(str, packed.skipped)),
     )
 
 
 def _matched(images: ImageSet, classes: Sequence[str]) -> Tensor:
-    """The classifier's index for each of the images' classes; -1 for one without images that it does not know."""
+    """The classifier's index of each of the images' classes; -1 for an unknown class that has no images."""
     index = {name: i for i, name in enumerate(classes)}
     unknown = [name for name, count in images.counts().items() if count and name not in index]
     if unknown:
@@ -264,14 +312,23 @@ def _matched(images: ImageSet, classes: Sequence[str]) -> Tensor:
     return torch.tensor([index.get(name, -1) for name in images.classes])
 
 
-def _answers(ids: Sequence[str], labels: Tensor, logits: Tensor, best: Tensor, card: Card) -> tuple[Answer, ...]:
-    scores = logits.double().softmax(dim=1).gather(1, best)
+def _answers(ids: Sequence[str], labels: Tensor, best: Tensor, scores: Tensor, card: Card) -> tuple[Answer, ...]:
+    """One answer for each image; `best` are its best classes (N, k), and `scores` their probabilities."""
     classes = card.classes
     answers = []
     for id, label, indices, row in zip(ids, labels.tolist(), best.tolist(), scores.tolist(), strict=True):
         guesses = tuple(Guess(classes[i], round(score, 6), i) for i, score in zip(indices, row, strict=True))
         answers.append(Answer(id, guesses, card.model_name, truth=classes[label]))
     return tuple(answers)
+
+
+def _confusion(values: Any, num_classes: int) -> ConfusionMatrix:
+    """The matrix from its rows, or from the columns of its counts above 0. Raises ValueError or TypeError."""
+    if isinstance(values, dict):
+        return ConfusionMatrix.from_cells(num_classes, **values)
+    if len(values) != num_classes:
+        raise ValueError(f"a confusion matrix of {len(values)} rows for {num_classes} classes")
+    return ConfusionMatrix.from_rows(values)
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

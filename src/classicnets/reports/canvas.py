@@ -1,4 +1,8 @@
-"""What every figure is drawn on: colours, an empty figure, its title, plain axes, and the file it becomes."""
+"""The canvas of every figure: colours, an empty figure, its title, plain axes, and the file it becomes.
+
+Titles say the finding. Blue is right and orange is wrong in every figure: a pair that all kinds of colour vision tell
+apart.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -15,10 +19,13 @@ from matplotlib.ticker import FuncFormatter
 from classicnets.errors import ConfigError
 from classicnets.system.storage import written_aside
 
+Colour = str | tuple[float, float, float, float]
+"""As matplotlib takes it: "#rrggbb", or red, green, blue and opacity in 0..1."""
+
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a figure."""
+    """The colours of a figure; `faint` is for text and lines that matter less."""
 
     paper: str
     ink: str
@@ -31,24 +38,39 @@ class Theme:
 LIGHT = Theme(paper="#ffffff", ink="#1c2024", faint="#667078", line="#d9dee2", right="#0b62a8", wrong="#d55e00")
 DARK = Theme(paper="#16191d", ink="#e6e9ec", faint="#98a2ab", line="#353b42", right="#56b4e9", wrong="#f08c3a")
 
+_DISTINCT = ("#0b62a8", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#8c8c00")
+
+PERCENT = FuncFormatter(lambda value, _: f"{value * 100:.4g} %")
+"""Formats an axis of shares as percentages."""
+
+
+def distinct_colours(number: int) -> list[Colour]:
+    """Colours for a number of lines: up to eight that all kinds of colour vision tell apart (Okabe and Ito)."""
+    if number <= len(_DISTINCT):
+        return list(_DISTINCT[:number])
+    return [colormaps["turbo"](0.05 + 0.9 * i / (number - 1)) for i in range(number)]
+
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file, at two pixels a point."""
+    """Render the figure as a PNG file, at two pixels per point."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=144, facecolor=figure.get_facecolor())
     return out.getvalue()
 
 
 def check_figure_path(path: Path) -> None:
-    """Raise ConfigError unless `path` is a new .png or .svg file: before the work that would end in it."""
+    """Raise ConfigError unless `path` names a new .png or .svg file. Call it before the work that draws the figure."""
     if path.suffix.lower() not in (".png", ".svg"):
-        raise ConfigError(f"{path}: a figure is a .png or an .svg file. Name it so.")
+        raise ConfigError(f"{path}: a figure is a .png or an .svg file. Give a name that ends in one of them.")
     if path.exists():
-        raise ConfigError(f"{path} exists, and no file is overwritten. Give the figure another name, or remove it.")
+        raise ConfigError(f"{path} exists, and files are never overwritten. Give another name, or remove the file.")
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure to a new .png or .svg file. Raises ConfigError, or StorageError when the disk refuses."""
+    """Write the figure to a new .png or .svg file.
+
+    Raises ConfigError if `path` exists or has another ending, StorageError if the file cannot be written.
+    """
     check_figure_path(path)
     with written_aside(path) as new:
         if path.suffix.lower() == ".png":
@@ -58,26 +80,18 @@ def save_figure(figure: Figure, path: Path) -> None:
                 figure.savefig(new, format="svg", facecolor=figure.get_facecolor(), metadata={"Date": None})
 
 
-PERCENT = FuncFormatter(lambda value, _: f"{value * 100:.4g} %")
-
-
-def percent(share: float) -> str:
-    """A share as a percentage that never rounds up to 100 %, nor down to 0 %."""
-    text = f"{share * 100:.1f} %"
-    return {"100.0 %": "100 %" if share == 1 else "over 99.9 %", "0.0 %": "0 %" if share == 0 else "under 0.1 %"}.get(
-        text, text
-    )
-
-
 def new_figure(size: tuple[float, float], theme: Theme) -> Figure:
-    """An empty figure, `size` in inches (width, height)."""
+    """Make an empty figure; `size` is (width, height) in inches."""
     return Figure(figsize=size, facecolor=theme.paper)
 
 
 def write_title(
     figure: Figure, finding: str, detail: str, theme: Theme, family: Sequence[str] = ("DejaVu Sans",)
 ) -> None:
-    """The two lines above a figure: what is to be seen in it, and a number that goes with it, cut to the width."""
+    """Write two lines above a figure: what it shows, and a detail, which is cut to the width of the figure.
+
+    `family` are the fonts, as in `Labels.families`.
+    """
     left, height = 0.18 / figure.get_figwidth(), figure.get_figheight()
     most = int(figure.get_figwidth() * 13.5)
     detail = detail if len(detail) <= most else detail[: most - 1] + "…"
@@ -86,7 +100,7 @@ def write_title(
 
 
 def plain_axes(axes: Axes, theme: Theme) -> None:
-    """Axes with a base line, faint lines across, and no box."""
+    """Give the axes a base line, faint lines across, and no box."""
     axes.set_facecolor(theme.paper)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(theme.line)

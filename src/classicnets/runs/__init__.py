@@ -1,1 +1,1 @@
-"""What runs reached, side by side, and their TensorBoard logs."""
+"""What runs reached, side by side."""

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from classicnets.errors import ClassicNetsError, ConfigError
 from classicnets.evaluation.best import Best, best_index
-from classicnets.reports.canvas import LIGHT, PERCENT, Theme, new_figure, percent, plain_axes, write_title
-from classicnets.reports.figures import CurvePoint, Labels, read_curves
+from classicnets.reports.canvas import LIGHT, Theme
+from classicnets.reports.comparison import Training, compared_curves
+from classicnets.reports.curves import read_best, read_curves
 from classicnets.training.recipe.schema import Recipe, flat
 from classicnets.training.run.folder import Run
 
@@ -147,53 +146,12 @@ def recipe_differences(recipes: Sequence[Recipe]) -> dict[str, list[Any]]:
 
 
 def compare_curves(runs: Mapping[str, Path], theme: Theme = LIGHT) -> Figure:
-    """Loss and accuracy by epoch of every run, by name: whole lines for validation, dashed ones for training.
+    """Draw loss and accuracy by epoch of every run, by name.
 
-    Raises ConfigError where none of them has finished an epoch.
+    Raises ConfigError if none of them has finished an epoch.
     """
-    curves = {name: rows for name, path in runs.items() if (rows := read_curves(path / "metrics.csv"))}
-    if not curves:
-        raise ConfigError("None of these runs has finished an epoch: there are no curves to draw yet.")
-    ranked = sorted(curves, key=lambda name: _best(curves[name]), reverse=True)
-    labels = Labels([f"{name}  {percent(_best(curves[name]))}" for name in ranked], kind="run", most=60)
-    colours = dict(zip(curves, _colours(len(curves)), strict=True))
-    beside = 0.09 * max(len(labels[i]) for i in range(len(ranked))) + 0.7
-    width, height = 9.2 + beside, max(4.2, 1.2 + 0.24 * len(curves))
-    figure = new_figure((width, height), theme)
-    panels = figure.subplots(
-        1, 2,
-        gridspec_kw={
-            "wspace": 0.18, "top": 1 - 1.05 / height, "bottom": 0.5 / height, "left": 0.55 / width,
-            "right": 1 - beside / width,
-        },
-    )  # fmt: skip
-    for axes, what in zip(panels, ("loss", "accuracy"), strict=True):
-        for name, rows in curves.items():
-            epochs, marker = [row.epoch for row in rows], "o" if len(rows) == 1 else None
-            for part, dashes, wide in (("train", (0, (3, 2)), 1.0), ("val", "-", 1.8)):
-                values = [getattr(row, f"{part}_{what}") for row in rows]
-                axes.plot(
-                    epochs, values, color=colours[name], linewidth=wide, linestyle=dashes, marker=marker, markersize=4
-                )
-        axes.set_title(what, loc="left", color=theme.faint, fontsize=9)
-        axes.set_xlabel("epoch", color=theme.faint, fontsize=9)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-        plain_axes(axes, theme)
-    panels[1].yaxis.set_major_formatter(PERCENT)
-    figure.legend(
-        [Line2D([], [], color=colours[name], linewidth=2.5) for name in ranked],
-        [labels[i] for i in range(len(ranked))],
-        loc="upper left", bbox_to_anchor=(1 - (beside - 0.15) / width, 1 - 1.0 / height), frameon=False,
-        borderaxespad=0, handlelength=1.2, labelcolor=theme.ink, prop={"size": 8.5, "family": labels.families},
-    )  # fmt: skip
-    write_title(
-        figure,
-        f"Best validation accuracy: {labels[0]}",
-        "Whole lines: validation images. Dashed lines: training images, as they were augmented",
-        theme,
-        labels.families,
-    )
-    return figure
+    trainings = [Training(name, read_curves(path / "metrics.csv"), read_best(path)) for name, path in runs.items()]
+    return compared_curves(trainings, theme)
 
 
 def _is_run(path: Path) -> bool:
@@ -247,17 +205,3 @@ def _is_alive(life: Sequence[Mapping[str, Any]]) -> bool:
     except ValueError:
         return False
     return time.time() - last_event.timestamp() < _QUIET
-
-
-def _colours(number: int) -> list[Any]:
-    """Eight colours that every kind of colour vision tells apart (Okabe and Ito), or as many as are needed."""
-    distinct = ["#0b62a8", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#8c8c00"]
-    if number <= len(distinct):
-        return distinct[:number]
-    from matplotlib import colormaps
-
-    return [colormaps["turbo"](0.05 + 0.9 * i / (number - 1)) for i in range(number)]
-
-
-def _best(rows: Sequence[CurvePoint]) -> float:
-    return max((row.val_accuracy for row in rows if row.val_accuracy == row.val_accuracy), default=0.0)

@@ -21,8 +21,10 @@ from matplotlib.figure import Figure
 from classicnets.data import Data
 from classicnets.data.pipeline.loader import Batch
 from classicnets.errors import ConfigError, TrainingDiverged
-from classicnets.reports.canvas import LIGHT, Theme, new_figure, plain_axes, write_title
+from classicnets.reports.canvas import LIGHT, Theme
+from classicnets.reports.rates import Suggestion, range_test
 from classicnets.system.devices import choose_device
+from classicnets.system.memory import memory_kept
 from classicnets.training.recipe.plan import resolve
 from classicnets.training.recipe.schema import OptimizerName, Recipe
 from classicnets.training.run.prepare import Prepared, Progress, prepare
@@ -126,7 +128,8 @@ def find_lr(
         raise ConfigError(f"low must be above 0 and below high, got low={low:g} and high={high:g}.")
     prepared = prepare(plan.recipe, plan.data, choose_device(device), progress)
     rates = np.geomspace(low, high, steps).tolist()
-    losses = _climb(prepared, rates, progress)
+    with memory_kept(prepared.session.precision.dtype):
+        losses = _climb(prepared, rates, progress)
     if not losses:
         raise TrainingDiverged(
             f"The loss is not finite at the first step, with the rate {low:g}. Start lower with --low."
@@ -207,26 +210,12 @@ def suggest(rates: Sequence[float], smoothed: Sequence[float]) -> float | None:
 
 
 def draw(test: RangeTest, theme: Theme = LIGHT) -> Figure:
-    """The loss at each rate, on a logarithmic axis: single steps faint, the smoothed line, the suggestion marked."""
-    figure = new_figure((7.2, 4.2), theme)
-    axes = figure.add_axes((0.09, 0.14, 0.87, 0.64))
-    axes.plot(test.rates, test.losses, ".", color=theme.faint, markersize=3, alpha=0.6)
-    axes.plot(test.rates, test.smoothed, color=theme.right, linewidth=1.8)
-    axes.set_xscale("log")
-    top = max(test.smoothed[0], *test.smoothed[: int(np.argmin(test.smoothed)) + 1]) * 1.25
-    axes.set_ylim(0.9 * min(test.losses), top)
-    axes.set_xlabel("learning rate", color=theme.faint, fontsize=9)
-    axes.set_title("loss", loc="left", color=theme.faint, fontsize=9)
-    plain_axes(axes, theme)
-    axes.tick_params(which="minor", length=0)
-    finding, detail = "The loss did not fall at any of these rates", f"{len(test.rates)} steps of {test.model}"
-    if test.suggestion is not None and (found := valley(test.smoothed)):
-        axes.axvspan(test.rates[found[0]], test.rates[found[1]], color=theme.wrong, alpha=0.1, linewidth=0)
-        axes.axvline(test.suggestion, color=theme.wrong, linewidth=1.8)
-        finding = f"Suggested learning rate: {test.suggestion:g}"
-        detail = f"The middle of the valley of the loss, {len(test.rates)} steps of {test.model}"
-    write_title(figure, finding, detail, theme)
-    return figure
+    """Draw the loss at each rate, and the suggestion if there is one."""
+    found = valley(test.smoothed)
+    suggestion = None
+    if test.suggestion is not None and found is not None:
+        suggestion = Suggestion(test.suggestion, low=test.rates[found[0]], high=test.rates[found[1]])
+    return range_test(test.rates, test.losses, test.smoothed, suggestion, model=test.model, theme=theme)
 
 
 def _climb(prepared: Prepared, rates: Sequence[float], progress: Progress | None) -> list[float]:

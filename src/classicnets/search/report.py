@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import shlex
 
+from matplotlib.figure import Figure
+
 from classicnets.evaluation.best import shown
-from classicnets.reports.canvas import png
+from classicnets.reports.canvas import LIGHT, Theme, png
+from classicnets.reports.search import Axis, Trial, search_figure
 from classicnets.search.space import Choice, Range, Space, value_in
 from classicnets.search.trials import Tuned
-from classicnets.search.tune_report import draw
 from classicnets.system.storage import written_aside
 from classicnets.training.recipe.schema import Recipe
 
@@ -117,3 +119,21 @@ def _row(cells: list[object] | list[str]) -> str:
 
 def _rule(columns: int) -> str:
     return "|---" * columns + "|"
+
+
+def draw(tuned: Tuned, space: Space, theme: Theme = LIGHT) -> Figure:
+    """Draw what the trials reached, one by one and by each key that was searched."""
+    trials = [
+        Trial(trial.number, trial.params, trial.value, is_finished=trial.state == "finished")
+        for trial in tuned.trials
+        if trial.value is not None
+    ]
+    best = next(trial for trial in trials if trial.number == tuned.best.number)
+    axes = {key: _axis(search) for key, search in space.items()}
+    return search_figure(trials, axes, best, tuned.by, theme)
+
+
+def _axis(search: Range | Choice) -> Axis:
+    if isinstance(search, Choice):
+        return Axis(choices=search.values)
+    return Axis(low=search.low, high=search.high, is_log=search.log)

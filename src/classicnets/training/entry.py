@@ -16,6 +16,8 @@ from classicnets.data import Data
 from classicnets.data.check import quick_check
 from classicnets.data.imageset import OnError
 from classicnets.errors import ConfigError, WeightsError
+from classicnets.system.progress import progress_bars
+from classicnets.training.progress import follow
 from classicnets.training.recipe.files import with_settings
 from classicnets.training.recipe.plan import load, resolve, without_unused
 from classicnets.training.recipe.schema import OnNan, Recipe
@@ -25,6 +27,7 @@ from classicnets.training.run.folder import Run, environment
 from classicnets.training.run.identity import check_same, identity, same_batches
 from classicnets.training.run.job import Job
 from classicnets.training.run.prepare import Prepared, Progress, prepare
+from classicnets.training.run.tensorboard import log_to_tensorboard, require_tensorboard
 from classicnets.training.scale.processes import join
 
 
@@ -42,6 +45,8 @@ def train(
     on_error: OnError | None = None,
     on_nan: OnNan | None = None,
     checkpoint_every: int | None = None,
+    tensorboard: bool = False,
+    quiet: bool = False,
 ) -> Run:
     """Train a network on images, measure it on images it never saw, and write a report.
 
@@ -58,9 +63,12 @@ def train(
         on_error: what to do about images that cannot be decoded: "fail" or "skip".
         on_nan: what to do if the loss is not finite: "stop" or "rollback".
         checkpoint_every: also save a checkpoint within an epoch, every so many steps.
+        tensorboard: also write `RUN/tensorboard`; needs the extra "track".
+        quiet: show no progress, notes or warnings.
 
+    Progress goes to stderr. Notes and warnings go there too, or to the logger "classicnets" if logging is set up.
     Returns the run. Ctrl-C saves a checkpoint; `resume` goes on from it. Raises UnknownName, ConfigError, DataError,
-    WeightsError or StorageError before anything is written, and TrainingDiverged.
+    WeightsError, MissingExtra or StorageError before anything is written, and TrainingDiverged.
 
     >>> run = train("resnet20_cifar", "fashion-mnist", epochs=5)  # doctest: +SKIP
     """
@@ -74,9 +82,14 @@ def train(
             "on_nan": on_nan,
         },
     )
-    return _finish(
-        start(model, data, recipe=recipe, settings=chosen, out=out, device=device, checkpoint_every=checkpoint_every)
-    )
+    if tensorboard:
+        require_tensorboard()
+    with progress_bars(quiet=quiet) as progress:
+        job = start(
+            model, data, recipe=recipe, settings=chosen, out=out, device=device, checkpoint_every=checkpoint_every,
+            progress=progress,
+        )  # fmt: skip
+    return _finish(job, tensorboard=tensorboard, quiet=quiet)
 
 
 def resume(
@@ -89,6 +102,8 @@ def resume(
     device: str = "auto",
     on_nan: OnNan | None = None,
     checkpoint_every: int | None = None,
+    tensorboard: bool = False,
+    quiet: bool = False,
 ) -> Run:
     """Train a run to its end, from its newest whole checkpoint; on the CPU the result is the same to the bit.
 
@@ -98,7 +113,7 @@ def resume(
         epochs: another number of epochs in all; needs `allow_change`.
         settings: changes to the recipe; all except `on_nan`, `workers` and `recompute` need `allow_change`.
         allow_change: go on although the recipe or the images have changed.
-        device, on_nan, checkpoint_every: see `train`.
+        device, on_nan, checkpoint_every, tensorboard, quiet: see `train`.
 
     Returns the run; one that is finished is returned as it is. Raises ConfigError if there is no run, if another
     process is training it, or if its recipe has changed; DataError if its data has; WeightsError if none of its
@@ -107,11 +122,14 @@ def resume(
     >>> run = resume("runs/resnet20_cifar-fashion-mnist")  # doctest: +SKIP
     """
     chosen = as_settings(settings, {"epochs": epochs, "on_nan": on_nan})
-    return _finish(
-        reopen(
-            run, data=data, settings=chosen, allow_change=allow_change, device=device, checkpoint_every=checkpoint_every
-        )
-    )
+    if tensorboard:
+        require_tensorboard()
+    with progress_bars(quiet=quiet) as progress:
+        job = reopen(
+            run, data=data, settings=chosen, allow_change=allow_change, device=device,
+            checkpoint_every=checkpoint_every, progress=progress,
+        )  # fmt: skip
+    return _finish(job, tensorboard=tensorboard, quiet=quiet)
 
 
 def start(
@@ -201,10 +219,9 @@ def reopen(
     return Job(opened, recipe, prepared, checkpoint_every=checkpoint_every, notes=notes, changed=bool(changes))
 
 
-def _finish(job: Job) -> Run:
-    for _ in job:
-        pass
-    return job.run
+def _finish(job: Job, *, tensorboard: bool, quiet: bool) -> Run:
+    events = log_to_tensorboard(job) if tensorboard and job.is_main else job
+    return follow(job, events, quiet=quiet).run
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,14 @@ import torch.distributed as dist
 
 import classicnets
 from classicnets.classifier import Classifier
-from classicnets.errors import BadImage, ConfigError, StorageError
+from classicnets.errors import BadImage, ConfigError, Locked, StorageError
 from classicnets.evaluation import Report
+from classicnets.system.locks import lock
 from classicnets.system.storage import mend, written_aside
 from classicnets.training.recipe.files import parse_recipe
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.scale.processes import is_first_start, launch_id
 from classicnets.training.step.state import EpochDone
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 LIFE = ("started", "reopened", "epoch", "stopped", "finished")
 """The events that tell what became of a run: the last one says it."""
@@ -121,6 +117,11 @@ class Run:
         return Report.load(self.path / "evaluation")
 
     @property
+    def record(self) -> Path:
+        """Which image is in which part, recognisable after the images have moved."""
+        return self.path / "images.csv"
+
+    @property
     def page(self) -> Path:
         """The HTML report."""
         return self.path / "report.html"
@@ -154,32 +155,35 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other process from writing this run; what a killed one left half done is mended first.
+        """Keep every other process from writing this run, and first put right what a killed one left half done.
 
-        The lock is the operating system's, on `events.jsonl`, and ends with the process however that ends. Without
-        one (Windows, some network disks) nothing is kept out. Raises ConfigError where another process has it.
+        The operating system holds the lock and releases it when the process ends. Raises Locked, a ConfigError, if
+        another process holds it, and StorageError if the folder cannot be written.
         """
-        events = self.path / "events.jsonl"
-        try:
-            file = events.open("ab")
-        except OSError as error:
-            raise StorageError(f"Cannot write {events}: {error.strerror}. {_MAKE_ROOM}") from None
-        with file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise ConfigError(
-                        f"{self.path} is being trained by {self._writer()}. Let it finish, or stop it first."
-                    ) from None
-                except OSError:
-                    pass
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(lock(self.path / ".lock"))
+            except Locked:
+                raise Locked(
+                    f"{self.path} is being trained by {self._writer()}. Let it finish, or stop it first."
+                ) from None
             for folder in (self.path, *(self.path / name for name in ("checkpoints", "evaluation", "figures"))):
                 mend(folder)
-            lines = events.read_bytes()
-            if not lines.endswith(b"\n"):  # of a last line that was cut short, nothing can be told
-                os.truncate(events, lines.rfind(b"\n") + 1)
+            self._drop_cut_line()
             yield
+
+    def _drop_cut_line(self) -> None:
+        """Cut a last event that a kill left unfinished: nothing can be told from it."""
+        events = self.path / "events.jsonl"
+        if not events.exists():
+            return
+        try:
+            with events.open("r+b") as file:
+                lines = file.read()
+                if not lines.endswith(b"\n"):
+                    file.truncate(lines.rfind(b"\n") + 1)
+        except OSError as error:
+            raise StorageError(f"Cannot write {events}: {error.strerror}. {_MAKE_ROOM}") from None
 
     def _writer(self) -> str:
         """Who wrote the last `started` line."""

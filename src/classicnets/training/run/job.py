@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from classicnets.classifier import Classifier
+from classicnets.data.record import write_record
 from classicnets.errors import ConfigError, StorageError, TrainingDiverged
 from classicnets.evaluation import Report, evaluate
 from classicnets.reports import write_report
+from classicnets.system.memory import memory_kept
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from classicnets.training.run.folder import Run
@@ -84,7 +86,8 @@ class Job:
 
     def __iter__(self) -> Iterator[StepDone | EpochDone | Finished]:
         processes, run = self._session.processes, self.run
-        with processes.connected(), ExitStack() as stack:
+        kept = memory_kept(self._session.precision.dtype)
+        with processes.connected(), kept, ExitStack() as stack:
             processes.on_main(lambda: stack.enter_context(self._locked()))
             if processes.on_main(self._is_complete):
                 yield Finished(run, processes.on_main(lambda: run.report), run.page)
@@ -132,6 +135,8 @@ class Job:
         host = {"pid": os.getpid(), "host": platform.node()}
         self.run.log("started", step=state.step, **host, notes=self.notes)
         self.run.write_skipped(self._prepared.data.skipped)
+        if not self.run.record.exists():
+            write_record(self.run.record, self._prepared.data)
         self.run.write_metrics(state.history)
         if state.history and state.improved and not state.tally.images:
             self._save_classifier()

@@ -19,11 +19,11 @@ from classicnets.data import Data
 from classicnets.data.pipeline.loader import Loader
 from classicnets.data.pipeline.pack import Packed, channel_stats, pack_data
 from classicnets.errors import ConfigError
+from classicnets.images import bit_depth_note, data_bit_depth
 from classicnets.models.catalog import create
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
-from classicnets.system.memory import keep_memory
 from classicnets.training.recipe.plan import switches
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.checkpoint import Checkpoint
@@ -34,7 +34,7 @@ from classicnets.training.step.session import Session
 from classicnets.training.step.state import TrainState
 from classicnets.training.step.validation import Validation
 from classicnets.training.transfer.features import CachedValidation
-from classicnets.weights import pretrained
+from classicnets.weights import Pretrained, pretrained
 
 _NAMES = {
     "train": "Reading training images",
@@ -84,7 +84,6 @@ def prepare(
     side = recipe.image_size
     assert side is not None, "the resolved recipe holds the image size"
     precision = Precision.choose(recipe.precision, device)
-    keep_memory(precision.dtype)
     known_by = identity(recipe, data)
     channels = data.train.images.shape[1] if data.train.images is not None else 3
     options = {
@@ -103,14 +102,16 @@ def prepare(
         if progress is not None:
             progress(_NAMES[part], done, total)
 
-    plain = Preprocess(input_size=(side, side), mean=(0.0,) * channels, std=(1.0,) * channels)
+    saved = Preprocess.from_dict(checkpoint.trainer["preprocess"]) if checkpoint else None
+    bit_depth = saved.bit_depth if saved else data_bit_depth(data.train.paths)
+    plain = Preprocess(input_size=(side, side), mean=(0.0,) * channels, std=(1.0,) * channels, bit_depth=bit_depth)
     large = round(side * recipe.augment.packing_scale)
     sizes = {"train": replace(plain, input_size=(large, large)), "val": plain, "test": plain}
     packed = pack_data(data, sizes, progress=report)
     _check_parts(model, min(recipe.batch_size, len(packed.train)), recipe.accumulate, processes.world)
     state = TrainState.begin(model, recipe)
-    if checkpoint is not None:
-        preprocess = Preprocess.from_dict(checkpoint.trainer["preprocess"])
+    if checkpoint is not None and saved is not None:
+        preprocess = saved
         state.restore(checkpoint.tensors, checkpoint.trainer)
     else:
         known = found.preprocess if found else None
@@ -157,8 +158,17 @@ def prepare(
         test=packed.test,
         data=packed.data,
         identity=known_by,
-        notes=(*((f"starting from {found.source}", *found.notes) if found else ()), *equipment.notes),
+        notes=(*_read_as(bit_depth), *_started_from(found), *equipment.notes),
     )
+
+
+def _read_as(bit_depth: int) -> list[str]:
+    note = bit_depth_note(bit_depth)
+    return [note] if note else []
+
+
+def _started_from(found: Pretrained | None) -> list[str]:
+    return [f"starting from {found.source}", *found.notes] if found else []
 
 
 def _check_parts(model: ConvNet, batch_size: int, accumulate: int, world: int) -> None:

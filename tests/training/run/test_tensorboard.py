@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from classicnets.errors import MissingExtra, TrainingDiverged
-from classicnets.runs.tensorboard import log_to_tensorboard
 from classicnets.training import EpochDone, StepDone, reopen, start
+from classicnets.training.run.tensorboard import log_to_tensorboard
 from classicnets.training.step import loop
 
 FAST = ("epochs=2", "batch_size=512", "precision=fp32", "model.switches.depths=[1,1,1]")

@@ -1,0 +1,190 @@
+"""The figure of one training: loss and accuracy by epoch."""
+
+from __future__ import annotations
+
+import csv
+import math
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from classicnets.evaluation.best import Best, best_index
+from classicnets.reports.canvas import LIGHT, PERCENT, Theme, new_figure, plain_axes, write_title
+from classicnets.reports.text import measured, percent
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One epoch: losses in nats, accuracies in 0..1; NaN is what is not known."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    train_accuracy: float
+    val_accuracy: float
+    val_balanced_accuracy: float = math.nan
+
+
+def read_curves(path: str | Path) -> list[CurvePoint]:
+    """Read the epochs in a metrics.csv, up to the first row that cannot be read; none if there is no such file."""
+    rows = []
+    columns = [field.name for field in fields(CurvePoint)][1:]
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                row.setdefault("val_balanced_accuracy", "")  # files of early versions lack the column
+                numbers = (float(row[column]) if row[column] else math.nan for column in columns)
+                rows.append(CurvePoint(int(row["epoch"]), *numbers))
+    except (OSError, KeyError, ValueError, TypeError, csv.Error):
+        return rows
+    return rows
+
+
+def read_best(folder: str | Path) -> Best:
+    """Read what the best epoch of a run is chosen by: `best` of its recipe.toml, "accuracy" if that says nothing."""
+    try:
+        recipe = tomllib.loads((Path(folder) / "recipe.toml").read_text("utf-8"))
+    except (OSError, ValueError):
+        return "accuracy"
+    best: Best = recipe["best"] if recipe.get("best") in get_args(Best) else "accuracy"
+    return best
+
+
+def best_point(rows: Sequence[CurvePoint], by: Best) -> CurvePoint:
+    """The epoch that a training keeps. `rows` has 1 epoch or more."""
+    best = best_index([getattr(row, f"val_{by}") for row in rows], by)
+    assert best is not None, "there are epochs"
+    return rows[best]
+
+
+def training_curves(rows: Sequence[CurvePoint], by: Best = "accuracy", theme: Theme = LIGHT) -> Figure:
+    """Draw loss and accuracy by epoch, of training and validation images, and mark the best epoch.
+
+    Args:
+        rows: the epochs, 1 or more.
+        by: what the best epoch was chosen by; of equal epochs the last is the best.
+        theme: the colours.
+
+    A loss far above the others is an arrow at the upper edge, with its value, so that the others stay readable.
+    """
+    figure = new_figure((8.4, 3.9), theme)
+    panels = figure.subplots(
+        1, 2, gridspec_kw={"wspace": 0.42, "top": 0.74, "bottom": 0.14, "left": 0.07, "right": 0.9}
+    )
+    best = best_point(rows, by)
+    for axes, what in zip(panels, ("loss", "accuracy"), strict=True):
+        for part, colour in (("train", theme.faint), ("val", theme.right)):
+            plot_epochs(axes, rows, f"{part}_{what}", color=colour, linewidth=1.8, solid_capstyle="round")
+        axes.plot(best.epoch, getattr(best, f"val_{what}"), "o", color=theme.wrong, markersize=6, zorder=3)
+        if what == "loss":
+            fit_losses(axes, [rows])
+            mark_losses_above(axes, rows, "train_loss", theme.faint)
+            mark_losses_above(axes, rows, "val_loss", theme.right)
+        _label_ends(axes, rows[-1], what, theme)
+        epoch_axes(axes, what, theme)
+    name = {"accuracy": "Best validation accuracy", "loss": "Lowest validation loss"}.get(by, "Best balanced accuracy")
+    reached = measured(getattr(best, f"val_{by}"), by)
+    finding = f"{name}: {reached}, in epoch {best.epoch} of {rows[-1].epoch}"
+    write_title(figure, finding, _detail(best, by), theme)
+    return figure
+
+
+def _detail(best: CurvePoint, by: Best) -> str:
+    gap = best.train_accuracy - best.val_accuracy
+    if not math.isfinite(gap):
+        return ""
+    points = f"{abs(gap) * 100:.1f} points {'above' if gap >= 0 else 'below'} it"
+    if by == "accuracy":
+        return f"There the training accuracy is {points}"
+    return f"There the validation accuracy is {percent(best.val_accuracy)}, and the training accuracy {points}"
+
+
+# ---- also for several trainings in one figure
+
+
+def plot_epochs(axes: Axes, rows: Sequence[CurvePoint], column: str, **style: Any) -> None:
+    """Plot one column by epoch: a line, or a dot if there is one epoch only."""
+    marker = "o" if len(rows) == 1 else None
+    axes.plot([row.epoch for row in rows], [getattr(row, column) for row in rows], marker=marker, **style)
+
+
+def epoch_axes(axes: Axes, what: str, theme: Theme) -> None:
+    """Axes of loss or accuracy by epoch."""
+    axes.set_title(what, loc="left", color=theme.faint, fontsize=9)
+    axes.set_xlabel("epoch", color=theme.faint, fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    if what == "accuracy":
+        axes.yaxis.set_major_formatter(PERCENT)
+    plain_axes(axes, theme)
+
+
+def fit_losses(axes: Axes, trainings: Sequence[Sequence[CurvePoint]]) -> None:
+    """Scale the axis to the losses, without those that are far above the others of their training."""
+    losses = [loss for rows in trainings for loss in _losses(rows)]
+    highest = max((_highest_usual(rows) for rows in trainings), default=0.0)
+    if losses and max(losses) > highest:
+        lowest = min(losses)
+        margin = 0.05 * (highest - lowest) or 0.05 * highest or 1.0
+        axes.set_ylim(lowest - margin, highest + 2 * margin)
+
+
+def mark_losses_above(axes: Axes, rows: Sequence[CurvePoint], column: str, colour: object) -> None:
+    """Mark every loss above the axis with an arrow at the edge, and the highest ones with their value."""
+    edge, (left, right) = axes.get_ylim()[1], axes.get_xlim()
+    above = [(getattr(row, column), row.epoch) for row in rows if getattr(row, column) > edge]
+    labelled: list[int] = []
+    for loss, epoch in sorted(above, reverse=True):
+        at_the_edge = (epoch, 1.0)
+        axes.plot(*at_the_edge, "^", color=colour, markersize=6, transform=axes.get_xaxis_transform(), clip_on=False)
+        if any(abs(epoch - other) < 0.2 * (right - left) for other in labelled):
+            continue
+        labelled.append(epoch)
+        is_left = epoch < (left + right) / 2
+        axes.annotate(
+            _loss(loss), at_the_edge, xycoords=axes.get_xaxis_transform(), xytext=(7 if is_left else -7, 0),
+            textcoords="offset points", ha="left" if is_left else "right", va="center", color=colour, fontsize=8.5,
+            annotation_clip=False,
+        )  # fmt: skip
+
+
+def _highest_usual(rows: Sequence[CurvePoint]) -> float:
+    """The highest loss that is at most four times the upper quartile, or twice the first training loss."""
+    losses = _losses(rows)
+    if not losses:
+        return 0.0
+    first = next((row.train_loss for row in rows if math.isfinite(row.train_loss)), 0.0)
+    limit = max(4 * losses[(len(losses) - 1) * 3 // 4], 2 * first)
+    return max(loss for loss in losses if loss <= limit)
+
+
+def _losses(rows: Sequence[CurvePoint]) -> list[float]:
+    """All finite losses, sorted."""
+    return sorted(loss for row in rows for loss in (row.train_loss, row.val_loss) if math.isfinite(loss))
+
+
+def _loss(value: float) -> str:
+    if value >= 1e6:
+        return f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _label_ends(axes: Axes, last: CurvePoint, what: str, theme: Theme) -> None:
+    """Name both lines at their right ends, apart from each other."""
+    low, high = axes.get_ylim()
+    ends = {part: min(getattr(last, f"{part}_{what}"), high) for part in ("train", "val")}
+    apart = (high - low) * 0.07
+    middle, half = sum(ends.values()) / 2, max(abs(ends["train"] - ends["val"]), apart) / 2
+    sign = 1 if ends["train"] >= ends["val"] else -1
+    places = {"train": middle + sign * half, "val": middle - sign * half}
+    for part, name, colour in (("train", "training", theme.faint), ("val", "validation", theme.right)):
+        if math.isfinite(places[part]):
+            axes.annotate(
+                name, (last.epoch, places[part]), xytext=(7, 0), textcoords="offset points", color=colour, fontsize=8.5,
+                va="center", annotation_clip=False,
+            )  # fmt: skip
