@@ -21,7 +21,7 @@ def test_a_good_folder(photo_folder: Path) -> None:
     assert "photos: 36 images, 3 classes" in result.stdout
     assert "48x40 (36)" in result.stdout
     assert "warning: fewer than 20 training images of 'disc', 'square', 'stripes'" in result.stdout
-    assert result.stdout.rstrip().endswith("Nothing that must be mended.")
+    assert result.stdout.rstrip().endswith("Nothing must be fixed.")
 
 
 def test_problems_are_listed_and_end_with_three(photo_folder: Path) -> None:
@@ -41,7 +41,7 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
         path.write_bytes(b"")
     result = CliRunner().invoke(app, ["check", str(tmp_path)])
     assert result.stdout.count("the file is empty") == 21, "20 in the list, one in the problem"
-    assert "and 5 more; --json has all" in result.stdout
+    assert "and 5 more; --json lists all" in result.stdout
 
 
 @pytest.mark.parametrize("bad", [False, True])

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
-from classicnets.data.sources.given import listed
+from classicnets.data.words import listed
 from classicnets.errors import BadImage, DataError, StorageError
 from classicnets.preprocess import Preprocess
 from classicnets.system.cache import cache_dir, make_room, mark_used
