@@ -54,14 +54,17 @@ def check(
 def _print(found: DataCheck) -> None:
     parts = list(found.counts)
     classes = list(found.counts["train"])
-    _say(f"{found.name}: {found.num_images:,} images, {len(classes)} classes\n", style="bold")
+    noun = "class" if len(classes) == 1 else "classes"
+    _say(f"{found.name}: {found.num_images:,} images, {len(classes):,} {noun}\n", style="bold")
+    if found.notes or found.warnings or found.problems:
+        _print_findings(found)
     print_table(
         ("class", *parts),
         [(name, *(found.counts[part][name] for part in parts)) for name in classes[:_MOST_CLASSES]]
         + [("all", *(sum(found.counts[part].values()) for part in parts))],
     )
     if len(classes) > _MOST_CLASSES:
-        _say(f"({len(classes) - _MOST_CLASSES} more classes; --json lists all)")
+        _say(f"({len(classes) - _MOST_CLASSES:,} more classes; --json lists all)")
     _say(f"\nsplit: {found.split}")
     sizes = [f"{width}x{height} ({count:,})" for (height, width), count in found.sizes.items()]
     _say(f"sizes, width x height: {', '.join(sizes[:5])}" + (f" and {len(sizes) - 5} others" if len(sizes) > 5 else ""))
@@ -69,14 +72,22 @@ def _print(found: DataCheck) -> None:
     _list("The same, byte for byte", found.duplicates)
     _list("Near-identical", found.near_duplicates)
     _say("")
+    if found.problems:
+        number = len(found.problems)
+        _say("1 problem must be fixed." if number == 1 else f"{number} problems must be fixed.", style="red")
+    else:
+        _say("Nothing must be fixed." if found.warnings else "All is well.", style="green")
+
+
+def _print_findings(found: DataCheck) -> None:
+    """How the data was read and what is wrong, before the numbers."""
     for note in found.notes:
         _say(f"note: {note}")
     for warning in found.warnings:
         _say(f"warning: {warning}", style="yellow")
     for problem in found.problems:
         _say(f"problem: {problem}", style="red")
-    if found.ok:
-        _say("Nothing must be fixed." if found.warnings else "All is well.", style="green")
+    _say("")
 
 
 def _list(title: str, lines: tuple[object, ...]) -> None:

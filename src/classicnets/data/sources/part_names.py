@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 PART_WORDS = {
@@ -30,6 +31,7 @@ class PartName(NamedTuple):
     rest: tuple[str, ...]
 
 
+@lru_cache(maxsize=256)
 def part_name(name: str) -> PartName | None:
     """Read the name of a part, whatever its case and separators; None if it does not name exactly one part."""
     words = words_of(name)
