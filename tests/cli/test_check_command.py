@@ -21,7 +21,7 @@ def test_a_good_folder(photo_folder: Path) -> None:
     assert "photos: 36 images, 3 classes" in result.stdout
     assert "48x40 (36)" in result.stdout
     assert "warning: fewer than 20 training images of 'disc', 'square', 'stripes'" in result.stdout
-    assert result.stdout.rstrip().endswith("Nothing that must be mended.")
+    assert result.stdout.rstrip().endswith("Nothing must be fixed.")
 
 
 def test_problems_are_listed_and_end_with_three(photo_folder: Path) -> None:
@@ -33,6 +33,7 @@ def test_problems_are_listed_and_end_with_three(photo_folder: Path) -> None:
     assert "The same, byte for byte: 1\n  disc/003.jpg (" in result.stdout
     assert result.stdout.count("problem: ") == 2
     assert "All is well" not in result.stdout
+    assert result.stdout.rstrip().endswith("2 problems must be fixed.")
 
 
 def test_long_lists_are_cut(tmp_path: Path) -> None:
@@ -41,7 +42,7 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
         path.write_bytes(b"")
     result = CliRunner().invoke(app, ["check", str(tmp_path)])
     assert result.stdout.count("the file is empty") == 21, "20 in the list, one in the problem"
-    assert "and 5 more; --json has all" in result.stdout
+    assert "and 5 more; --json lists all" in result.stdout
 
 
 @pytest.mark.parametrize("bad", [False, True])
@@ -76,3 +77,22 @@ def test_class_names_are_printed_as_they_are(photo_folder: Path) -> None:
     (photo_folder / "disc").rename(photo_folder / "[bold]犬 & co")
     result = CliRunner().invoke(app, ["check", str(photo_folder)])
     assert "[bold]犬 & co" in result.stdout
+
+
+def test_how_the_data_was_read_stands_before_the_numbers(tmp_path: Path) -> None:
+    write_photos(tmp_path / "Training", 20)
+    write_photos(tmp_path / "Testing", 5, first_seed=100)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "Training/disc/a.heic").touch()
+    (tmp_path / "Training/square").rename(tmp_path / "Training/DISC")
+    (tmp_path / "Testing/square").rename(tmp_path / "Testing/DISC")
+    result = CliRunner().invoke(app, ["check", str(tmp_path)])
+    notes = [
+        "read Training/ as train, Testing/ as test",
+        "not used, as these are not names of a part (train, val, test): notes/",
+    ]
+    lines = result.stdout.splitlines()
+    assert lines[2:4] == [f"note: {note}" for note in notes]
+    assert lines[4].startswith("warning: classes that differ only in case, spaces")
+    assert lines[-1] == "Nothing must be fixed."
+    assert json.loads(CliRunner().invoke(app, ["check", str(tmp_path), "--json"]).stdout)["notes"] == notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import numpy as np
@@ -103,3 +104,15 @@ def test_a_hundred_thousand_images_take_seconds() -> None:
     labels = torch.arange(100_000) % 1000
     made = split(labels, val_fraction=0.1, test_fraction=0.1, seed=0, together=[range(100_000)])
     assert (len(made.train), len(made.val), len(made.test)) == (80_000, 10_000, 10_000)
+
+
+def test_ten_thousand_classes_take_seconds() -> None:
+    labels = torch.arange(20_000) % 10_000
+    before = time.process_time()
+    made = split(labels, val_fraction=0.1, test_fraction=0.1, seed=0, together=[range(20_000)])
+    grouped = split(
+        labels, val_fraction=0.1, test_fraction=0.1, seed=0, together=[(torch.arange(20_000) // 4).tolist()]
+    )
+    assert time.process_time() - before < 5
+    assert (len(made.train), len(made.val), len(made.test)) == (10_000, 10_000, 0)
+    assert len(set(labels[grouped.val].tolist())) > 4_900

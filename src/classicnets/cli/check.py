@@ -1,4 +1,4 @@
-"""`classicnets check`: what is wrong with data, before a network is trained on it."""
+"""`classicnets check`: find what is wrong with data before a network is trained on it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def register(app: typer.Typer) -> None:
 
 def check(
     data: Annotated[str, typer.Argument(help="digits, fashion-mnist, cifar10, a folder of images, or csv:FILE.")],
-    seed: Annotated[int, typer.Option(help="Of the split, where the data does not come with one.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides the split, if the data does not come with one.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Open every image and report what is wrong: damage, copies, leaks between parts, imbalance.
+    """Open every image and report how the data was read and what is wrong: damage, copies, leaks, imbalance.
 
-    Ends with exit code 3 where something must be mended; warnings alone end with 0. No file is changed.
+    Exit code 3 means that something must be fixed; warnings alone exit with 0. No file is changed.
     """
     from classicnets.data.check import check_data
 
@@ -54,14 +54,17 @@ def check(
 def _print(found: DataCheck) -> None:
     parts = list(found.counts)
     classes = list(found.counts["train"])
-    _say(f"{found.name}: {found.num_images:,} images, {len(classes)} classes\n", style="bold")
+    noun = "class" if len(classes) == 1 else "classes"
+    _say(f"{found.name}: {found.num_images:,} images, {len(classes):,} {noun}\n", style="bold")
+    if found.notes or found.warnings or found.problems:
+        _print_findings(found)
     print_table(
         ("class", *parts),
         [(name, *(found.counts[part][name] for part in parts)) for name in classes[:_MOST_CLASSES]]
         + [("all", *(sum(found.counts[part].values()) for part in parts))],
     )
     if len(classes) > _MOST_CLASSES:
-        _say(f"({len(classes) - _MOST_CLASSES} classes more; --json has all)")
+        _say(f"({len(classes) - _MOST_CLASSES:,} more classes; --json lists all)")
     _say(f"\nsplit: {found.split}")
     sizes = [f"{width}x{height} ({count:,})" for (height, width), count in found.sizes.items()]
     _say(f"sizes, width x height: {', '.join(sizes[:5])}" + (f" and {len(sizes) - 5} others" if len(sizes) > 5 else ""))
@@ -69,12 +72,22 @@ def _print(found: DataCheck) -> None:
     _list("The same, byte for byte", found.duplicates)
     _list("Near-identical", found.near_duplicates)
     _say("")
+    if found.problems:
+        number = len(found.problems)
+        _say("1 problem must be fixed." if number == 1 else f"{number} problems must be fixed.", style="red")
+    else:
+        _say("Nothing must be fixed." if found.warnings else "All is well.", style="green")
+
+
+def _print_findings(found: DataCheck) -> None:
+    """How the data was read and what is wrong, before the numbers."""
+    for note in found.notes:
+        _say(f"note: {note}")
     for warning in found.warnings:
         _say(f"warning: {warning}", style="yellow")
     for problem in found.problems:
         _say(f"problem: {problem}", style="red")
-    if found.ok:
-        _say("Nothing that must be mended." if found.warnings else "All is well.", style="green")
+    _say("")
 
 
 def _list(title: str, lines: tuple[object, ...]) -> None:
@@ -84,7 +97,7 @@ def _list(title: str, lines: tuple[object, ...]) -> None:
     for line in lines[:_MOST_LINES]:
         _say(f"  {line}")
     if len(lines) > _MOST_LINES:
-        _say(f"  and {len(lines) - _MOST_LINES:,} more; --json has all")
+        _say(f"  and {len(lines) - _MOST_LINES:,} more; --json lists all")
 
 
 def _say(text: str, style: str = "") -> None:

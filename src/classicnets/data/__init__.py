@@ -1,8 +1,8 @@
-"""Where images come from, and everything that happens to them before a batch.
+"""Where images come from, and what happens to them before they are in a batch.
 
     source -> split -> pack -> order and augment -> batch
 
-Names are imported on first use, so that the list of sources costs no PyTorch.
+Names are imported on first use, so that the list of sources can be read without PyTorch.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ SOURCES = {
     "folder:PATH": "a folder with train/CLASS/*, val/CLASS/* and maybe test/CLASS/*, or with CLASS/* alone",
     "csv:FILE": "a table with the columns path,label and maybe group and split",
 }
-"""What `load_data` takes, and what it is. A plain path to a folder or to a .csv file does too."""
+"""The sources that `load_data` takes, with a description. It also takes the plain path of a folder or a .csv file."""
 
 _HOME = {
     "Data": "imageset",
     "ImageSet": "imageset",
-    "find_fashion_mnist": "fashion_mnist",
+    "find_fashion_mnist": "sources.fashion_mnist",
     "load_data": "load",
 }
 

@@ -1,6 +1,6 @@
-"""What is wrong with data, found before a network has to suffer from it.
+"""Find what is wrong with data before a network is trained on it.
 
-`check_data` opens every image once and looks at all there is; `quick_check` is the part of it that costs nothing.
+`check_data` opens every image once and reports everything; `quick_check` reports what can be said without opening one.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from classicnets.data.alike import THUMBNAIL, near_pairs
+from classicnets.data.alike import THUMBNAIL, Alike, Look, Place, find_copies
 from classicnets.data.content import digest
 from classicnets.data.imageset import Data, ImageSet
+from classicnets.data.labels import label_warnings
 from classicnets.data.load import divide, read_source
-from classicnets.data.sources.given import Given, counted, listed, problem
+from classicnets.data.sources.given import Given
+from classicnets.data.words import counted, listed, problem
 from classicnets.errors import BadImage, DataError
 from classicnets.images import read_bytes, read_image
 from classicnets.system.threads import in_threads
@@ -28,41 +27,20 @@ _FEW_IMAGES = 20
 
 
 @dataclass(frozen=True)
-class Alike:
-    """Two or more images that are the same: where each is, and what it is said to be."""
-
-    ids: tuple[str, ...]
-    parts: tuple[str, ...]
-    labels: tuple[str, ...]
-
-    @property
-    def crosses(self) -> bool:
-        """Whether they lie in different parts, so that one is learned and the other measured with."""
-        return len(set(self.parts)) > 1
-
-    @property
-    def contradicts(self) -> bool:
-        """Whether they have different labels."""
-        return len(set(self.labels)) > 1
-
-    def __str__(self) -> str:
-        return " and ".join(
-            f"{name} ({part}, {label})" for name, part, label in zip(self.ids, self.parts, self.labels, strict=True)
-        )
-
-
-@dataclass(frozen=True)
 class DataCheck:
     """What `check_data` found.
 
     Attributes:
+        name, source: as in `Data`.
+        split: one sentence on how the parts were made, or "none" if they could not be.
         counts: the number of readable images by part and class.
-        sizes: (height, width) of every readable image, with how many have it; the most frequent first.
+        sizes: how many readable images have each (height, width); the most frequent first.
         unreadable: the images that cannot be decoded, and why.
-        duplicates: images that are the same byte for byte.
+        duplicates: images that are equal byte for byte.
         near_duplicates: pairs that look the same.
-        problems: what must be mended before the data is trained on or believed.
-        warnings: what is worth knowing.
+        notes: how the source was interpreted and what was left out.
+        warnings: what is unusual and may be a mistake.
+        problems: what must be fixed before the data is trained on or trusted.
     """
 
     name: str
@@ -73,8 +51,9 @@ class DataCheck:
     unreadable: tuple[BadImage, ...]
     duplicates: tuple[Alike, ...]
     near_duplicates: tuple[Alike, ...]
-    problems: tuple[str, ...]
+    notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    problems: tuple[str, ...]
 
     @property
     def num_images(self) -> int:
@@ -97,16 +76,90 @@ class DataCheck:
             "counts": self.counts,
             "sizes": [{"height": h, "width": w, "images": count} for (h, w), count in self.sizes.items()],
             "unreadable": [{"path": image.name, "reason": image.reason} for image in self.unreadable],
-            "duplicates": [_alike_dict(alike) for alike in self.duplicates],
-            "near_duplicates": [_alike_dict(alike) for alike in self.near_duplicates],
+            "duplicates": [alike.to_dict() for alike in self.duplicates],
+            "near_duplicates": [alike.to_dict() for alike in self.near_duplicates],
+            "notes": list(self.notes),
             "problems": list(self.problems),
             "warnings": list(self.warnings),
         }
 
 
 def quick_check(data: Data) -> list[str]:
-    """Warnings that need no image to be opened: imbalance, classes with few images or absent from a part."""
-    warnings = []
+    """Say what a user should know of `data` without opening an image: its notes, then its warnings.
+
+    The warnings are about imbalance, classes with few or no images in a part, class names that look alike, and files
+    that were left out.
+
+    >>> from classicnets.data import load_data
+    >>> quick_check(load_data("digits"))
+    []
+    """
+    return [*data.notes, *_warnings(data)]
+
+
+def check_data(source: str | Path, *, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> DataCheck:
+    """Open every image of a source once and report all that is wrong or unusual. No file is changed.
+
+    Args:
+        source: as for `load_data`.
+        seed: decides the split, if the source does not come with one.
+        progress: called after each image with the number of images done and the number of all.
+
+    Raises DataError only if there is nothing to look at: no such source, or no image in it.
+
+    >>> check_data("digits").ok
+    True
+    """
+    given = read_source(source)
+    looks: list[Look] = []
+    unreadable = list(given.missing)
+    left: dict[str, ImageSet] = {}
+    done, total = 0, sum(map(len, given.parts.values()))
+    for part, images in given.parts.items():
+        readable_indices = []
+        for i, look in enumerate(_looks(images)):
+            if isinstance(look, BadImage):
+                unreadable.append(look)
+            else:
+                looks.append(look)
+                readable_indices.append(i)
+            done += 1
+            if progress:
+                progress(done, total)
+        left[part] = images.subset(readable_indices)
+    readable = replace(given, train=left["train"], val=left.get("val"), test=left.get("test"))
+    problems = list(given.problems)
+    if unreadable:
+        problems.append(f"{counted(len(unreadable), 'image')} cannot be read; the first is {unreadable[0]}")
+    problems += _empty_classes(given, readable)
+    try:
+        data = divide(readable, seed=seed)
+    except DataError as error:
+        problems.append(str(error))
+        parts, sentence, notes, warnings = left, "none", given.notes, []
+    else:
+        parts, sentence, notes, warnings = data.parts, data.split, data.notes, _warnings(data)
+    equal, near = find_copies(looks, _places(left, parts))
+    problems += _wrong(equal) + _groups_in_two(readable)
+    warnings += _worth_knowing(equal, near)
+    return DataCheck(
+        name=given.name,
+        source=given.source,
+        split=sentence,
+        counts={part: images.counts() for part, images in parts.items()},
+        sizes=dict(Counter(look.size for look in looks).most_common()),
+        unreadable=tuple(unreadable),
+        duplicates=tuple(equal),
+        near_duplicates=tuple(near),
+        notes=notes,
+        warnings=tuple(warnings),
+        problems=tuple(problems),
+    )
+
+
+def _warnings(data: Data) -> list[str]:
+    """What is unusual in the classes and the numbers of images, and which files were left out."""
+    warnings = label_warnings(data.classes)
     counts = {name: count for name, count in data.train.counts().items() if count}
     least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
     if counts[most] >= _IMBALANCE * counts[least]:
@@ -121,145 +174,49 @@ def quick_check(data: Data) -> list[str]:
     for part, images in data.parts.items():
         absent = [name for name, count in images.counts().items() if name in counts and not count]
         if absent:
-            warnings.append(f"no {part} image of {listed(absent)}: how well it is recognised cannot be told")
+            warnings.append(f"no {part} images of {listed(absent)}: {part} results say nothing about them")
     if data.skipped:
-        warnings.append(
-            f"{counted(len(data.skipped), 'image')} cannot be read, and left out; the first is {data.skipped[0]}"
-        )
+        warnings.append(f"left out {counted(len(data.skipped), 'unreadable image')}; the first is {data.skipped[0]}")
     if data.ignored:
-        warnings.append(f"files among the images that are of another kind, and left out: {', '.join(data.ignored)}")
+        warnings.append(f"left out files of another kind among the images: {', '.join(data.ignored)}")
     return warnings
 
 
-def check_data(source: str | Path, *, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> DataCheck:
-    """Open every image of a source once and report on all of it. `seed` is for the split, where one has to be made.
-
-    Raises DataError only where there is nothing to look at: no such source, no image in it.
-    """
-    given = read_source(source)
-    seen: dict[str, list[_Look]] = {}
-    unreadable = list(given.missing)
-    left: dict[str, ImageSet] = {}
-    done, total = 0, sum(map(len, given.parts.values()))
-    for part, images in given.parts.items():
-        looks: dict[int, _Look] = {}
-        for i, look in enumerate(_looks(images)):
-            if isinstance(look, BadImage):
-                unreadable.append(look)
-            else:
-                looks[i] = look
-            done += 1
-            if progress:
-                progress(done, total)
-        seen[part] = list(looks.values())
-        left[part] = images.subset(list(looks))
-    readable = replace(given, train=left["train"], val=left.get("val"), test=left.get("test"))
-    problems = list(given.problems)
-    problems += (
-        [f"{counted(len(unreadable), 'image')} cannot be read; the first is {unreadable[0]}"] if unreadable else []
-    )
-    problems += _empty_classes(given, readable)
-    try:
-        data = divide(readable, seed=seed)
-    except DataError as error:
-        problems.append(str(error))
-        parts, sentence, warnings = left, "none", []
-    else:
-        parts, sentence, warnings = data.parts, data.split, quick_check(data)
-    looks_in_order = [look for some in seen.values() for look in some]
-    duplicates, near = _alike(looks_in_order, _places(left, parts))
-    problems += _wrong(duplicates) + _groups_in_two(readable)
-    warnings += _worth_knowing(duplicates, near)
-    return DataCheck(
-        name=given.name,
-        source=given.source,
-        split=sentence,
-        counts={part: images.counts() for part, images in parts.items()},
-        sizes=dict(Counter(look.size for look in looks_in_order).most_common()),
-        unreadable=tuple(unreadable),
-        duplicates=tuple(duplicates),
-        near_duplicates=tuple(near),
-        problems=tuple(problems),
-        warnings=tuple(warnings),
-    )
-
-
-class _Look(NamedTuple):
-    """What is kept of an image: of its bytes, its (height, width), its thumbnail uint8 (1, 16, 18)."""
-
-    digest: bytes
-    size: tuple[int, int]
-    thumbnail: Tensor
-
-
-class _Place(NamedTuple):
-    id: str
-    part: str
-    label: str
-
-
-def _looks(images: ImageSet) -> Iterator[_Look | BadImage]:
-    """Every image looked at once, in order."""
+def _looks(images: ImageSet) -> Iterator[Look | BadImage]:
+    """Open every image once, in order."""
     if images.images is not None:
         for rows in images.images.split(256):
             for row, thumbnail in zip(rows, THUMBNAIL.geometry(rows), strict=True):
-                yield _Look(digest(row.numpy().tobytes()), (row.shape[1], row.shape[2]), thumbnail)
+                yield Look(digest(row.numpy().tobytes()), (row.shape[1], row.shape[2]), thumbnail)
         return
     assert images.paths is not None
 
-    def look(named: tuple[str, Path]) -> _Look | BadImage:
+    def look(named: tuple[str, Path]) -> Look | BadImage:
         name, path = named
         try:
             data = read_bytes(path, name=name)
             image = read_image(data, name=name)
         except BadImage as error:
             return error
-        return _Look(digest(data), (image.shape[1], image.shape[2]), THUMBNAIL.geometry(image))
+        return Look(digest(data), (image.shape[1], image.shape[2]), THUMBNAIL.geometry(image))
 
     yield from in_threads(look, list(zip(images.ids, images.paths, strict=True)))
 
 
-def _places(left: dict[str, ImageSet], parts: dict[str, ImageSet]) -> list[_Place]:
-    """Where each image of `left` is, in order, by the parts that were made of them."""
+def _places(left: dict[str, ImageSet], parts: dict[str, ImageSet]) -> list[Place]:
+    """The place of each image of `left`, in order, in the `parts` that were made of them."""
     part_of = {name: part for part, images in parts.items() for name in images.ids}
     return [
-        _Place(name, part_of[name], images.classes[label])
+        Place(name, part_of[name], images.classes[label])
         for images in left.values()
         for name, label in zip(images.ids, images.labels.tolist(), strict=True)
     ]
 
 
-def _alike(looks: Sequence[_Look], places: Sequence[_Place]) -> tuple[list[Alike], list[Alike]]:
-    """The images that are equal byte for byte, and the pairs of others that look the same; those across parts first."""
-    same: dict[bytes, list[int]] = defaultdict(list)
-    for i, look in enumerate(looks):
-        same[look.digest].append(i)
-    duplicates = [_alike_of(indices, places) for indices in same.values() if len(indices) > 1]
-    single = [indices[0] for indices in same.values()]
-    pairs = near_pairs(torch.stack([looks[i].thumbnail for i in single])) if single else []
-    near = [_alike_of((single[i], single[j]), places) for i, j in pairs]
-    duplicates.sort(key=lambda alike: not alike.crosses)
-    near.sort(key=lambda alike: not alike.crosses)
-    return duplicates, near
-
-
-def _alike_of(indices: Sequence[int], places: Sequence[_Place]) -> Alike:
-    ids, parts, labels = zip(*(places[i] for i in indices), strict=True)
-    return Alike(ids, parts, labels)
-
-
-def _alike_dict(alike: Alike) -> dict[str, Any]:
-    images = zip(alike.ids, alike.parts, alike.labels, strict=True)
-    return {
-        "images": [{"path": name, "part": part, "label": label} for name, part, label in images],
-        "crosses": alike.crosses,
-        "contradicts": alike.contradicts,
-    }
-
-
 def _empty_classes(given: Given, readable: Given) -> list[str]:
+    """The problem of classes that lost all training images: their files are missing or cannot be read."""
     before, after = given.train.counts(), readable.train.counts()
-    gone = [name for name, count in after.items() if before[name] and not count]
+    gone = [name for name, count in after.items() if not count and (before[name] or given.missing)]
     return [f"no training image of {listed(gone)} can be read"] if gone else []
 
 
@@ -275,7 +232,7 @@ def _wrong(duplicates: Sequence[Alike]) -> list[str]:
 
 
 def _groups_in_two(given: Given) -> list[str]:
-    """The groups that the user's own split cuts through."""
+    """The problem of groups that the user's own split divides."""
     parts_of: dict[str, set[str]] = defaultdict(set)
     for part, images in given.parts.items():
         for group in images.groups or ():
@@ -289,7 +246,7 @@ def _worth_knowing(duplicates: Sequence[Alike], near: Sequence[Alike]) -> list[s
     within = [alike for alike in duplicates if not (alike.crosses or alike.contradicts)]
     if within:
         more = sum(len(alike.ids) - 1 for alike in within)
-        warnings.append(f"{counted(more, 'image')} there already in the same part, byte for byte: {within[0]}")
+        warnings.append(f"{counted(more, 'image')} repeated in the same part, byte for byte: {within[0]}")
     crossing = [pair for pair in near if pair.crosses]
     if crossing:
         warnings.append(

@@ -12,9 +12,9 @@ from classicnets.system.threads import in_threads
 
 
 def content_keys(images: ImageSet) -> list[Hashable]:
-    """A key for each image; two keys are equal exactly where the images (or the files) hold the same bytes.
+    """One key for each image: two keys are equal exactly if the images (or the files) hold the same bytes.
 
-    Only files whose size another file has too are read. Raises BadImage where one cannot be.
+    A file is read only if another file has the same size. Raises BadImage if it cannot be read.
     """
     if images.images is not None:
         return [digest(row.numpy().tobytes()) for row in images.images]

@@ -1,4 +1,4 @@
-"""`ImageSet`, labelled images in a fixed order, and `Data`, the three of them that a run works with."""
+"""`ImageSet`: labelled images in a fixed order. `Data`: the training, validation and test images of a run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ OnError = Literal["fail", "skip"]
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Labelled images in a fixed order, in memory (`images`) or in files that are decoded when asked for (`paths`).
+    """Labelled images in a fixed order, in memory (`images`) or in files that are decoded on demand (`paths`).
 
     Attributes:
         classes: the name of every class; a label is an index into it.
         labels: int64 (N,).
-        ids: what each image is called: its path relative to the source, or "train/00012". Stable and unique.
+        ids: the name of each image: its path relative to the source, or "train/00012". Stable and unique.
         images: uint8 (N, C, H, W), or None for a set of files.
         paths: N paths, or None for a set in memory.
-        groups: N names of what belongs together (a person, a patient), or None.
+        groups: N names of groups (a person, a patient) whose images must stay in one part, or None.
     """
 
     classes: tuple[str, ...]
@@ -57,7 +57,7 @@ class ImageSet:
         return self.images[index]
 
     def subset(self, indices: Sequence[int] | Tensor) -> ImageSet:
-        """The images at `indices`, in that order. All classes stay, the ones without images too."""
+        """The images at `indices`, in that order. All classes are kept, even without images."""
         index = torch.as_tensor(indices, dtype=torch.int64)
         places: list[int] = index.tolist()
         return replace(
@@ -75,9 +75,9 @@ class ImageSet:
         return dict(zip(self.classes, counts, strict=True))
 
     def fingerprint(self) -> str:
-        """SHA-256 that changes with the classes, labels, order, names or content of the images.
+        """A SHA-256 that changes with the classes, labels, order, names or content of the images.
 
-        The content of files is not read: their size and time of change stand for it.
+        Files are not read: their size and time of change stand for their content.
         """
         digest = hashlib.sha256(repr((self.classes, self.ids, self.labels.tolist())).encode())
         if self.images is not None:
@@ -88,25 +88,26 @@ class ImageSet:
         return digest.hexdigest()
 
     def file_states(self) -> list[os.stat_result]:
-        """What the file system says of every file, in order; empty for a set in memory. Raises BadImage."""
-        return (
-            [read_state(path, name=name) for path, name in zip(self.paths, self.ids, strict=True)] if self.paths else []
-        )
+        """The `os.stat` of every file, in order; empty for a set in memory. Raises BadImage."""
+        if self.paths is None:
+            return []
+        return [read_state(path, name=name) for path, name in zip(self.paths, self.ids, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """What a run trains on, chooses by and is measured on.
+    """The images of a run: train to learn from, val to choose the best epoch by, test to measure the result on.
 
     Attributes:
         name: short and safe in a file name: "fashion-mnist", or the name of the folder.
-        source: what `load_data` takes to get it again; paths are absolute.
-        test: None where the user gave training and validation images only.
-        split: one sentence on how the three came about.
-        on_error: what to do about images that cannot be decoded, here and when they are packed.
-        skipped: the images that were left out so far; never any with `on_error="fail"`.
-        seed, val_fraction, test_fraction: what `load_data` was given to divide the images with.
-        ignored: how many files lie among the images whose suffix is no image's, by suffix: "12 .heic".
+        source: what `load_data` takes to load it again; paths are absolute.
+        test: None if the source has training and validation images only.
+        split: one sentence on how the three parts were made.
+        on_error: what to do with images that cannot be decoded, here and when they are packed.
+        skipped: the images that were left out so far; always empty with `on_error="fail"`.
+        seed, val_fraction, test_fraction: the arguments of `load_data` that decided the split.
+        ignored: how many files among the images are of another kind, by suffix: "12 .heic".
+        notes: how the source was interpreted and what was left out, one sentence each.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Data:
     on_error: OnError = "fail"
     skipped: tuple[BadImage, ...] = ()
     ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -129,20 +131,20 @@ class Data:
 
     @property
     def parts(self) -> dict[str, ImageSet]:
-        """ "train", "val" and, where there is one, "test"."""
+        """ "train", "val" and, if there is one, "test"."""
         parts = {"train": self.train, "val": self.val}
         return parts if self.test is None else {**parts, "test": self.test}
 
     def fingerprint(self) -> str:
-        """SHA-256 that changes with any image of any part, as `ImageSet.fingerprint` does."""
+        """A SHA-256 that changes with any image of any part, as `ImageSet.fingerprint` does."""
         return hashlib.sha256("".join(images.fingerprint() for images in self.parts.values()).encode()).hexdigest()
 
 
 def cannot_be_read(bad: Sequence[BadImage], num_images: int) -> DataError:
-    """The error for images that cannot be decoded: how many they are, the first few with their reasons, what to do."""
+    """The error for images that cannot be decoded: how many there are, the first few with reasons, what to do."""
     first = "\n".join(f"  {image}" for image in bad[:5])
     more = f"\n  and {len(bad) - 5} more (`classicnets check` lists them all)" if len(bad) > 5 else ""
     return DataError(
         f"{len(bad)} of {num_images} images cannot be read:\n{first}{more}\n"
-        f'Mend or remove them, or leave them out with `--on-error skip` (on_error="skip").'
+        f'Fix or remove them, or leave them out with `--on-error skip` (on_error="skip").'
     )

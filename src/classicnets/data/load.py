@@ -6,20 +6,23 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from classicnets.data.content import content_keys
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
 from classicnets.data.sources.cifar10 import read_cifar10
 from classicnets.data.sources.digits import read_digits
 from classicnets.data.sources.fashion_mnist import read_fashion_mnist
-from classicnets.data.sources.folder import read_folder
-from classicnets.data.sources.given import Given, listed
+from classicnets.data.sources.folder import archive_hint, read_folder
+from classicnets.data.sources.given import Given
 from classicnets.data.sources.table import read_table
 from classicnets.data.split import split
+from classicnets.data.words import listed
 from classicnets.errors import BadImage, ConfigError, DataError, did_you_mean
 from classicnets.images import image_size
 from classicnets.system.threads import in_threads
+
+_MANY_CLASSES = 10  # so many classes of one image each are labels of another kind
 
 _READERS: dict[str, Callable[[], Given]] = {
     "digits": read_digits,
@@ -36,22 +39,34 @@ def load_data(
     test_fraction: float = 0.1,
     on_error: OnError = "fail",
 ) -> Data:
-    """The training, validation and test images of a source.
+    """Load the training, validation and test images of a source.
 
-    Parts that the source comes with are taken as they are. Where it has no validation images, `val_fraction` of the
-    training images becomes them, and `test_fraction` the test images, if there are neither; in proportion within each
-    class, with `seed`, and with identical files and images of one group on one side. A source with training and
-    validation images only has no test images.
+    Parts that the source comes with are used as they are. If it has no validation images, `val_fraction` of the
+    training images become them; if it has no test images either, `test_fraction` become those. Each class gives its
+    share. Identical files, and images of one group, stay in one part. A source with training and validation images
+    only has no test images. `Data.notes` says how the source was interpreted and what was left out.
 
-    The header of every file is read, no pixel of it: what is missing, empty, too large or no image is found here, and
-    what is damaged further in by `pack`. With `on_error="fail"` either is a DataError; with "skip" such files are left
-    out and listed in `skipped`. Files are only ever read.
+    The header of every file is read here, its pixels are not: missing and empty files, and files that are no images,
+    are found now, damage to the pixels when the images are packed. No file is ever changed.
+
+    A class without validation or test images is allowed, in a folder and in a table, and `quick_check` warns of it: it
+    is common for rare classes. A validation class that the training images lack is refused.
 
     Args:
-        source: "digits", "fashion-mnist" or "cifar10"; the path to a folder or to a .csv file, "folder:" or "csv:"
-            before it or not. A name goes before a folder called the same.
+        source: "digits", "fashion-mnist" or "cifar10"; or the path of a folder or a .csv file, also as "folder:PATH"
+            or "csv:FILE". A string that is both a name and a folder is the name.
+        seed: decides which images go into which part, if a split has to be made.
+        val_fraction: share of the training images for validation, above 0. `val_fraction + test_fraction` is below 1.
+        test_fraction: share of the training images for testing, 0 or more.
+        on_error: what to do with images that cannot be read: "fail" raises DataError, "skip" leaves them out and lists
+            them in `Data.skipped`.
 
-    Raises ConfigError for a fraction or policy that cannot be used, DataError for all that is wrong with the data.
+    Returns:
+        The three parts, and how they were made.
+
+    Raises:
+        ConfigError: a fraction or `on_error` is out of range.
+        DataError: there is no such source, or its images cannot be trained on; the message names every reason.
 
     >>> data = load_data("digits")
     >>> len(data.train), len(data.val), len(data.test)
@@ -59,8 +74,8 @@ def load_data(
     """
     if not (0 < val_fraction < 1 and 0 <= test_fraction < 1 and val_fraction + test_fraction < 1):
         raise ConfigError(
-            f"val_fraction is {val_fraction} and test_fraction {test_fraction}; the first must be above 0, the second "
-            f"at least 0, and both together below 1."
+            f"val_fraction is {val_fraction} and test_fraction is {test_fraction}; val_fraction must be above 0, "
+            f"test_fraction at least 0, and their sum below 1."
         )
     if on_error not in get_args(OnError):
         raise ConfigError(f"on_error is {on_error!r}; it must be fail or skip.")
@@ -73,7 +88,7 @@ def load_data(
         raise cannot_be_read(bad, sum(map(len, given.parts.values())) + len(bad))
     gone = [name for name, count in given.train.counts().items() if not count]
     if gone:
-        raise DataError(f"No training image of {listed(gone)} can be read. Add some, or remove it.")
+        raise DataError(f"No training image of {listed(gone)} can be read. Add images, or remove the class.")
     data = divide(given, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction)
     return replace(
         data, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction, on_error=on_error, skipped=bad
@@ -81,21 +96,24 @@ def load_data(
 
 
 def read_source(source: str | Path) -> Given:
-    """What a source holds, as it is found. Raises DataError where there is no such source, or nothing in it."""
+    """Read what a source holds, as it is. Raises DataError if there is no such source, or nothing in it."""
     text = str(source)
     if text in _READERS and isinstance(source, str):
         return _READERS[text]()
     kind, _, rest = text.partition(":")
+    path = Path(rest if kind in ("folder", "csv") and rest else source).expanduser()
+    if path.is_file() and archive_hint(path.name):
+        raise DataError(f"{path} is an archive. {archive_hint(path.name)}")
     if kind in ("folder", "csv") and rest:
-        return (read_folder if kind == "folder" else read_table)(Path(rest).expanduser())
-    path = Path(source).expanduser()
+        return (read_folder if kind == "folder" else read_table)(path)
     if path.is_dir():
         return read_folder(path)
     if path.suffix.lower() == ".csv" and path.exists():
         return read_table(path)
     if path.exists():
         raise DataError(
-            f"{path} is neither a folder nor a .csv file. A table of another suffix is given as csv:{path}."
+            f"{path} is neither a folder nor a .csv file. Give the folder of its class folders; give a table with "
+            f"another suffix as csv:{path}."
         )
     near = did_you_mean(text, _READERS)
     hint = f" Did you mean {', '.join(near)}?" if near else ""
@@ -106,39 +124,70 @@ def read_source(source: str | Path) -> Given:
 
 
 def divide(given: Given, *, seed: int = 0, val_fraction: float = 0.1, test_fraction: float = 0.1) -> Data:
-    """Split off what the source does not come with. Raises DataError where there are too few images for it."""
-    train, val, test = given.train, given.val, given.test
-    if not len(train):
+    """Split off the parts that the source does not come with. Raises DataError if it has too few images for that."""
+    notes = given.notes
+    if not len(given.train):
         raise DataError(f"{given.source} has no training image that can be read.")
-    if val is not None:
+    if given.test is not None and not len(given.test):
+        notes = (*notes, "test has no image that can be read and is not used")
+        given = replace(given, test=None)
+    if given.val is None:
+        train, val, test, sentence = _split_off(given, seed, val_fraction, test_fraction)
+    elif len(given.val):
+        train, val, test = given.train, given.val, given.test
         sentence = f"{', '.join(given.parts)} as given" + ("" if test is not None else "; there are no test images")
     else:
-        if given.test is not None:
-            test_fraction = 0
-        contents = content_keys(given.train)
-        together: list[Sequence[Hashable]] = [contents] + ([given.train.groups] if given.train.groups else [])
-        made = split(
-            given.train.labels, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed, together=together
+        raise DataError(f"{given.source} has no validation image that can be read. Fix them, or leave val out.")
+    return Data(given.name, given.source, train, val, test, sentence, ignored=given.ignored, notes=notes)
+
+
+class _Divided(NamedTuple):
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet | None
+    sentence: str
+
+
+def _split_off(given: Given, seed: int, val_fraction: float, test_fraction: float) -> _Divided:
+    """Split the training images, by content and group. Raises DataError if none can be set aside for validation."""
+    images = given.train
+    if given.test is not None:
+        test_fraction = 0
+    together: list[Sequence[Hashable]] = [content_keys(images)]
+    if images.groups:
+        together.append(images.groups)
+    made = split(images.labels, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed, together=together)
+    if not made.val:
+        raise DataError(_too_few(given))
+    shares = f"{len(made.val):,} for validation"
+    if test_fraction:
+        shares += f" and {len(made.test):,} for testing"
+    groups = f", keeping {len(set(images.groups)):,} groups whole" if images.groups else ""
+    as_given = "test as given; " if given.test is not None else ""
+    return _Divided(
+        images.subset(made.train),
+        images.subset(made.val),
+        images.subset(made.test) if made.test else given.test,
+        f"{as_given}of {len(images):,} images {shares}, in proportion within each class{groups}, seed {seed}",
+    )
+
+
+def _too_few(given: Given) -> str:
+    """The message that no image can be set aside for validation."""
+    counts = given.train.counts()
+    if len(counts) > _MANY_CLASSES and max(counts.values()) == 1:
+        return (
+            f"{given.source} has a different label for each of its {len(given.train):,} training images: "
+            f"{listed(given.train.classes)}. A class needs several images. Check that these are the labels."
         )
-        train, val = given.train.subset(made.train), given.train.subset(made.val)
-        test = given.train.subset(made.test) if made.test else test
-        shares = [f"{len(made.val):,} for validation"] + ([f"{len(made.test):,} for testing"] if test_fraction else [])
-        groups = f", keeping {len(set(given.train.groups)):,} groups whole" if given.train.groups else ""
-        as_given = "test as given; " if given.test is not None else ""
-        sentence = (
-            f"{as_given}of {len(given.train):,} images {' and '.join(shares)}, in proportion within each class"
-            f"{groups}, seed {seed}"
-        )
-    if not len(val):
-        raise DataError(
-            f"{given.source} has too few images to set some aside for validation: {len(given.train)}, those counted "
-            f"that belong together. Add images, or a split of your own."
-        )
-    return Data(given.name, given.source, train, val, test, sentence, ignored=given.ignored)
+    return (
+        f"{given.source} has too few images to set some aside for validation: {len(given.train):,}. Images of one "
+        f"group, and identical files, stay together. Add images, or a split of your own."
+    )
 
 
 def _without_bad(given: Given) -> tuple[Given, tuple[BadImage, ...]]:
-    """The source without the files that are missing or whose header cannot be read, and those."""
+    """Leave out files that are missing or whose header cannot be read; returns what is left, and those files."""
     bad = list(given.missing)
     left: dict[str, ImageSet] = {}
     for part, images in given.parts.items():

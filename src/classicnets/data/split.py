@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_MOST_FILL = 1.1  # of what a part wants; a unit that would bring it above is left in training
+_MOST_FILL = 1.1  # times the target size of a part; a unit that would fill it further is left in training
 
 
 class Split(NamedTuple):
@@ -28,13 +28,21 @@ def split(
     seed: int,
     together: Sequence[Sequence[Hashable]] = (),
 ) -> Split:
-    """Split N images, labels int64 (N,), so that each part has its fraction of every class.
+    """Split images so that each part has its fraction of every class.
 
-    `together` holds sequences of N keys (groups, contents): images with an equal key in any of them stay in one part.
-    Where nothing is kept together, the numbers are exact: each class gives its rounded fraction, but at least one
-    image, to validation and to testing, and keeps at least one for training. A class of two images therefore has none
-    for testing, and a class of one is in training only. Where images are kept together, the numbers are as near as
-    the units allow, and a class that is in one unit only is in training only.
+    If no images are kept together, the numbers are exact: each class gives its rounded fraction, at least one image, to
+    validation and to testing, and keeps at least one for training. So a class of two images has none for testing, and
+    a class of one is in training only. If images are kept together, the numbers are as close as the groups allow, and
+    a class whose images are all in one group is in training only.
+
+    Args:
+        labels: int64 (N,).
+        val_fraction, test_fraction: shares from 0 to 1.
+        seed: decides which images go where.
+        together: sequences of N keys (groups, contents). Images with an equal key in any of them stay in one part.
+
+    >>> split(torch.arange(40) % 2, val_fraction=0.1, test_fraction=0.1, seed=0).val
+    [3, 12, 34, 39]
     """
     answers: list[int] = labels.tolist()
     units = _units(len(answers), together)
@@ -44,22 +52,25 @@ def split(
     for label, count in Counter(answers).items():
         wanted["val"][label], wanted["test"][label] = _shares(count, val_fraction, test_fraction)
     has = {"val": Counter[int](), "test": Counter[int]()}
-    in_train = Counter(label for unit in classes for label in unit)  # how many units with that class train has
+    most = {part: _MOST_FILL * wanted[part].total() for part in wanted}
+    size = dict.fromkeys(wanted, 0)
+    in_train = Counter(label for unit in classes for label in unit)  # units with that class in train
     part_of = ["train"] * len(units)
 
     def gain(part: str, unit: int) -> int:
-        """By how many images the unit would bring the part nearer to what it wants."""
+        """By how many images the unit would bring the part closer to its target."""
         return sum(
             abs(wanted[part][label] - has[part][label]) - abs(wanted[part][label] - has[part][label] - count)
             for label, count in classes[unit].items()
         )
 
     def has_room(part: str, unit: int) -> bool:
-        return has[part].total() + len(units[unit]) <= _MOST_FILL * wanted[part].total()
+        return size[part] + len(units[unit]) <= most[part]
 
     def move(unit: int, part: str) -> None:
         part_of[unit] = part
         has[part].update(classes[unit])
+        size[part] += len(units[unit])
         in_train.subtract(dict.fromkeys(classes[unit], 1))
 
     def may_leave(unit: int) -> bool:
@@ -69,11 +80,15 @@ def split(
         best = max(("test", "val"), key=lambda part: gain(part, unit))
         if gain(best, unit) > 0 and has_room(best, unit) and may_leave(unit):
             move(unit, best)
-    # Units that are large beside what is wanted were left in train: a class that a part lacks takes the best of them.
+    units_of: dict[int, list[int]] = {}
+    for unit in order:
+        for label in classes[unit]:
+            units_of.setdefault(label, []).append(unit)
+    # Units larger than the target of a part were left in train: a class that a part lacks takes the best of them.
     for part in ("val", "test"):
         for label in sorted(wanted[part]):
             if wanted[part][label] and not has[part][label]:
-                left = [u for u in order if part_of[u] == "train" and label in classes[u] and may_leave(u)]
+                left = [unit for unit in units_of[label] if part_of[unit] == "train" and may_leave(unit)]
                 if left:
                     move(max(left, key=lambda unit: gain(part, unit)), part)
     return Split(
@@ -89,7 +104,7 @@ def _shares(count: int, val_fraction: float, test_fraction: float) -> tuple[int,
 
 
 def _units(count: int, together: Sequence[Sequence[Hashable]]) -> list[list[int]]:
-    """The indices 0..count-1 in lists of those that share a key, directly or over others."""
+    """The indices 0..count-1 in lists of those that share a key, directly or through others."""
     parent = list(range(count))
 
     def root(i: int) -> int:

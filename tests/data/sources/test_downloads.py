@@ -199,7 +199,7 @@ class TestFashionMnist:
         with pytest.raises(DataError) as caught:
             load_data("fashion-mnist")
         lines = str(caught.value).splitlines()
-        assert lines[0] == "Fashion-MNIST is nowhere to be had:"
+        assert lines[0] == "Fashion-MNIST cannot be found or downloaded:"
         assert lines[1] == f"  the cache ({tmp_path}/cache/fashion-mnist): there is no train-images-idx3-ubyte.gz"
         assert lines[2] == f"  the system's folder ({tmp_path}/system): there is no train-images-idx3-ubyte.gz"
         assert lines[3].startswith("  torchvision's download: ")
@@ -233,8 +233,8 @@ class TestIdx:
         [
             (b"", r"is damaged"),
             (b"\0\0\x08\x03\0\0", r"is damaged"),
-            (b"\0\0\x0d\x03" + bytes(12), r"is no IDX file of uint8 in 3 dimensions \(it begins 0x00000d03\)"),
-            (idx(np.zeros((4, 4), np.uint8)) + bytes(8), r"is no IDX file of uint8 in 3 dimensions"),
+            (b"\0\0\x0d\x03" + bytes(12), r"is not an IDX file of uint8 in 3 dimensions \(it begins with 0x00000d03\)"),
+            (idx(np.zeros((4, 4), np.uint8)) + bytes(8), r"is not an IDX file of uint8 in 3 dimensions"),
             (idx(np.zeros((2, 3, 4), np.uint8))[:-1], r"holds fewer values than its header says \(24\)"),
             (idx(np.zeros((2, 3, 4), np.uint8)) + b"\0", r"holds more values than its header says \(24\)"),
             (

@@ -167,15 +167,18 @@ class TestFolder:
             ("", r"There are no images in class folders in .*It must hold train/CLASS"),
             ("a.jpg", r"There are no images in class folders in "),
             ("disc/a.heic square/b.HEIC", r"There are no images in class folders in .*Files of another kind: 2 .heic"),
-            ("disc/a.jpg", r"there is only one class, 'disc', and a classifier tells at least two apart"),
+            ("disc/a.jpg", r"there is only one class, 'disc', and a classifier needs at least two"),
             ("disc/a.jpg square/", r"no images in the class folder 'square'"),
-            ("disc/a.jpg square/b.jpg c.jpg", r"images in no class folder, but in .* itself: 'c.jpg'"),
+            ("disc/a.jpg square/b.jpg c.jpg", r"images without a label, in .* but in no class folder: 'c.jpg'"),
             ("train/a.jpg val/b.jpg", r"There are no images in class folders in "),
             ("val/disc/a.jpg test/disc/b.jpg", r"holds test/, val/ but no train/"),
-            ("train/disc/a.jpg val/disc/b.jpg valid/disc/c.jpg", r"holds both val/ and valid/. Leave one"),
+            (
+                "train/disc/a.jpg val/disc/b.jpg valid/disc/c.jpg",
+                r"holds val/ and valid/, which are names of the same part. Keep or rename one",
+            ),
             (
                 "train/disc/a.jpg train/square/b.jpg val/disc/c.jpg val/sqare/d.jpg",
-                r"val/ has classes that train/ lacks: 'sqare'\n.*val/ lacks classes that train/ has: 'square'",
+                r"val has classes that train lacks: 'sqare' \(did you mean 'square'\?\)",
             ),
             ("train/disc/ train/square/ val/disc/a.jpg val/square/b.jpg", r"no images in the class folder 'disc'"),
         ],
@@ -198,7 +201,9 @@ class TestFolder:
 
     def test_too_few_images_to_split(self, tmp_path: Path) -> None:
         write_photos(tmp_path, 1)
-        with pytest.raises(DataError, match="too few images to set some aside for validation: 3"):
+        with pytest.raises(
+            DataError, match=r"too few images to set some aside for validation: 3\. Images of one group"
+        ):
             load_data(tmp_path)
 
     def test_unreadable_folder(self, photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +233,7 @@ class TestBadFiles:
             "(JPEG, PNG, BMP, GIF, WEBP, TIFF, PPM, AVIF, JPEG2000)\n"
             "  square/001.jpg: the file is empty\n"
             "  stripes/link.jpg: no such file or directory\n"
-            'Mend or remove them, or leave them out with `--on-error skip` (on_error="skip").'
+            'Fix or remove them, or leave them out with `--on-error skip` (on_error="skip").'
         )
         assert not isinstance(caught.value, BadImage)
 
@@ -335,7 +340,7 @@ class TestTable:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("", r"line 1: the first line must name the columns, path and label .*, and is ''"),
+            ("", r"line 1: the first line must name the columns, path and label .*; got ''"),
             ("path,label\n", r"names no images; it ends after its first line"),
             ("file,label\na.jpg,x\n", r"line 1: the first line must name the columns.*'file,label'"),
             ("a.jpg,x\n", r"line 1: the first line must name the columns.*'a.jpg,x'"),
@@ -346,12 +351,15 @@ class TestTable:
             ("path,label\na.jpg,x\nb.jpg,\n", r"line 3: the label is empty"),
             ("path,label\n,x\n", r"line 2: the path is empty"),
             ("path,label\na.jpg,x\nb.jpg,y\na.jpg,y\n", r"line 4: a.jpg is in line 2 already"),
-            ("path,label,split\na.jpg,x,training\n", r"line 2: the split is 'training'; it must be train, val or test"),
+            ("path,label,split\na.jpg,x,learn\n", r"line 2: the split is 'learn'; it must be train, val or test"),
             ('path,label\na.jpg,"x\nb.jpg,y\n', r"after line 1: unexpected end of data"),
             ("path,label\na.jpg,x\nb.jpg,x\n", r"there is only one class, 'x'"),
-            ("path,label,split\na.jpg,x,train\nb.jpg,y,train\nc.jpg,z,val\n", r"split val has labels .* lacks: 'z'"),
+            ("path,label,split\na.jpg,x,train\nb.jpg,y,train\nc.jpg,z,val\n", r"val has classes that train lacks: 'z'"),
             ("path,label,split\na.jpg,x,val\n", r"has no training images: no line has split train"),
-            ("path,label\nq.jpg,x\nr.jpg,y\n", r"not one of its 2 files exists, q.jpg: no such file \(line 2"),
+            (
+                "path,label\nq.jpg,x\nr.jpg,y\n",
+                r"none of its 2 files exists; the first is q.jpg: no such file \(line 2",
+            ),
         ],
     )
     def test_what_is_wrong_is_said_with_its_line(self, tmp_path: Path, text: str, message: str) -> None:
@@ -395,7 +403,8 @@ class TestNames:
     def test_a_file_that_is_no_table(self, tmp_path: Path) -> None:
         (tmp_path / "labels.txt").write_text("path,label\n")
         with pytest.raises(
-            DataError, match=r"neither a folder nor a .csv file. A table of another suffix is given as csv:"
+            DataError,
+            match=r"neither a folder nor a .csv file. .*; give a table with another suffix as csv:",
         ):
             load_data(tmp_path / "labels.txt")
 

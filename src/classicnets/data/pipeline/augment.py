@@ -1,8 +1,8 @@
-"""Augmentation as batched tensor work: one gather or one resampling for a whole batch, nothing per image.
+"""Augmentation of a whole batch at once: one gather or one resampling, no loop over images.
 
 uint8 (B, C, H, W) -> crop, flip, rotation -> policy -> jitter -> erasing -> (B, C, *size), values still 0..255
 
-What mixes two images (`mixup`, `cutmix`) is done last, by `data/mixing.py`.
+`pipeline/mixing.py` mixes two images (`mixup`, `cutmix`) afterwards.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from classicnets.data.pipeline import random
 from classicnets.data.pipeline.policy import DRAWS_PER_OPERATION, MAGNITUDES, Policy, apply_policy
 
 _MOST_OPERATIONS = 4
-_FIRST = 10  # draws of the first stream; what came later draws from another one, so that it changed nothing before it
+_FIRST = 10  # draws of the first stream; later operations have a stream of their own, so older runs stay as they were
+
+# Which columns of the draws decide what.
+_SHIFT, _RESAMPLE, _JITTER, _ERASE = slice(0, 3), slice(0, 6), slice(6, 8), slice(8, 13)
+_POLICY = slice(13, None)
 
 
 def _in_order(ends: tuple[float, float]) -> tuple[float, float]:
@@ -36,20 +40,27 @@ _Beta = Annotated[float, Field(ge=0, le=100)]
 
 
 class Augment(BaseModel):
-    """What may happen to a training image. The default changes nothing.
+    """How training images are augmented. The defaults change nothing.
 
-    `crop`: "pad" shifts by up to `padding` pixels, the rest filled with the edge's pixels; "resized" takes a
-    rectangle of a share `scale` of the area and an aspect within `ratio`, and resizes it (Szegedy et al. 2014).
-    `rotate`: up to this many degrees either way. `jitter`: brightness and contrast change by up to this share.
-    `flip`: mirrored left to right for half of the samples.
-    `policy`: "trivial" is TrivialAugment's wide space (Müller and Hutter 2021): one operation at any magnitude. "rand"
-    is RandAugment (Cubuk et al. 2020): `policy_operations` of them at `policy_magnitude`, 0 to 30.
-    `erase`: the share of the samples in which a rectangle is set to the image's mean (random erasing, Zhong et al.
-    2020), of a share `erase_scale` of the area and an aspect within `erase_ratio`. Its centre may be anywhere, so that
-    it reaches over the edge. Cutout (DeVries and Taylor 2017) of half the side: 1, [0.25, 0.25] and [1, 1].
-    `mixup`, `cutmix`: the alpha of the Beta(alpha, alpha) that the share of the other image is drawn from (Zhang et
-    al. 2018, Yun et al. 2019), 0 for none; with both, each sample takes either. `mix_probability`: the share of the
-    samples that are mixed at all. The training accuracy counts the label of the image that each was mixed into.
+    Attributes:
+        crop: "pad" shifts by up to `padding` pixels and repeats the pixels of the edge; "resized" cuts out a rectangle
+            and resizes it (Szegedy et al. 2014); "none" keeps the whole image.
+        padding: pixels, 0 to 64.
+        scale, ratio: the range of the rectangle's share of the area, and of its aspect (width / height).
+        flip: mirror half of the samples left to right.
+        rotate: rotate by up to this many degrees either way, 0 to 180.
+        jitter: change brightness and contrast by up to this share, 0 to 1.
+        policy: "trivial" applies one operation at any magnitude (TrivialAugment's wide space, Müller and Hutter 2021);
+            "rand" applies `policy_operations` of them, 1 to 4, at `policy_magnitude`, 0 to 30 (RandAugment, Cubuk et
+            al. 2020).
+        erase: the share of samples in which a rectangle is set to the image's mean (random erasing, Zhong et al. 2020).
+            Its centre may be anywhere, so it may reach over the edge. Cutout (DeVries and Taylor 2017) of half the
+            side is `erase` 1, `erase_scale` [0.25, 0.25], `erase_ratio` [1, 1].
+        erase_scale, erase_ratio: the range of that rectangle's share of the area, and of its aspect.
+        mixup, cutmix: alpha of the Beta(alpha, alpha) distribution of the other image's share (Zhang et al. 2018, Yun et
+            al. 2019), 0 to 100; 0 turns it off. With both, each sample gets one of the two. The training accuracy
+            counts the label of the image that the other one is mixed into.
+        mix_probability: the share of samples that are mixed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -78,14 +89,14 @@ class Augment(BaseModel):
 
     @property
     def packing_scale(self) -> float:
-        """How much larger than the network's input the images are kept, so that a crop of them loses no detail."""
+        """How much larger than the network's input images are packed, so that a crop keeps its detail."""
         return 1.15 if self.crop == "resized" else 1.0
 
 
 def draw(seed: int, epoch: int, indices: Tensor, config: Augment) -> Tensor:
-    """What `augment` takes for each sample, from [0, 1): int64 (B,) -> float32 (B, draws).
+    """Draw the numbers in [0, 1) that `augment` needs for each sample: int64 (B,) -> float32 (B, draws).
 
-    What `config` has no use for is not drawn; the others are the same without it.
+    Numbers that `config` does not need are not drawn; that does not change the others.
     """
     first = random.uniform(seed, epoch, indices, _FIRST)
     if config.policy == "none" and not config.erase:
@@ -95,23 +106,25 @@ def draw(seed: int, epoch: int, indices: Tensor, config: Augment) -> Tensor:
 
 
 def augment(images: Tensor, draws: Tensor, config: Augment, size: tuple[int, int]) -> Tensor:
-    """Change each image by its own row of what `draw` makes: uint8 (B, C, H, W) -> (B, C, *size), 0..255."""
+    """Change each image by its own row of `draws`, made by `draw`: uint8 (B, C, H, W) -> (B, C, *size), 0..255."""
     if config.crop == "resized" or config.rotate:
-        images = _resample(images, draws[:, :6], config, size)
+        images = _resample(images, draws[:, _RESAMPLE], config, size)
     else:
-        images = _shift(images, draws[:, :3], config)
+        images = _shift(images, draws[:, _SHIFT], config)
     if config.policy != "none":
         rounded = images.round().to(torch.uint8) if images.is_floating_point() else images
-        images = apply_policy(rounded, draws[:, 13:], config.policy, config.policy_operations, config.policy_magnitude)
+        images = apply_policy(
+            rounded, draws[:, _POLICY], config.policy, config.policy_operations, config.policy_magnitude
+        )
     if config.jitter:
-        images = _jitter(images, draws[:, 6:8], config.jitter)
+        images = _jitter(images, draws[:, _JITTER], config.jitter)
     if config.erase:
-        images = _erase(images, draws[:, 8:13], config)
+        images = _erase(images, draws[:, _ERASE], config)
     return images
 
 
 def rectangle(centre: Tensor, sides: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where a rectangle is: its centre and sides (B, 2), as shares of `size` (H, W), to bool (B, 1, H, W)."""
+    """The mask of a rectangle, bool (B, 1, H, W), from its centre and sides (B, 2) as shares of `size` (H, W)."""
     rows, columns = (
         (torch.arange(side) - centre[:, i : i + 1] * side).abs() < sides[:, i : i + 1] * side / 2
         for i, side in enumerate(size)
@@ -120,7 +133,7 @@ def rectangle(centre: Tensor, sides: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _shift(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
-    """Shift by whole pixels and mirror, in one gather that stays uint8."""
+    """Shift by whole pixels and mirror, in one gather; the images stay uint8."""
     n, channels, height, width = images.shape
     reach = config.padding if config.crop == "pad" else 0
     if not reach and not config.flip:
@@ -163,7 +176,7 @@ def _resample(images: Tensor, draws: Tensor, config: Augment, size: tuple[int, i
 
 
 def _grid(theta: Tensor, size: tuple[int, int]) -> Tensor:
-    """What `F.affine_grid` gives, (B, 2, 3) to (B, H, W, 2), in a fraction of its time: by rows and columns."""
+    """The same as `F.affine_grid`, (B, 2, 3) -> (B, H, W, 2), but faster: computed by rows and columns."""
     y, x = (torch.linspace(-1, 1, side) * (side - 1) / side for side in size)
     grid = torch.empty(len(theta), *size, 2)
     for i in range(2):
@@ -181,7 +194,7 @@ def _jitter(images: Tensor, draws: Tensor, amount: float) -> Tensor:
 
 
 def _erase(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
-    """Set a rectangle to the image's mean; its centre is anywhere, so that it may reach over the edge."""
+    """Set a rectangle to the image's mean; its centre is anywhere, so it may reach over the edge."""
     area, aspect = _area_and_aspect(draws[:, 3:5], config.erase_scale, config.erase_ratio)
     sides = torch.stack(((area / aspect).sqrt(), (area * aspect).sqrt()), 1)
     size = images.shape[-2], images.shape[-1]
@@ -191,7 +204,7 @@ def _erase(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
 
 
 def _area_and_aspect(draws: Tensor, scale: tuple[float, float], ratio: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """(B, 2) to an area, uniform within `scale`, and an aspect (width / height), its logarithm uniform: (B,) each."""
+    """Draws (B, 2) -> area, uniform in `scale`, and aspect (width / height), log-uniform in `ratio`: (B,) each."""
     area = scale[0] + draws[:, 0] * (scale[1] - scale[0])
     low, high = math.log(ratio[0]), math.log(ratio[1])
     return area, torch.exp(low + draws[:, 1] * (high - low))

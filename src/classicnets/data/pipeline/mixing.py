@@ -1,6 +1,6 @@
-"""Images mixed with one another, and their targets in the same shares.
+"""Mix images with one another, and their targets in the same shares.
 
-mixup (Zhang et al. 2018) lays one image over another; cutmix (Yun et al. 2019) puts a rectangle of one into another.
+mixup (Zhang et al. 2018) blends two images; cutmix (Yun et al. 2019) pastes a rectangle of one into the other.
 """
 
 from __future__ import annotations
@@ -16,21 +16,28 @@ from classicnets.data.pipeline.augment import Augment, rectangle
 
 
 class Mixed(NamedTuple):
-    """Images float32 (B, C, H, W), and the share of each class in them, float32 (B, K), rows that sum to 1."""
+    """Images float32 (B, C, H, W), and the share of each class in them, float32 (B, K); each row sums to 1."""
 
     images: Tensor
     targets: Tensor
 
 
 def draw(seed: int, epoch: int, indices: Tensor) -> Tensor:
-    """What `mix` takes for each sample, from [0, 1): int64 (B,) -> float32 (B, 5)."""
+    """Draw the numbers in [0, 1) that `mix` needs for each sample: int64 (B,) -> float32 (B, 5)."""
     return random.uniform(seed, epoch, indices, 5, stream=2)
 
 
 def mix(images: Tensor, labels: Tensor, draws: Tensor, config: Augment, num_classes: int) -> Mixed:
-    """Each of the first B images with the one after it: (B + 1, C, H, W), int64 (B + 1,), `draws` (B, 5) to B of them.
+    """Mix each of the first B images with the one after it.
 
-    Changed images differ in nothing but a function of their own draws and these two: no batch, no order of work.
+    A mixed image depends only on its two images and its own draws, not on the rest of the batch.
+
+    Args:
+        images: float32 (B + 1, C, H, W).
+        labels: int64 (B + 1,).
+        draws: float32 (B, 5), made by `draw`.
+        config: its `mixup`, `cutmix` and `mix_probability`.
+        num_classes: K.
     """
     size = images.shape[-2], images.shape[-1]
     chance, kind, place, centre = draws[:, 0], draws[:, 1], draws[:, 2], draws[:, 3:5]
@@ -43,7 +50,7 @@ def mix(images: Tensor, labels: Tensor, draws: Tensor, config: Augment, num_clas
     inside = rectangle(centre, (1 - share).sqrt()[:, None].expand(-1, 2), size)
     keep = torch.where(cut.view(-1, 1, 1, 1), (~inside).float(), share.view(-1, 1, 1, 1))
     keep = torch.where((chance < config.mix_probability).view(-1, 1, 1, 1), keep, 1.0)
-    # Not lerp: its last bits depend on where in the batch an image stands.
+    # Not lerp: its last bits depend on the position of an image in the batch.
     mixed = images[:-1] * keep + images[1:] * (1 - keep)
     own = keep.double().mean((2, 3)).float()
     targets = F.one_hot(labels, num_classes)
@@ -51,7 +58,7 @@ def mix(images: Tensor, labels: Tensor, draws: Tensor, config: Augment, num_clas
 
 
 def _beta(draws: Tensor, alpha: float) -> Tensor:
-    """Uniform draws (B,) to draws from Beta(alpha, alpha), by the inverse of its distribution function."""
+    """Turn uniform draws (B,) into draws from Beta(alpha, alpha), by its inverse distribution function."""
     from scipy.special import betaincinv
 
     return torch.from_numpy(betaincinv(alpha, alpha, draws.double().numpy())).float()

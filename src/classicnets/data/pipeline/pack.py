@@ -1,8 +1,7 @@
-"""`pack`: every image decoded and brought to size once, so that no epoch ever decodes a file.
+"""`pack`: decode and resize every image once, so that no epoch has to decode a file.
 
-The result is one uint8 tensor. A small one lives in memory; a large one is a file in the cache that is mapped into
-memory, written aside and renamed when it is whole, and found again by the next run. `CLASSICNETS_CACHE_GIB` limits how
-much is kept: 20 GiB, where it is not set.
+The result is one uint8 tensor. A small tensor is kept in memory. A large one is a file in the cache, mapped into memory;
+the next run finds it again. `CLASSICNETS_CACHE_GIB` limits the size of the cache (default: 20 GiB).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor
 
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
-from classicnets.data.sources.given import listed
+from classicnets.data.words import listed
 from classicnets.errors import BadImage, DataError, StorageError
 from classicnets.preprocess import Preprocess
 from classicnets.system.cache import cache_dir, make_room, mark_used
@@ -34,7 +33,7 @@ MEMORY_LIMIT = 512 * 1024 * 1024
 """Packed sets of more bytes than this are kept in the cache and mapped into memory."""
 
 _CHUNK = 64  # images in one task of a thread
-_LAYOUT = 2  # of the files in the cache; another number when they, or what `read` does, change
+_LAYOUT = 2  # version of the files in the cache; increase it when they, or the result of `read`, change
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +44,8 @@ class Packed:
         images: uint8 (N, channels, H, W), in memory or mapped into it.
         labels: int64 (N,).
         ids: N names, as in the ImageSet.
-        num_classes: how many classes the ImageSet has, K; labels are below it.
-        skipped: the images of the set that are not here since they cannot be decoded.
+        num_classes: K, the number of classes of the ImageSet; labels are 0..K-1.
+        skipped: the images of the set that are left out because they cannot be decoded.
     """
 
     images: Tensor
@@ -61,7 +60,7 @@ class Packed:
 
 @dataclass(frozen=True, eq=False)
 class PackedData:
-    """All images of a run, packed, and `data`: what they come from, less what could not be decoded."""
+    """All images of a run, packed. `data` is their source without the images that could not be decoded."""
 
     train: Packed
     val: Packed
@@ -84,14 +83,26 @@ def pack(
     memory_limit: int = MEMORY_LIMIT,
     progress: Callable[[int, int], None] | None = None,
 ) -> Packed:
-    """`preprocess.read` of every file, or `geometry` of every image, in the order of the set.
+    """Decode and resize every image, in the order of the set: `preprocess.read` for files, `geometry` for tensors.
 
-    `workers` threads decode, one per core if None. `cache` is the folder for sets above `memory_limit` bytes,
-    `default_cache()` if None. `progress` is called with how many images are done and how many there are. Where
-    something is packed, and what was packed before, makes no difference to a single bit of the result.
+    The result is the same bit for bit in memory and in the cache, packed now or found there.
 
-    Raises DataError naming the images that cannot be decoded (left out, with `on_error="skip"`), or when none is left;
-    StorageError where the cache cannot be written.
+    Args:
+        images: the N images.
+        preprocess: the input size, the number of channels and how images are resized.
+        on_error: what to do with images that cannot be decoded: "fail" raises DataError, "skip" leaves them out.
+        workers: the number of threads; None is one per core.
+        cache: the folder for large sets; None is `default_cache()`.
+        memory_limit: sets of more bytes than this are kept in the cache.
+        progress: called with the number of images done and the number of all.
+
+    Raises:
+        DataError: images cannot be decoded (the message names them), or none is left.
+        StorageError: the cache cannot be written.
+
+    >>> from classicnets.data import load_data
+    >>> pack(load_data("digits").val, Preprocess(input_size=(8, 8), mean=(0.5,), std=(0.5,))).images.shape
+    torch.Size([179, 1, 8, 8])
     """
     shape = (len(images), preprocess.channels, *preprocess.input_size)
 
@@ -120,13 +131,21 @@ def pack_data(
     memory_limit: int = MEMORY_LIMIT,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> PackedData:
-    """Pack all that a run works with, before anything is trained, and settle what happens to images that are damaged.
+    """Pack all parts of a run before the training starts.
 
-    `preprocess` is one for all, or one for each of "train", "val" and "test". `progress` is called with one of these
-    names, how many images are done and how many there are. The rest is as for `pack`.
+    Args:
+        data: the parts; its `on_error` decides what happens to images that cannot be decoded. Images that are left out
+            are in the result's `data.skipped`, and nowhere else in the result.
+        preprocess: one for all parts, or one for each of "train", "val" and "test".
+        workers: the number of threads; None is one per core.
+        cache: the folder for large parts; None is `default_cache()`.
+        memory_limit: parts of more bytes than this are kept in the cache.
+        progress: called with the name of the part, the number of its images done and the number of all.
 
-    Raises DataError with `data.on_error="fail"` if any image of any part cannot be decoded, naming them; with "skip",
-    if a class has no training image left. What was left out is in the result's `data.skipped`, and nowhere else in it.
+    Raises:
+        DataError: images cannot be decoded and `data.on_error` is "fail" (the message names them), or a class has no
+            training image left.
+        StorageError: the cache cannot be written.
     """
     packed = {
         part: pack(
@@ -150,7 +169,7 @@ def pack_data(
     }
     gone = [name for name, count in left["train"].counts().items() if count == 0]
     if bad and gone:
-        raise DataError(f"No training image of {listed(gone)} can be read. Add some, or remove it.")
+        raise DataError(f"No training image of {listed(gone)} can be read. Add images, or remove the class.")
     data = replace(data, train=left["train"], val=left["val"], test=left.get("test"), skipped=data.skipped + bad)
     return PackedData(packed["train"], packed["val"], packed.get("test"), data)
 
@@ -163,7 +182,7 @@ class ChannelStats(NamedTuple):
 
 
 def channel_stats(packed: Packed, *, most: int = 10_000) -> ChannelStats:
-    """What a `Preprocess` needs to normalise images like these, from at most `most` of them, always the same ones."""
+    """Measure the mean and deviation of the images, for `Preprocess`, on at most `most` of them, always the same."""
     chosen = torch.arange(0, len(packed), max(1, math.ceil(len(packed) / most)))
     total = torch.zeros(packed.images.shape[1], dtype=torch.float64)
     squares = torch.zeros_like(total)
@@ -172,7 +191,9 @@ def channel_stats(packed: Packed, *, most: int = 10_000) -> ChannelStats:
         total += values.mean((0, 2, 3)) * len(some)
         squares += values.square().mean((0, 2, 3)) * len(some)
     mean = total / len(chosen)
-    std = (squares / len(chosen) - mean.square()).clamp_(min=0).sqrt_().clamp_(min=1 / 255)  # a blank set divides by it
+    std = (
+        (squares / len(chosen) - mean.square()).clamp_(min=0).sqrt_().clamp_(min=1 / 255)
+    )  # blank images: never divide by 0
     return ChannelStats(tuple(mean.tolist()), tuple(std.tolist()))
 
 
@@ -183,7 +204,7 @@ def _fill(
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> dict[int, BadImage]:
-    """Write the images to the first rows of `out`, in order; those that cannot be decoded are returned by index."""
+    """Write the images to the first rows of `out`, in order; returns those that cannot be decoded, by index."""
 
     def work(start: int) -> dict[int, BadImage]:
         rows = range(start, min(start + _CHUNK, len(images)))
@@ -212,11 +233,11 @@ def _fill(
 
 
 def _key(images: ImageSet, preprocess: Preprocess) -> str:
-    """A name that changes whenever the packed bytes could."""
+    """A name that changes whenever the packed bytes could change."""
     settings = preprocess.to_dict()
     geometry = [settings[name] for name in ("input_size", "resize", "crop_fraction", "interpolation")]
     decoders = [version(name) for name in ("torch", "torchvision", "pillow", "simplejpeg")]
-    # The time of the last change to a file's entry, unlike its time of change, cannot be set back by an unpacker.
+    # ctime, unlike mtime, cannot be set back when files are unpacked or copied.
     changes = [state.st_ctime_ns for state in images.file_states()]
     files = [str(path.absolute()) for path in images.paths or ()]
     parts = [_LAYOUT, images.fingerprint(), preprocess.channels, geometry, decoders, files, changes]
@@ -226,11 +247,11 @@ def _key(images: ImageSet, preprocess: Preprocess) -> str:
 def _from_cache(
     folder: Path, key: str, shape: tuple[int, ...], fill: Callable[[Tensor], dict[int, BadImage]]
 ) -> tuple[Tensor, dict[int, BadImage]]:
-    """What `fill` writes to a tensor of `shape`, and returns, from the file `key` in `folder`; made if not there."""
+    """The pixels that `fill` writes and its result, from the file `key` in `folder`, which is made if it is missing."""
     pixels, notes = folder / f"{key}.uint8", folder / f"{key}.json"
     size = math.prod(shape)
     try:
-        # The notes are written last: where they are, the pixels are whole.
+        # The notes are written last: if they exist, the pixels are complete.
         if not (notes.exists() and pixels.exists() and pixels.stat().st_size == size):
             folder.mkdir(parents=True, exist_ok=True)
             make_room(folder, size)
@@ -243,7 +264,7 @@ def _from_cache(
                 new.write_text(json.dumps([(i, image.name, image.reason) for i, image in bad.items()]))
         mark_used(notes)
         skipped = {int(i): BadImage(name, reason) for i, name, reason in json.loads(notes.read_text())}
-        # Copy on write: PyTorch wants memory that it may write to, and the file must stay as it is.
+        # Copy on write: PyTorch needs writable memory, and the file must not change.
         return torch.from_numpy(np.memmap(pixels, np.uint8, "c", shape=shape)), skipped
     except (OSError, StorageError) as error:
         reason = error if isinstance(error, OSError) else error.__cause__
@@ -254,7 +275,7 @@ def _from_cache(
 
 
 def _reserve(path: Path, size: int) -> None:
-    """A new file of that size, on disk: writing to a mapped file on a full disk would kill the process."""
+    """Make a file of that size and reserve its space: writing to a mapped file on a full disk kills the process."""
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)

@@ -1,7 +1,7 @@
 """TrivialAugment (Müller and Hutter 2021) and RandAugment (Cubuk et al. 2020), for a whole batch at once.
 
 The operations and their magnitudes are those of torchvision's transforms v2. Each image draws its own operation,
-magnitude and sign; the images that drew the same operation are changed together.
+magnitude and sign. Images with the same operation are changed together.
 """
 
 from __future__ import annotations
@@ -19,16 +19,20 @@ from classicnets.preprocess import luma
 Policy = Literal["none", "trivial", "rand"]
 
 MAGNITUDES = 31
-"""A magnitude is one of this many steps, 0 to 30."""
+"""The number of magnitudes: 0 to 30."""
 
 DRAWS_PER_OPERATION = 3
 
 
 def apply_policy(images: Tensor, draws: Tensor, policy: Policy, operations: int, magnitude: int) -> Tensor:
-    """Change each image by its own `draws` (B, 3 or more) from [0, 1): uint8 (B, C, H, W), any number of channels.
+    """Change each image by its own draws; pixels from outside the image are black.
 
-    "trivial" takes one operation at a magnitude that is drawn, "rand" so many `operations` at `magnitude`, 0 to 30.
-    What comes in from outside the image is black.
+    Args:
+        images: uint8 (B, C, H, W), any number of channels.
+        draws: float32 (B, 3 * operations or more), from [0, 1).
+        policy: "trivial" applies one operation at a drawn magnitude, "rand" `operations` of them at `magnitude`.
+        operations: 1 to 4; "trivial" ignores it.
+        magnitude: 0 to 30; "trivial" ignores it.
     """
     images = images.contiguous()
     for i in range(operations if policy == "rand" else 1):
@@ -39,7 +43,7 @@ def apply_policy(images: Tensor, draws: Tensor, policy: Policy, operations: int,
 
 
 def _one_each(images: Tensor, which: Tensor, levels: Tensor, signs: Tensor, policy: Policy) -> Tensor:
-    """The `which`-th operation on each image, at a level 0..1 of its largest magnitude, backwards where sign < 0.5."""
+    """Apply operation number `which` to each image, at a level 0..1 of its largest magnitude; negative if sign < 0.5."""
     changed = torch.empty_like(images)
     limits = largest_magnitudes(policy, images.shape[-2], images.shape[-1])
     for number, (name, operation) in enumerate(OPERATIONS.items()):
@@ -106,21 +110,15 @@ _Row = tuple[Tensor | float, Tensor | float, Tensor | float]
 
 
 def _moved(images: Tensor, *, right: _Row = (1, 0, 0), down: _Row = (0, 1, 0)) -> Tensor:
-    """Each pixel read at a x + b y + c of `right` and of `down`, in pixels from the centre: the nearest one there."""
+    """Read each pixel (x, y) at a x + b y + c of `right` and of `down`, in pixels from the centre, to the nearest."""
     n, _, height, width = images.shape
     # affine_grid counts from -1 to 1 across the image, in both directions.
     per_pixel = ((1, height / width, 2 / width), (width / height, 1, 2 / height))
-    rows = [
-        torch.stack(
-            [
-                torch.as_tensor(value, dtype=torch.float32).expand(n) * unit
-                for value, unit in zip(row, units, strict=True)
-            ],
-            1,
-        )
-        for row, units in zip((right, down), per_pixel, strict=True)
-    ]
-    grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+    theta = torch.empty(n, 2, 3)
+    for i, row in enumerate((right, down)):
+        for j, value in enumerate(row):
+            theta[:, i, j] = torch.as_tensor(value, dtype=torch.float32) * per_pixel[i][j]
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images.float(), grid, mode="nearest", align_corners=False).to(torch.uint8)
 
 
@@ -141,24 +139,24 @@ def _sharpness(images: Tensor, changes: Tensor) -> Tensor:
 
 
 def _away_from(origin: Tensor, images: Tensor, changes: Tensor) -> Tensor:
-    """`images` as far from `origin` as 1 + its change tells: 0 is `origin` itself, 1 changes nothing."""
+    """Move images away from `origin` by the factor 1 + change: a factor of 0 is `origin`, 1 changes nothing."""
     factors = (1 + changes).view(-1, 1, 1, 1)
     return (images * factors + origin * (1 - factors)).clamp_(0, 255).to(torch.uint8)
 
 
 def _grey(images: Tensor) -> Tensor:
-    """Without its colours; an image that is neither grey nor RGB has none to lose."""
+    """Remove the colours of RGB images; others are returned as they are."""
     return luma(images) if images.shape[1] == 3 else images
 
 
 def _posterize(images: Tensor, bits: Tensor) -> Tensor:
-    """The lowest `bits`, rounded, of every value cleared."""
+    """Clear the lowest `bits`, rounded, of every value."""
     lowest = bits.round().to(torch.uint8).view(-1, 1, 1, 1)
     return images >> lowest << lowest
 
 
 def _solarize(images: Tensor, depth: Tensor) -> Tensor:
-    """Values from 255 - `depth` on turned into their negative."""
+    """Invert the values from 255 - `depth` on."""
     return torch.where(images >= (255 - depth).view(-1, 1, 1, 1), 255 - images, images)
 
 
@@ -171,7 +169,7 @@ def _equalize(images: Tensor, _: Tensor) -> Tensor:
 
 
 def _each_channel(change: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """`change` on grey images (b * C, 1, H, W): torchvision takes no other number of channels than 1 and 3."""
+    """Apply `change` to each channel as a grey image (b * C, 1, H, W): torchvision only takes 1 or 3 channels."""
     return change(images.flatten(0, 1).unsqueeze(1)).view(images.shape)
 
 

@@ -1,7 +1,7 @@
-"""Randomness as a pure function of (seed, epoch, sample index): no state to save, none to lose.
+"""Random numbers as a pure function of (seed, epoch, sample index): there is no state to save or to lose.
 
-Every sample draws from its own counter-based stream, so its crop, flip and mixing are the same whatever the batch
-size, the number of workers, the prefetching, or the point where an interrupted run went on.
+Each sample draws from its own counter-based stream. So its crop, flip and mixing do not depend on the batch size, the
+number of workers, the prefetching, or where an interrupted run was resumed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def uniform(seed: int, epoch: int, indices: Tensor, draws: int, *, stream: int = 0) -> Tensor:
-    """Independent draws from [0, 1) for each sample: int64 (B,) -> float32 (B, draws); another `stream`, others."""
+    """Independent draws from [0, 1) for each sample, int64 (B,) -> float32 (B, draws). Each `stream` has its own."""
     with np.errstate(over="ignore"):
         firsts: Words = indices.numpy().astype(np.uint64) * np.uint64(draws)
         counters: Words = np.add.outer(firsts, np.arange(draws, dtype=np.uint64))
@@ -26,17 +26,18 @@ def uniform(seed: int, epoch: int, indices: Tensor, draws: int, *, stream: int =
 
 
 def permutation(seed: int, epoch: int, n: int, *, stream: int = 0) -> Tensor:
-    """The order of an epoch's samples: int64 (n,), each of 0..n-1 once."""
+    """The order of the samples in an epoch: int64 (n,), each of 0..n-1 once."""
     with np.errstate(over="ignore"):
         bits = _mix(_mix(_key(seed, epoch, stream)) + np.arange(n, dtype=np.uint64) * _GOLDEN)
     return torch.from_numpy(np.argsort(bits, kind="stable"))
 
 
 def balanced_permutation(seed: int, epoch: int, labels: Tensor) -> Tensor:
-    """The order of an epoch that has each class that there is equally often, within one: int64 (n,).
+    """The order of an epoch in which each class comes equally often, to within one sample: int64 (n,).
 
-    `labels` int64 (n,). An image that comes again stands there as its index + n, then + 2n and so on, so that it draws
-    other numbers each time; of a class with more images than places, some wait for another epoch.
+    `labels` is int64 (n,). Classes without images do not count. If an image comes again, it appears as its index + n,
+    then + 2n and so on, so that it draws other numbers each time. A class with more images than places shows some of
+    them in this epoch and others in another.
     """
     n = len(labels)
     shuffled = permutation(seed, epoch, n)
@@ -55,7 +56,7 @@ def _key(seed: int, epoch: int, stream: int) -> Words:
 
 
 def _mix(x: Words) -> Words:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): flips each output bit with probability one half."""
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): each input bit flips each output bit with probability 1/2."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

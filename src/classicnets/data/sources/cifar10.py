@@ -12,9 +12,9 @@ from classicnets.system.network import patience
 
 
 def read_cifar10() -> Given:
-    """50,000 training and 10,000 test images, uint8 (3, 32, 32), from the cache or downloaded into it by torchvision.
+    """Read 50,000 training and 10,000 test images, uint8 (3, 32, 32). torchvision downloads them into the cache once.
 
-    Raises DataError where it is not there and cannot be downloaded.
+    Raises DataError if they are not in the cache and cannot be downloaded.
     """
     from torchvision.datasets import CIFAR10
 

@@ -1,4 +1,4 @@
-"""`digits`: scikit-learn's handwritten digits, which come with it. UCI ML repository, Alpaydin and Kaynak 1998."""
+"""`digits`: the handwritten digits that scikit-learn contains. UCI ML repository, Alpaydin and Kaynak 1998."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from classicnets.data.sources.given import Given
 
 
 def read_digits() -> Given:
-    """1,797 images, uint8 (1, 8, 8); their 17 levels are spread over 0 to 255."""
+    """Read 1,797 images, uint8 (1, 8, 8), with their 17 grey levels scaled to 0..255."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -1,7 +1,7 @@
 """`fashion-mnist`: 70,000 grey 28x28 pictures of clothes in 10 classes. Xiao et al. 2017, arXiv:1708.07747.
 
-Its four files are looked for in the cache, then in the system's folder; then they are downloaded from torchvision's
-mirror, or as Debian's package, into the cache.
+Its four files are searched in the cache and in the system's folder. If they are in neither, they are downloaded into the
+cache, from torchvision's mirror or as Debian's package.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _MOST_BYTES = 256 * 1024 * 1024
 
 
 def read_fashion_mnist() -> Given:
-    """60,000 training and 10,000 test images, uint8 (1, 28, 28), from the first place that has them.
+    """Read 60,000 training and 10,000 test images, uint8 (1, 28, 28), from the first place that has them.
 
-    Raises DataError saying why each place does not.
+    Raises DataError if no place has them; the message gives the reason for each place.
     """
     ways: dict[str, Callable[[], Path]] = {
         f"the cache ({_cached()})": _cached,
@@ -56,13 +56,15 @@ def read_fashion_mnist() -> Given:
         else:
             return Given("fashion-mnist", "fashion-mnist", sets["train"], test=sets["test"])
     raise DataError(
-        "Fashion-MNIST is nowhere to be had:\n" + "\n".join(failures) + f"\nPut its four *-ubyte.gz files into "
+        "Fashion-MNIST cannot be found or downloaded:\n"
+        + "\n".join(failures)
+        + f"\nPut its four *-ubyte.gz files into "
         f"{_cached()}, or use `digits`, which needs no download."
     )
 
 
 def find_fashion_mnist() -> Path | None:
-    """The folder that holds its four files already, or None where they would have to be downloaded."""
+    """The folder that holds the four files, or None if they would have to be downloaded."""
     places = (_cached(), SYSTEM_FOLDER)
     return next((folder for folder in places if all(file.is_file() for file in _files(folder))), None)
 
@@ -72,7 +74,7 @@ def _cached() -> Path:
 
 
 def _files(folder: Path, parts: Iterable[str] = _PREFIXES) -> list[Path]:
-    """The images' and the labels' file of each part, compressed or not."""
+    """The file of images and the file of labels of each part, compressed or not."""
     names = [f"{_PREFIXES[part]}-{kind}-ubyte" for part in parts for kind in ("images-idx3", "labels-idx1")]
     return [folder / name if (folder / name).is_file() else folder / f"{name}.gz" for name in names]
 
@@ -96,14 +98,14 @@ def _download_package() -> Path:
 
 @contextlib.contextmanager
 def _aside() -> Iterator[Path]:
-    """A new folder in the cache, gone at the end."""
+    """A temporary folder in the cache, deleted at the end."""
     cache_dir().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="fashion-mnist-") as folder:
         yield Path(folder)
 
 
 def _keep(folder: Path) -> Path:
-    """Move the four files from `folder` to their place in the cache, which is returned."""
+    """Move the four files from `folder` to their place in the cache; returns that place."""
     _cached().mkdir(exist_ok=True)
     for file in _files(folder):
         os.replace(file, _cached() / file.name)
@@ -111,7 +113,7 @@ def _keep(folder: Path) -> Path:
 
 
 def _run(*command: str, folder: Path) -> None:
-    """Run a program in `folder`. Raises DataError with the last line it said where it is absent or fails."""
+    """Run a program in `folder`. Raises DataError if it is missing or fails, with its last line of output."""
     if not shutil.which(command[0]):
         raise DataError(f"there is no {command[0]} on this machine")
     try:
@@ -139,16 +141,19 @@ def _read_part(folder: Path, part: str) -> ImageSet:
 
 
 def read_idx(path: Path, *, dimensions: int) -> Tensor:
-    """The uint8 array of an IDX file, gzipped if its name ends in .gz: two zero bytes, the type (8 is uint8), the
-    number of dimensions, each size as a big-endian uint32, then the values.
+    """Read the uint8 array of an IDX file, which is gzipped if its name ends in .gz.
 
-    Raises DataError for anything else, for values missing or left over, and for none or more than 256 MiB of them.
+    The format: two zero bytes, the type (8 is uint8), the number of dimensions, each size as a big-endian uint32, then
+    the values. Raises DataError for any other content, for missing or extra values, and for no values or more than
+    256 MiB.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             magic, *shape = struct.unpack(f">{1 + dimensions}I", file.read(4 * (1 + dimensions)))
             if magic != 0x0800 + dimensions:
-                raise DataError(f"{path} is no IDX file of uint8 in {dimensions} dimensions (it begins {magic:#010x})")
+                raise DataError(
+                    f"{path} is not an IDX file of uint8 in {dimensions} dimensions (it begins with {magic:#010x})"
+                )
             size = math.prod(shape)
             if size == 0:
                 raise DataError(f"{path} holds no values")

@@ -1,93 +1,210 @@
 """`folder:PATH`: images in folders named after their class.
 
-    PATH/train/CLASS/*  PATH/val/CLASS/*  [PATH/test/CLASS/*]      split by the user; `valid` or `validation` will do
+    PATH/train/CLASS/*  PATH/val/CLASS/*  [PATH/test/CLASS/*]      split by the user
     PATH/CLASS/*                                                   split by `load_data`
 
-Images may lie in further folders inside a class. Hidden files, and files without an image's suffix, are no part of it.
+The folders of a split may have any usual name: Training, valid, dev, "Test set", or seg_train beside seg_test. Images
+may lie in folders inside a class. Hidden files, and files without the suffix of an image, are ignored.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from classicnets.data.sources.given import PART_NAMES, Entry, Given, file_set, listed, name_of, problem, too_few_classes
+from classicnets.data.sources.given import Entry, Given, given_files
+from classicnets.data.sources.part_names import names_by_part, part_name, plain_part, same_meaning, same_words
+from classicnets.data.words import counted, listed, problem
 from classicnets.errors import DataError
 from classicnets.images import find_files, is_hidden, is_image
 
 _LAYOUTS = "It must hold train/CLASS/*.jpg and val/CLASS/*.jpg (and maybe test/), or CLASS/*.jpg alone."
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
 def read_folder(path: Path) -> Given:
-    """What the folder at `path` holds. Raises DataError where no labelled image can be found in it."""
+    """Read what the folder at `path` holds. Raises DataError if it has no image in a class folder."""
     path = path.absolute()
     if not path.is_dir():
         raise DataError(f"There is no folder at {path}. Check the spelling.")
-    parts = _part_folders(path) or {"train": path}
+    root = _innermost(path, same_words)
+    problems: list[str] = []
+    notes: list[str] = []
+    if root != path:
+        notes.append(f"read the images in {root.relative_to(path.parent)}/")
+    parts = _part_folders(root)
+    if parts:
+        notes += _reading(root, parts)
+        if "test" in parts and _is_unlabelled(parts["test"]):
+            test = parts.pop("test").relative_to(root)
+            notes.append(f"{test}/ has images but no class folders: they have no labels, so {test}/ is left out")
+    else:
+        parts = {"train": root}
+        problems += _wrapped(root)
+        problems += _misplaced_parts(root)
+        notes += _alike_folders(root) if not problems else []
     files = {part: {inner.name: find_files(inner) for inner in _folders_in(folder)} for part, folder in parts.items()}
     ignored = _other_kinds(file for folders in files.values() for some in folders.values() for file in some)
-    entries = {
-        part: {
-            name: [Entry(_readable(file.relative_to(path).as_posix()), file, name) for file in some if is_image(file)]
-            for name, some in folders.items()
-        }
+    images = {
+        part: {name: [file for file in some if is_image(file)] for name, some in folders.items()}
         for part, folders in files.items()
     }
-    if not any(some for folders in entries.values() for some in folders.values()):
-        others = f" Files of another kind: {', '.join(ignored)}." if ignored else ""
-        raise DataError(f"There are no images in class folders in {path}. {_LAYOUTS}{others}")
-    classes = tuple(entries["train"])
-    if not classes:
-        raise DataError(f"There are no class folders in {parts['train']}. {_LAYOUTS}")
-    problems = too_few_classes(classes)
-    empty = [name for name, some in entries["train"].items() if not some]
-    problems += [f"no images in the class folder {listed(empty)}"] if empty else []
+    if not any(some for folders in images.values() for some in folders.values()) or not images["train"]:
+        raise DataError(_no_images(path, parts["train"], ignored))
+    empty = [name for name, some in images["train"].items() if not some]
+    if empty:
+        problems.append(f"no images in the class folder {listed(empty)}")
     for folder in parts.values():
-        problems += problem(f"images in no class folder, but in {folder} itself", _images_in(folder))
-    for part, folders in entries.items():
-        problems += _different(classes, tuple(folders), f"{parts['train'].name}/", f"{parts[part].name}/")
-    sets = {
-        part: file_set([entry for name in classes for entry in folders.get(name, [])], classes)
-        for part, folders in entries.items()
-    }
-    return Given(
-        name_of(path), str(path), sets["train"], sets.get("val"), sets.get("test"), tuple(problems), ignored=ignored
-    )
+        problems += problem(f"images without a label, in {folder} but in no class folder", _images_in(folder))
+    entries = {part: _entries(path, folders) for part, folders in images.items()}
+    classes = {part: tuple(folders) for part, folders in images.items()}
+    return given_files(path, entries, classes, problems=problems, notes=notes, ignored=ignored)
 
 
-def _part_folders(path: Path) -> dict[str, Path] | None:
-    """The folders of a user's own split by our names for them, or None where the folders here are classes."""
-    folders = _folders_in(path)
-    named = [folder for folder in folders if folder.name.casefold() in PART_NAMES]
-    train = next((folder for folder in named if folder.name.casefold() == "train"), None)
-    if len(named) < len(folders) and (train is None or _images_in(train) or not _folders_in(train)):
-        return None  # "train" may well be a class, beside "bus" and "plane"
+def _entries(root: Path, folders: Mapping[str, list[Path]]) -> list[Entry]:
+    """The images of each class folder, in order, called by their path below `root`."""
+    return [
+        Entry(_readable(file.relative_to(root).as_posix()), file, name)
+        for name, files in folders.items()
+        for file in files
+    ]
+
+
+# ---- which folders are parts
+
+
+def _part_folders(root: Path) -> dict[str, Path] | None:
+    """The folders of a user's own split, by part; None if the folders in `root` are classes."""
+    folders = {folder.name: folder for folder in _folders_in(root)}
+    names = names_by_part(folders)
+    named = [name for some in names.values() for name in some]
     if not named:
         return None
-    parts: dict[str, Path] = {}
-    for folder in named:
-        part = PART_NAMES[folder.name.casefold()]
-        if part in parts:
-            raise DataError(f"{path} holds both {parts[part].name}/ and {folder.name}/. Leave one of them.")
-        parts[part] = folder
-    if train is None:
-        raise DataError(f"{path} holds {', '.join(f.name + '/' for f in named)} but no train/. {_LAYOUTS}")
-    return {"train": train, **parts}
+    train = names.get("train")
+    are_all = len(named) == len(folders) and all(map(plain_part, named))
+    if not are_all and not (train and _holds_classes(folders[train[0]])):
+        return None  # "train" may be a class, beside "bus" and "plane", and so may "training dog" beside "test dog"
+    for some in names.values():
+        if len(some) > 1:
+            both = " and ".join(f"{name}/" for name in some)
+            raise DataError(f"{root} holds {both}, which are names of the same part. Keep or rename one of them.")
+    if not train:
+        raise DataError(f"{root} holds {', '.join(f'{name}/' for name in named)} but no train/. {_LAYOUTS}")
+    return {
+        part: _innermost(folders[names[part][0]], same_meaning) for part in ("train", "val", "test") if part in names
+    }
+
+
+def _reading(root: Path, parts: Mapping[str, Path]) -> list[str]:
+    """Which folder is read as which part, unless it is called so, and what beside them is not used."""
+    places = {part: folder.relative_to(root) for part, folder in parts.items()}
+    renamed = [f"{place}/ as {part}" for part, place in places.items() if str(place) != part]
+    notes = [f"read {', '.join(renamed)}"] if renamed else []
+    used = {place.parts[0] for place in places.values()}
+    others = [f"{folder.name}/" for folder in _folders_in(root) if folder.name not in used]
+    if others:
+        notes.append(f"not used, as these are not names of a part (train, val, test): {', '.join(others)}")
+    loose = len(_images_in(root))
+    if loose:
+        notes.append(f"not used: {counted(loose, 'image')} beside the folders of the parts, in {root} itself")
+    return notes
+
+
+def _innermost(folder: Path, same: Callable[[str, str], bool]) -> Path:
+    """`folder`, or the folder in it if it holds nothing else and both names are the `same`: seg_train/seg_train."""
+    inside = _folders_in(folder)
+    if len(inside) != 1 or _images_in(folder) or not same(folder.name, inside[0].name):
+        return folder
+    return _innermost(inside[0], same)
+
+
+def _holds_classes(folder: Path) -> bool:
+    return bool(_folders_in(folder)) and not _images_in(folder)
+
+
+def _is_unlabelled(folder: Path) -> bool:
+    return bool(_images_in(folder)) and not _folders_in(folder)
+
+
+# ---- folders that are read as classes, and may not be meant so
+
+
+def _wrapped(root: Path) -> list[str]:
+    """The problem of a single folder that holds the class folders, or the parts."""
+    inside = _folders_in(root)
+    inner = root
+    while len(inside) == 1 and not _images_in(inner):
+        inner = inside[0]
+        inside = _folders_in(inner)
+    if inner == root or len(inside) < 2 or _images_in(inner):
+        return []
+    return [f"the classes of {root} seem to be one level down: give {inner}"]
+
+
+def _shared_folders(root: Path) -> list[str]:
+    """The names of the folders that every folder in `root` holds, if there are two or more and none holds images."""
+    shared: set[str] = set()
+    for number, folder in enumerate(_folders_in(root)):
+        names = {inner.name for inner in _folders_in(folder)}
+        shared = shared & names if number else names
+        if len(shared) < 2 or _images_in(folder):
+            return []
+    return sorted(shared)
+
+
+def _misplaced_parts(root: Path) -> list[str]:
+    """The problem of parts with names that are not read as parts, or of parts inside the class folders."""
+    folders, shared = _folders_in(root), _shared_folders(root)
+    if len(folders) < 2 or not shared:
+        return []
+    if len(names_by_part(shared)) > 1:
+        return [f"every class folder holds {listed(shared)}; put the parts above the classes: train/CLASS/*.jpg"]
+    parts = [folder.name for folder in folders if part_name(folder.name)]
+    if not parts:
+        return []
+    return [f"{listed(parts)} would be classes, but each folder holds {listed(shared)}. Name parts train, val and test"]
+
+
+def _alike_folders(root: Path) -> list[str]:
+    """The note on class folders that hold the same folders: they may be parts by another name."""
+    folders, shared = _folders_in(root), _shared_folders(root)
+    if len(folders) < 2 or not shared:
+        return []
+    return [
+        f"read {listed([folder.name for folder in folders])} as the classes. Each holds the folders {listed(shared)}: "
+        f"if those are the classes, name the parts train, val and test"
+    ]
+
+
+# ---- files
+
+
+def archive_hint(name: str) -> str:
+    """What to do with a file of this name, if it is an archive."""
+    return "Unpack it, then give the folder." if name.casefold().endswith(_ARCHIVES) else ""
+
+
+def _no_images(path: Path, train: Path, ignored: tuple[str, ...]) -> str:
+    """The message that no image is in a class folder, with what is there instead."""
+    sentences = [f"There are no images in class folders in {path}."]
+    loose = _images_in(train)
+    if loose:
+        sentences.append(f"{train} has {counted(len(loose), 'image')} but no class folders: they have no labels.")
+    sentences.append(_LAYOUTS)
+    if ignored:
+        sentences.append(f"Files of another kind: {', '.join(ignored)}.")
+    archives = sorted(file.name for file in _listing(path) if archive_hint(file.name))
+    if archives:
+        sentences.append(f"{archives[0]} is an archive. {archive_hint(archives[0])}")
+    return " ".join(sentences)
 
 
 def _other_kinds(files: Iterable[Path]) -> tuple[str, ...]:
-    """How many files are no images, by suffix, the most frequent first: ("12 .heic", "1 .txt")."""
+    """How many files are not images, by suffix, the most frequent first: ("12 .heic", "1 .txt")."""
     suffixes = Counter(file.suffix.lower() or "without a suffix" for file in files if not is_image(file))
     return tuple(f"{count:,} {suffix}" for suffix, count in suffixes.most_common())
-
-
-def _different(train: tuple[str, ...], other: tuple[str, ...], train_name: str, other_name: str) -> list[str]:
-    return [
-        *problem(f"{other_name} has classes that {train_name} lacks", [name for name in other if name not in train]),
-        *problem(f"{other_name} lacks classes that {train_name} has", [name for name in train if name not in other]),
-    ]
 
 
 def _folders_in(path: Path) -> list[Path]:

@@ -1,26 +1,29 @@
-"""`Given`: what a source holds, as it was found, before anything is left out or split off."""
+"""`Given`: what a source holds, as it was found, before unreadable images are left out or a part is split off."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from classicnets.data.imageset import ImageSet
-from classicnets.errors import BadImage
+from classicnets.data.labels import label_problems
+from classicnets.data.words import listed
+from classicnets.errors import BadImage, did_you_mean
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """The parts that a source comes in; `load_data` splits off what is missing.
+    """The parts that a source comes with. `load_data` splits off the parts that are missing.
 
     Attributes:
         problems: why it cannot be trained on as it is, one sentence each.
-        missing: files that the source names and that are not there.
-        ignored: how many files lie among the images whose suffix is no image's, by suffix: "12 .heic".
+        missing: files that the source names and that do not exist.
+        ignored: how many files among the images are of another kind, by suffix: "12 .heic".
+        notes: how the source was interpreted and what was left out, one sentence each.
     """
 
     name: str
@@ -31,16 +34,13 @@ class Given:
     problems: tuple[str, ...] = ()
     missing: tuple[BadImage, ...] = ()
     ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def parts(self) -> Mapping[str, ImageSet]:
-        """The parts that there are, by name."""
+        """The parts that exist, by name."""
         parts = {"train": self.train, "val": self.val, "test": self.test}
         return {name: images for name, images in parts.items() if images is not None}
-
-
-PART_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""What users call the parts of their data, and what we call them."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,49 @@ class Entry:
     group: str | None = None
 
 
-def file_set(entries: list[Entry], classes: tuple[str, ...]) -> ImageSet:
-    """An ImageSet of files. Where some images have a group, each one without is a group of its own."""
+def given_files(
+    path: Path,
+    entries: Mapping[str, list[Entry]],
+    classes: Mapping[str, tuple[str, ...]],
+    *,
+    problems: list[str],
+    notes: list[str],
+    missing: list[BadImage] | None = None,
+    ignored: tuple[str, ...] = (),
+) -> Given:
+    """Make the parts of a folder or table from the files and the names of the classes of each part.
+
+    The classes are those of train. A class of another part that train lacks is a problem: no network could learn it.
+    A class of train that another part lacks is allowed, as rare classes often have no validation image; `quick_check`
+    warns of it. A part without any file is left out, with a note.
+    """
+    known = classes["train"]
+    problems = [*problems, *_too_few(known), *label_problems(known)]
+    notes = list(notes)
+    sets = {}
+    for part, some in entries.items():
+        problems += _unknown(part, classes[part], known)
+        if some or part == "train":
+            sets[part] = _file_set(some, known)
+        else:
+            notes.append(f"{part} has no images and is not used")
+    return Given(
+        name_of(path),
+        str(path),
+        sets["train"],
+        sets.get("val"),
+        sets.get("test"),
+        tuple(problems),
+        tuple(missing or ()),
+        ignored,
+        tuple(notes),
+    )
+
+
+def _file_set(entries: list[Entry], classes: tuple[str, ...]) -> ImageSet:
+    """An ImageSet of files. If some images have a group, each image without one is a group of its own."""
     index = {name: i for i, name in enumerate(classes)}
+    entries = [entry for entry in entries if entry.label in index]
     grouped = any(entry.group for entry in entries)
     return ImageSet(
         classes=classes,
@@ -73,23 +113,18 @@ def name_of(path: Path) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"
 
 
-def too_few_classes(classes: tuple[str, ...]) -> list[str]:
-    """The problem of a source with a single class, if it is one."""
+def _too_few(classes: tuple[str, ...]) -> list[str]:
     if len(classes) > 1:
         return []
-    return [f"there is only one class, {classes[0]!r}, and a classifier tells at least two apart"]
+    return [f"there is only one class, {classes[0]!r}, and a classifier needs at least two"]
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first ten names, quoted, and how many more there are."""
-    return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-
-def problem(sentence: str, names: Sequence[str]) -> list[str]:
-    """The problem that is said of `names`, if there are any."""
-    return [f"{sentence}: {listed(names)}"] if names else []
-
-
-def counted(number: int, noun: str) -> str:
-    """ "1 image", "1,200 images"."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+def _unknown(part: str, classes: tuple[str, ...], train_classes: tuple[str, ...]) -> list[str]:
+    """The problem of classes that train lacks; suggests the class of train that the first was meant to be."""
+    known = set(train_classes)
+    unknown = [name for name in classes if name not in known]
+    if not unknown:
+        return []
+    near = did_you_mean(unknown[0], train_classes, most=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return [f"{part} has classes that train lacks: {listed(unknown)}{hint}"]

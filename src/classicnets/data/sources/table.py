@@ -2,96 +2,148 @@
 
     path,label[,group][,split]
 
-The first line names the columns, in any order, others beside them are not looked at; comma, semicolon or tab between
-them. `path` is relative to the table's folder. Images of one `group` (a person, a patient) are kept together. `split`
-is train, val (valid, validation) or test.
+The first line names the columns, in any order; other columns are ignored. Columns are separated by commas, semicolons
+or tabs. `path` is relative to the table's folder. Images of one `group` (a person, a patient) stay in one part. `split`
+is train, val or test, or another usual name such as training, valid, dev or testing.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from classicnets.data.sources.given import PART_NAMES, Entry, Given, file_set, listed, name_of, too_few_classes
+from classicnets.data.sources.given import Entry, Given, given_files
+from classicnets.data.sources.part_names import plain_part
+from classicnets.data.words import counted
 from classicnets.errors import BadImage, DataError
 
 _NEEDED = ("path", "label")
 
 
+class _Row(NamedTuple):
+    line: int
+    path: str
+    label: str
+    group: str | None
+    split: str
+    had_backslashes: bool = False
+
+
 def read_table(file: Path) -> Given:
-    """What the table `file` names. Raises DataError, with the line's number, for a table that cannot be understood."""
+    """Read what the table `file` names.
+
+    Raises DataError, with the number of the line, if the table cannot be understood or no image of train exists.
+    """
     file = file.absolute()
+    rows = _rows_by_path(file)
+    entries: dict[str, list[Entry]] = {"train": [], "val": [], "test": []}
+    labels: dict[str, set[str]] = {part: set() for part in entries}
+    missing = []
+    read_as: dict[str, str] = {}
+    for row in rows.values():
+        where = f"line {row.line}"
+        part = plain_part(row.split)
+        if part is None:
+            raise DataError(f"{file}, {where}: the split is {row.split!r}; it must be train, val or test.")
+        if row.split.casefold() != part:
+            read_as[row.split] = part
+        labels[part].add(row.label)
+        path = file.parent / row.path
+        if path.exists():
+            entries[part].append(Entry(row.path, path, row.label, row.group))
+        else:
+            missing.append(BadImage(row.path, f"no such file ({where} of {file.name})"))
+    if not entries["train"]:
+        reason = "no line has split train"
+        if missing:
+            reason = f"none of its {counted(len(rows), 'file')} exists; the first is {missing[0]}"
+        raise DataError(f"{file} has no training images: {reason}. Paths are relative to {file.parent}.")
+    notes = []
+    if read_as:
+        notes.append(f"read the split {', '.join(f'{name!r} as {part}' for name, part in read_as.items())}")
+    converted = sum(row.had_backslashes for row in rows.values())
+    if converted:
+        notes.append(f"read the backslashes in {counted(converted, 'path')} as /")
+    return given_files(
+        file,
+        {part: some for part, some in entries.items() if labels[part]},
+        {part: tuple(sorted(some)) for part, some in labels.items()},
+        problems=[],
+        notes=notes,
+        missing=missing,
+    )
+
+
+def _rows_by_path(file: Path) -> dict[str, _Row]:
+    """The rows of the table, in order. Raises DataError if two rows name one file or there are no rows."""
+    rows: dict[str, _Row] = {}
+    for row in _rows(file):
+        slashes = row.path.replace("\\", "/")
+        if slashes != row.path and not (file.parent / row.path).exists() and (file.parent / slashes).exists():
+            row = row._replace(path=slashes, had_backslashes=True)
+        if before := rows.get(row.path):
+            raise DataError(_twice(file, before, row))
+        rows[row.path] = row
+    if not rows:
+        raise DataError(f"{file} names no images; it ends after its first line.")
+    return rows
+
+
+def _twice(file: Path, before: _Row, row: _Row) -> str:
+    where = f"{file}, line {row.line}: {row.path} is in line {before.line} already"
+    if row.label == before.label:
+        return f"{where}. Remove one of the two lines."
+    return (
+        f"{where}, with the label {before.label!r} there and {row.label!r} here. classicnets gives an image one label, "
+        f"not several: keep one of the two lines."
+    )
+
+
+def _rows(file: Path) -> Iterator[_Row]:
+    """Each line of the table below the first. Raises DataError for what is not a table, or a line that is not whole."""
+    text = _text(file)
+    delimiter = _delimiter(text.partition("\n")[0], file)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader.fieldnames = [name.strip().casefold() for name in reader.fieldnames or ()]
     try:
-        text = file.read_text("utf-8-sig")
+        for cells in reader:
+            where = f"{file}, line {reader.line_num}"
+            if None in cells or None in cells.values():
+                raise DataError(f"{where}: there must be {len(reader.fieldnames)} columns, as in the first line.")
+            values = {name: value.strip() for name, value in cells.items()}
+            for name in _NEEDED:
+                if not values[name]:
+                    raise DataError(f"{where}: the {name} is empty. Fill it in, or remove the line.")
+            yield _Row(
+                reader.line_num, values["path"], values["label"], values.get("group"), values.get("split", "train")
+            )
+    except csv.Error as error:
+        raise DataError(f"{file}, after line {reader.line_num}: {error}. Save the table as CSV again.") from None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{file}, line {line}: this is not UTF-8 text. Save the table as CSV in UTF-8.") from None
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}. Give a CSV file with the columns path,label.") from None
-    delimiter = _delimiter(text.partition("\n")[0], file)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    reader.fieldnames = [name.strip().casefold() for name in reader.fieldnames or ()]
-    entries: dict[str, list[Entry]] = {"train": [], "val": [], "test": []}
-    lines: dict[str, int] = {}
-    missing = []
-    try:
-        for row in reader:
-            where = f"{file}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise DataError(f"{where}: there must be {len(reader.fieldnames)} columns, as in the first line.")
-            values = {name: value.strip() for name, value in row.items()}
-            for name in _NEEDED:
-                if not values[name]:
-                    raise DataError(f"{where}: the {name} is empty. Fill it in, or remove the line.")
-            name = values["path"]
-            if name in lines:
-                raise DataError(f"{where}: {name} is in line {lines[name]} already. Remove one of the two lines.")
-            lines[name] = reader.line_num
-            part = PART_NAMES.get(values.get("split", "train").casefold())
-            if part is None:
-                raise DataError(f"{where}: the split is {values['split']!r}; it must be train, val or test.")
-            path = file.parent / name
-            if path.exists():
-                entries[part].append(Entry(name, path, values["label"], values.get("group")))
-            else:
-                missing.append(BadImage(name, f"no such file (line {reader.line_num} of {file.name})"))
-    except csv.Error as error:
-        raise DataError(f"{file}, after line {reader.line_num}: {error}. Save the table anew as CSV.") from None
-    if not lines:
-        raise DataError(f"{file} names no images; it ends after its first line.")
-    if not entries["train"]:
-        reason = (
-            f"not one of its {len(lines)} files exists, {missing[0]} the first"
-            if missing
-            else "no line has split train"
-        )
-        raise DataError(f"{file} has no training images: {reason}. Paths are relative to {file.parent}.")
-    classes = tuple(sorted({entry.label for entry in entries["train"]}))
-    problems = too_few_classes(classes)
-    for part in ("val", "test"):
-        unknown = sorted({entry.label for entry in entries[part]} - set(classes))
-        if unknown:
-            problems.append(f"the split {part} has labels that train lacks: {listed(unknown)}")
-    sets = {
-        part: file_set([entry for entry in some if entry.label in classes], classes)
-        for part, some in entries.items()
-        if some
-    }
-    return Given(
-        name_of(file), str(file), sets["train"], sets.get("val"), sets.get("test"), tuple(problems), tuple(missing)
-    )
 
 
 def _delimiter(header: str, file: Path) -> str:
+    """The character between the columns. Raises DataError if the first line does not name the columns."""
     for delimiter in ",;\t":
         columns = [name.strip().strip('"').casefold() for name in header.strip("\r").split(delimiter)]
         if all(name in columns for name in _NEEDED):
-            twice = {name for name in columns if columns.count(name) > 1}
+            twice = sorted({name for name in columns if columns.count(name) > 1})
             if twice:
-                raise DataError(f"{file}, line 1: the column {', '.join(sorted(twice))} is there twice. Rename one.")
+                raise DataError(f"{file}, line 1: the column {', '.join(twice)} is there twice. Rename one.")
             return delimiter
     raise DataError(
         f"{file}, line 1: the first line must name the columns, path and label among them "
-        f"(path,label[,group][,split]), and is {header.strip()[:100]!r}."
+        f"(path,label[,group][,split]); got {header.strip()[:100]!r}."
     )
