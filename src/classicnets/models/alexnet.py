@@ -30,6 +30,7 @@ from torch import nn
 
 from classicnets.models.blocks import Activation, LocalResponseNorm, activation, conv_layer, he_init
 from classicnets.models.contract import ConvNet, Family, NetConfig
+from classicnets.models.names import ForeignNames, TorchvisionModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,10 +163,31 @@ VARIANTS: dict[str, AlexNetConfig] = {
     ),
 }
 
+# The names in torchvision.
+_NAMES = ForeignNames((
+    (r"trunk\.conv1\.conv", "features.0"),
+    (r"trunk\.conv2\.conv", "features.3"),
+    (r"trunk\.conv3\.conv", "features.6"),
+    (r"trunk\.conv4\.conv", "features.8"),
+    (r"trunk\.conv5\.conv", "features.10"),
+    (r"head\.fc6", "classifier.1"),
+    (r"head\.fc7", "classifier.4"),
+    (r"head\.classifier", "classifier.6"),
+))  # fmt: skip
+
+
+def foreign_names(config: AlexNetConfig) -> dict[str, ForeignNames]:
+    """What the weights are called elsewhere."""
+    return {"torchvision": _NAMES}
+
+
 FAMILY = Family(
     name="alexnet",
     paper="ImageNet Classification with Deep Convolutional Neural Networks (Krizhevsky et al., 2012)",
     net=AlexNet,
     config=AlexNetConfig,
     variants=VARIANTS,
+    stuck_because="AlexNet has no batch norm to forgive a rate, and its ReLUs die in the first steps of a high one",
+    torchvision={"alexnet_owt": TorchvisionModel("alexnet")},
+    foreign_names=foreign_names,
 )

@@ -14,7 +14,7 @@ from classicnets.evaluation.best import Best, best_index, score_of
 from classicnets.models.contract import ConvNet
 from classicnets.training.memory.lean import Lean
 from classicnets.training.recipe.schema import LossSection, Recipe
-from classicnets.training.step.objective import Trained
+from classicnets.training.step.objective import ObjectiveModule
 from classicnets.training.step.optimizer import make_optimizer
 from classicnets.training.transfer.distill import Teacher
 from classicnets.training.transfer.freeze import Features, freeze
@@ -105,9 +105,9 @@ class TrainState:
         """The network that learns from a batch: all of it, or what comes after features that are kept."""
         return self.features.rest if self.features else self.model
 
-    def trained(self, recipe: LossSection) -> Trained:
+    def trained(self, recipe: LossSection) -> ObjectiveModule:
         """What is minimised, as a module over the learner."""
-        return Trained(self.learner, recipe, self.class_weights, self.teacher)
+        return ObjectiveModule(self.learner, recipe, self.class_weights, self.teacher)
 
     @property
     def evaluated(self) -> ConvNet:
