@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Window:
-    """How an operation looks at its input along one axis: a convolution, a pooling, a slice or a padding, in positions."""
+    """How an operation looks at its input along one axis: a convolution, pooling, slice or padding, in positions."""
 
     kernel: int = 1
     stride: int = 1
@@ -26,7 +26,7 @@ class Window:
         return self.dilation * (self.kernel - 1) + 1
 
     def positions(self, size: int) -> int:
-        """Return how many outputs an input of `size` positions gives. With `ceil`, a last window that is cut off counts.
+        """How many outputs an input of `size` positions gives. With `ceil`, a last window that is cut off counts.
 
         >>> Window(kernel=3, stride=2).positions(224)
         111

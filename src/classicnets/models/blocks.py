@@ -13,7 +13,7 @@ Activation = Literal["relu", "tanh"]
 
 
 def activation(name: Activation) -> nn.Module:
-    """Return an activation module, "relu" or "tanh". It is never in place: hooks and `features` see each layer's output.
+    """Return an activation module, never in place: hooks, Grad-CAM and `features` see each layer's output.
 
     >>> activation("tanh")
     Tanh()
@@ -34,7 +34,7 @@ def conv_layer(
     eps: float = 1e-5,
     act: Activation = "relu",
 ) -> nn.Sequential:
-    """Return a convolution `conv`, a batch norm `bn` if asked for, and the activation `act`: (N, C, H, W) -> (N, C', H', W').
+    """Return `conv`, `bn` if asked for, and `act`, the activation: (N, C, H, W) -> (N, C', H', W').
 
     in_channels, out_channels   C and C'; `groups` divides both
     kernel_size                 side of the window, in pixels
