@@ -20,18 +20,26 @@ PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 _HEAD = """\
 # The models
 
-Made by `python benchmarks/models_table.py`: parameters and multiply-adds (MACs, for one image of the paper's size) are
-counted on the models, and what loads is what the translation tables say.
+`python benchmarks/models_table.py` writes this page. Parameters and multiply-adds (MACs, for one image of the paper's
+size) are counted on the models; what loads is read from the tables of foreign names.
 
-- **Image** is the side of the paper's images, **min** the smallest side that the network takes, in pixels.
-- **Loads**: checkpoints of `torchvision` and `timm` under that name compute the same here, and what has neither in
-  this column is in neither library; `CIFAR repositories` are checkpoints whose keys read `layer1.0.conv1.weight` and
+- **Image** is the side of the paper's images, **Min** the smallest side that the network takes, in pixels.
+- **Loads** lists checkpoints that compute the same here: those of `torchvision` and `timm` under that name, if they
+  have the network at all, and those of `CIFAR repositories`, whose keys read `layer1.0.conv1.weight` and
   `linear.weight`, or `features.0.weight` and `classifier.weight` for VGG. Every model loads its own saved weights.
+
+## Tracing, exporting and compiling
+
+Every network works with `torch.fx` (torchvision's `create_feature_extractor`; `net.features(x)` gives the same
+stages without tracing), `torch.jit.trace`, `torch.export`, `torch.onnx.export` and `torch.compile`, also with
+`checkpointing=True` in training. The debugging backend `torch.compile(backend="eager")` cannot train with
+`checkpointing=True`. `torch.jit.script` is not supported, as PyTorch has deprecated it; it raises a `ConfigError` that
+names the alternatives. A trace by `torch.fx` does not check its images and keeps every activation.
 """
 
 
 def loads(name: str) -> str:
-    """The foreign checkpoints that a model takes and that compute the same in it."""
+    """The foreign checkpoints that a model loads and computes the same with."""
     known = namings(create(name, device="meta"))
     found = []
     if name in TORCHVISION:

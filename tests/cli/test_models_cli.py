@@ -81,7 +81,7 @@ def test_inspect_by_layers() -> None:
 
 @pytest.mark.parametrize(
     ("size", "said"),
-    [("0", "1 or more"), ("8", "smallest side it takes is 29"), ("224x", "HxW"), ("large", "HxW"), ("-5", "HxW")],
+    [("0", "at least 1x1, got 0x0"), ("8", "must be at least 29x29"), ("224x", "HxW"), ("large", "HxW"), ("-5", "HxW")],
 )
 def test_inspect_refuses_a_size_that_cannot_be(
     size: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -197,7 +197,7 @@ def test_images_below_the_minimum_are_refused_and_the_minimum_is_the_smallest_th
         return torch.empty(1, config.in_channels, pixels, pixels, device="meta")
 
     assert model(square(config.min_size)).shape == (1, config.num_classes)
-    with pytest.raises(ConfigError, match=f"the smallest side it takes is {config.min_size} pixels"):
+    with pytest.raises(ConfigError, match=f"must be at least {config.min_size}x{config.min_size} for this network"):
         model(square(config.min_size - 1))
     if config.min_size > 1:
         with pytest.raises(RuntimeError):
@@ -285,12 +285,12 @@ def test_an_unknown_model_suggests_the_near_ones() -> None:
     ("switches", "message"),
     [
         ({"activatoin": "tanh"}, "no switch 'activatoin'. Did you mean activation?"),
-        ({"activation": "gelu"}, "activation cannot be 'gelu': it takes 'relu' or 'tanh'."),
-        ({"residual": 1}, "residual cannot be 1: it takes bool."),
-        ({"depths": (1, "2")}, r"depths cannot be \(1, '2'\): it takes tuple\[int, ...\]."),
-        ({"num_classes": 0}, "num_classes cannot be 0: it must be 1 or more."),
-        ({"in_channels": -1}, "in_channels cannot be -1: it must be 1 or more."),
-        ({"depths": (1, 1)}, "must be of one length"),
+        ({"activation": "gelu"}, "activation must be 'relu' or 'tanh', got 'gelu'."),
+        ({"residual": 1}, "residual must be bool, got 1."),
+        ({"depths": (1, "2")}, r"depths must be tuple\[int, ...\], got \(1, '2'\)."),
+        ({"num_classes": 0}, "num_classes must be 1 or more, got 0."),
+        ({"in_channels": -1}, "in_channels must be 1 or more, got -1."),
+        ({"depths": (1, 1)}, "depths and widths must have the same length, one number per stage; got"),
     ],
 )
 def test_a_wrong_switch_says_what_is_allowed(switches: dict[str, Any], message: str) -> None:
@@ -303,7 +303,7 @@ def test_a_wrong_switch_says_what_is_allowed(switches: dict[str, Any], message: 
     [
         ((1, 1, 32, 32), torch.float32, "Build it with in_channels=1"),
         ((3, 32, 32), torch.float32, "floats of shape"),
-        ((1, 3, 32, 32), torch.uint8, "and got torch.uint8"),
+        ((1, 3, 32, 32), torch.uint8, "got torch.uint8 of shape"),
     ],
 )
 def test_images_of_another_kind_are_refused(shape: tuple[int, ...], dtype: torch.dtype, message: str) -> None:

@@ -297,7 +297,7 @@ def test_what_does_not_fit_is_listed_key_by_key(resnet20: dict[str, Tensor]) -> 
 
 @pytest.mark.parametrize("name", ["resnet32_cifar", "vgg11", "nin_cifar"])
 def test_another_models_weights_are_refused_and_their_model_named(name: str, resnet20: dict[str, Tensor]) -> None:
-    with pytest.raises(KeysMismatch, match=rf"116 weights, not those of {name}\. They fit resnet20_cifar\.$"):
+    with pytest.raises(KeysMismatch, match=rf"these 116 weights are not {name}'s\. They fit resnet20_cifar\.$"):
         fitting(name, resnet20)
 
 
@@ -335,7 +335,7 @@ def test_a_linear_layer_of_timms_that_is_no_window_is_refused() -> None:
 
 def test_a_naming_without_a_place_for_the_model_is_refused() -> None:
     model = create("nin", device="meta")
-    with pytest.raises(ConfigError, match="no names in 'timm'; it has them in classicnets"):
+    with pytest.raises(ConfigError, match="no names in 'timm'\\. It has names in classicnets"):
         from_ours(model.state_dict(), model, "timm")
     resnet = create("resnet18", device="meta")
     with pytest.raises(KeysMismatch) as caught:

@@ -1,4 +1,4 @@
-"""What a network is made of: `inspect`, for every model of the catalog and every network built from it."""
+"""What a network is made of: `inspect`, for a model of the catalog or a network of yours."""
 
 from classicnets.analysis.summary import Row, Summary, inspect
 

@@ -1,6 +1,6 @@
-"""Makes `models/facts.json`, and the table `docs/models.md`, from the models: python -m classicnets.analysis.make_facts
+"""Make `models/facts.json` from the models: python -m classicnets.analysis.make_facts
 
-Run it after a change to any variant; tests hold both files to what it makes.
+Run `make facts` after a change to any variant; a test compares the file with what this makes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from classicnets.models.facts import PATH, Facts
 
 
 def make_facts() -> dict[str, Facts]:
-    """Every model's facts by name, family by family in the catalog's order, small to large within a family."""
+    """Return every model's facts by name, family by family in the catalog's order, small to large within a family."""
     facts: dict[str, Facts] = {}
     families = list(dict.fromkeys(entry.family.name for entry in CATALOG.values()))
     for name in sorted(CATALOG, key=lambda name: (families.index(CATALOG[name].family.name), _natural(name))):
@@ -36,7 +36,7 @@ def make_facts() -> dict[str, Facts]:
 
 
 def to_json(facts: dict[str, Facts]) -> str:
-    """The text of facts.json: one model a line, so that a change reads well in a diff."""
+    """Return the text of facts.json: one model a line, so that a change reads well in a diff."""
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(fact, ensure_ascii=False)}" for name, fact in facts.items())
     return f"{{\n{lines}\n}}\n"
 
@@ -47,7 +47,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _year(paper: str) -> int:
-    """The year in a paper's title line. Raises ValueError where there is none."""
+    """The last year in a paper's title line. Raises ValueError if there is none."""
     years = re.findall(r"\b(?:19|20)\d\d\b", paper)
     if not years:
         raise ValueError(f"No year in {paper!r}.")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Window:
-    """How an operation looks at its input along one axis: a convolution, a pooling, a slice or a padding."""
+    """How an operation looks at its input along one axis: a convolution, pooling, slice or padding, in positions."""
 
     kernel: int = 1
     stride: int = 1
@@ -22,11 +22,15 @@ class Window:
 
     @property
     def extent(self) -> int:
-        """Positions from the first that a window covers to the last."""
+        """How many positions there are from a window's first to its last."""
         return self.dilation * (self.kernel - 1) + 1
 
     def positions(self, size: int) -> int:
-        """How many outputs an input of `size` positions gives; with `ceil`, a last window that is cut off counts."""
+        """How many outputs an input of `size` positions gives. With `ceil`, a last window that is cut off counts.
+
+        >>> Window(kernel=3, stride=2).positions(224)
+        111
+        """
         room = size + 2 * self.padding - self.extent
         if not self.ceil:
             return room // self.stride + 1
@@ -36,9 +40,9 @@ class Window:
 
 
 class Field(NamedTuple):
-    """Along one axis, output i sees the pixels from `low + i * jump` to `high + i * jump`, the padding around included.
+    """Output i sees the pixels from `low + i * jump` to `high + i * jump` along one axis, padding included.
 
-    The image itself is `Field()`: every pixel sees itself.
+    `Field()` is that of the image itself: every pixel sees itself.
     """
 
     low: int = 0
@@ -51,10 +55,14 @@ class Field(NamedTuple):
         return self.high - self.low + 1
 
     def through(self, window: Window) -> Field:
-        """The field after an operation with that window."""
+        """Return the field after an operation with that window.
+
+        >>> Field().through(Window(kernel=7, stride=2, padding=3))
+        Field(low=-3, high=3, jump=2)
+        """
         low = self.low - window.padding * self.jump
         return Field(low, low + self.size - 1 + (window.extent - 1) * self.jump, self.jump * window.stride)
 
     def join(self, other: Field) -> Field:
-        """The field where two branches meet: all that either sees. Branches that meet have the same jump."""
+        """Return the field of two branches that meet: all that either sees. Their jumps must be equal."""
         return Field(min(self.low, other.low), max(self.high, other.high), max(self.jump, other.jump))

@@ -1,6 +1,6 @@
 """What a network is made of, by stage and layer: shapes, kernels, parameters, multiply-adds, memory, receptive field.
 
-Everything is derived from the module itself, in one pass without data (see `trace`); no number is kept by hand.
+Everything is derived from the module itself, in one pass without data (see `trace`). No number is typed by hand.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Row:
     kind              the layer's class, or the operations of a block's own; "" for a stage, or "training only"
     output            shape without the batch: (C, H, W) or (features,)
     kernels           the distinct kernel sizes of its convolutions and poolings
-    stride            how much coarser its output is than its input; None where positions are mixed
+    stride            how much coarser its output is than its input; None if positions are mixed
     parameters        its own
     macs              multiply-adds of its convolutions and linear layers, for one image
     activation_bytes  what it writes for one image, in fp32; training keeps about that
-    receptive_field   image pixels that one output position depends on; None: all of them
+    receptive_field   image pixels that one output position sees; None: all of them
     jump              image pixels between two neighbouring output positions; None with `receptive_field`
     """
 
@@ -61,10 +61,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A network's stages and layers at one input size; print it, or take `to_dict()`.
+    """A network's stages and layers at one input size. Print it, or use `to_dict()`.
 
-    The last stage is the head; auxiliary heads follow it, which take part in training only: their parameters count,
-    their multiply-adds and activations do not. `weight_bytes` are those of parameters and buffers.
+    The head follows the trunk's stages, and auxiliary heads follow the head. They take part in training only: their
+    parameters count, their multiply-adds and activations do not. `weight_bytes` counts parameters and buffers.
     """
 
     model: str
@@ -79,16 +79,16 @@ class Summary:
     activation_bytes: int
 
     def to_dict(self, *, layers: bool = False) -> dict[str, Any]:
-        """All of it as JSON-ready values, in bytes, pixels and units; with the layers only on request."""
+        """Return everything as JSON-ready values, in bytes, pixels and units. `layers` adds the layers."""
         answer = asdict(self)
         return answer if layers else {key: value for key, value in answer.items() if key != "layers"}
 
     def to_json(self, *, layers: bool = False) -> str:
-        """`to_dict` as a JSON document."""
+        """Return `to_dict` as a JSON document. `layers` adds the layers."""
         return json.dumps(self.to_dict(layers=layers), indent=2)
 
     def to_text(self, *, layers: bool = False) -> str:
-        """A table for a terminal of 80 columns or more: a line per stage, or per layer."""
+        """Return a table for a terminal of 80 columns or more: a line per stage, or with `layers` per layer."""
         lines = [f"{self.model} at {'x'.join(map(str, self.input))}"]
         lines += [line for text in (self.paper, self.note) for line in textwrap.wrap(text, 80)]
         lines += ["", *_table(self.layers if layers else self.stages, layers), ""]
@@ -113,10 +113,15 @@ def inspect(
     in_channels: int | None = None,
     num_classes: int | None = None,
 ) -> Summary:
-    """What a model of the catalog, or a network at hand, is made of at one image size (a side, or height and width).
+    """Return what a network is made of at one image size: a `Summary` of its stages and layers.
 
-    What is not given is the variant's own. A network at hand is left as it is; `in_channels` and `num_classes` are
-    then its own and cannot be given. Raises UnknownName, and ConfigError for a size that the network does not take.
+    model         a name of the catalog, or a network, which is left as it is
+    image_size    a side in pixels, or (height, width); None: that of the paper
+    in_channels   channels of the images; None: the variant's. Not for a network, which has its own
+    num_classes   columns of the logits; None: the variant's. Not for a network, which has its own
+
+    Raises UnknownName for an unknown model, and ConfigError for an image size that the network does not take, or if
+    channels or classes are given for a network.
 
     >>> inspect("resnet18").macs
     1814073344
@@ -128,7 +133,7 @@ def inspect(
         paper, name = "", type(model).__name__
         net = _meta_twin(model)
     else:
-        raise ConfigError("A network that is built has its channels and classes: give its name to change them.")
+        raise ConfigError("A network has its own in_channels and num_classes. To change them, give its name instead.")
     config = net.config
     height, width = _size(config.image_size if image_size is None else image_size)
     ops = trace(net.eval(), torch.empty(1, config.in_channels, height, width, device="meta"))
@@ -151,7 +156,7 @@ def inspect(
 def _size(size: int | Pair) -> Pair:
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
-        raise ConfigError(f"An image of {height}x{width} pixels cannot be: both sides must be 1 or more.")
+        raise ConfigError(f"Image size must be at least 1x1, got {height}x{width}.")
     return height, width
 
 
@@ -163,7 +168,7 @@ def _meta_twin(net: ConvNet) -> ConvNet:
 
 
 def _own_parameters(net: ConvNet) -> Counter[str]:
-    """How many parameters each module holds itself, by its path; a shared one counts where it comes first."""
+    """How many parameters each module holds itself, by its path. A shared one counts for the first module."""
     own: Counter[str] = Counter()
     for name, parameter in net.named_parameters():
         own[name.rpartition(".")[0]] += parameter.numel()
@@ -171,7 +176,7 @@ def _own_parameters(net: ConvNet) -> Counter[str]:
 
 
 def _stages(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]:
-    """The trunk's stages, the head, and what else holds parameters: auxiliary heads, which did not run."""
+    """The trunk's stages, the head, and whatever else holds parameters: auxiliary heads, which did not run."""
     ran = {name: list(group) for name, group in groupby(ops, key=lambda op: _stage_of(op.module))}
     parameters: Counter[str] = Counter()
     for path, count in own.items():
@@ -192,9 +197,9 @@ def _stage_of(path: str) -> str:
 
 
 def _layers(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]:
-    """What holds parameters, moves positions or writes memory, in the order of running.
+    """Whatever holds parameters, moves positions or writes memory, in the order of running.
 
-    What a block does outside its layers, such as adding its shortcut, is a row under the block's own name.
+    What a block does outside its layers, such as adding its shortcut, is a row with the block's own name.
     """
     modules = dict(net.named_modules())
     for path, group in groupby(ops, key=lambda op: op.module):
@@ -207,7 +212,7 @@ def _layers(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]
 
 
 def _row(name: str, kind: str, ops: Sequence[Op], parameters: int) -> Row:
-    """A row over some operations; its stride is the product of theirs."""
+    """The row of some operations. Its stride is the product of theirs."""
     strides = [(op.windows[0].stride, op.windows[1].stride) for op in ops if op.windows]
     looks = [op.windows for op in ops if op.windows and (op.macs or op.kind.endswith("pool2d"))]
     fields = ops[-1].fields if ops else None

@@ -1,7 +1,7 @@
-"""One forward pass without data, that tells what every operation costs and sees.
+"""A forward pass without data that records what every operation costs and sees.
 
 `trace` runs a network on the meta device and answers each of PyTorch's operations with an empty tensor of the right
-shape. Nothing is computed, so the largest network takes a fraction of a second, and whatever a block does (branches,
+shape. Nothing is computed, so the largest network takes a fraction of a second. Whatever a block does (branches,
 shortcuts, concatenations) is followed without a formula for that block.
 """
 
@@ -30,9 +30,9 @@ _aten = torch.ops.aten
 
 
 class Op(NamedTuple):
-    """An operation that ran: in which module, what it put out, its geometry along rows and columns, and its cost.
+    """An operation that ran: in which module, its output, its geometry along rows and columns, and its cost.
 
-    `windows` is None where every position stays in its place; `fields` is None where each output sees the whole image.
+    `windows` is None if every position stays in its place; `fields` is None if each output sees the whole image.
     """
 
     module: str
@@ -45,7 +45,13 @@ class Op(NamedTuple):
 
 
 def trace(net: nn.Module, images: Tensor) -> list[Op]:
-    """The operations of `net(images)`, in order. Both are on the meta device; the net is used up (it keeps hooks)."""
+    """Return the operations of `net(images)`, in order. Both are on the meta device.
+
+    `images` are floats (N, C, H, W). The network keeps the hooks of the trace, so use it for nothing else.
+
+    >>> trace(nn.Conv2d(3, 8, 3), torch.empty(1, 3, 9, 9, device="meta"))[0].macs
+    10584
+    """
     recorder = _Recorder(images)
     for name, module in net.named_modules():
         module.register_forward_pre_hook(lambda _module, _args, name=name: recorder.inside.append(name))
@@ -56,7 +62,7 @@ def trace(net: nn.Module, images: Tensor) -> list[Op]:
 
 
 class _Effect(NamedTuple):
-    """What an operation does: its output, its windows (None: every position stays), its cost, or that it mixes all."""
+    """What an operation does: its output, its windows (None: every position stays), its cost, whether it mixes all."""
 
     output: Tensor
     windows: Windows | None = None
@@ -65,17 +71,17 @@ class _Effect(NamedTuple):
 
 
 class _Recorder(TorchDispatchMode):
-    """Answers every operation by its rule, and writes down those that work on something made from the images."""
+    """Answer every operation by its rule, and record those that work on something made from the images."""
 
     def __init__(self, images: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # PyTorch's modes have no types
         self.ops: list[Op] = []
         self.inside: list[str] = []
-        # By identity; the tensor is held, or its identity could be given to another one.
+        # By identity. The tensor is kept, or Python could give its identity to another one.
         self._seen: dict[int, tuple[Tensor, Fields | None]] = {id(images): (images, (Field(), Field()))}
 
     def leave(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        """The innermost module is done. One that turns axes about and back is known to leave positions in place."""
+        """Leave the innermost module. LocalResponseNorm permutes axes and back, so positions stay in place."""
         self.inside.pop()
         if isinstance(module, LocalResponseNorm):
             fields = self._seen[id(args[0])][1]
@@ -219,7 +225,7 @@ def _in_place(x: Tensor, *_args: object, **_settings: object) -> _Effect:
 
 
 def _other(func: Any, *args: Any, **kwargs: Any) -> _Effect:
-    """Reshapes, and what has no rule: positions stay where the map keeps its size, else all are taken to be mixed."""
+    """Reshapes, and what has no rule: positions stay if the map keeps its size, or else all count as mixed."""
     output = func(*args, **kwargs)
     before = args[0].shape
     stay = len(before) >= 4 and output.ndim >= 4 and output.shape[-2:] == before[-2:]

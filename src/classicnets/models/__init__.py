@@ -1,4 +1,4 @@
-"""The six families, one file each; `contract` is what they share, `catalog` is the list of them.
+"""The six families, one file each. `contract` says what they share, `catalog` lists them.
 
-This file imports nothing, so that `classicnets.models.facts` answers without loading PyTorch.
+This file imports nothing, so that `classicnets.models.facts` works without loading PyTorch.
 """

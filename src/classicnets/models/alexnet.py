@@ -1,6 +1,6 @@
 """AlexNet: ImageNet Classification with Deep Convolutional Neural Networks, Krizhevsky, Sutskever and Hinton, 2012.
 
-Sec. 3.5 and Fig. 2, at 224 px; every layer but the last is followed by ReLU (Sec. 3.1):
+Sec. 3.5 and Fig. 2, at 224 px; ReLU follows every layer except the last (Sec. 3.1):
 
     stage    output   layers
     conv1     55      11x11, 96, stride 4
@@ -15,8 +15,8 @@ Sec. 3.5 and Fig. 2, at 224 px; every layer but the last is followed by ReLU (Se
     pool5      6      3x3 max pool, stride 2
     head       1      fc6 4096, fc7 4096, classifier; dropout on fc6 and fc7 (Sec. 4.2)
 
-The paper ran the groups on two GPUs. Its 224 px and its 55 positions do not fit each other without padding: its code
-rounded the last window up, Caffe's copy takes 227 px; a padding of 2 on each side gives 55, 27, 13 and 6 at 224 px.
+The paper ran the groups on two GPUs. 224 px do not give 55 positions without padding: the paper's code rounded the last
+window up, and Caffe's copy takes 227 px. A padding of 2 on each side gives 55, 27, 13 and 6 at 224 px.
 """
 
 from __future__ import annotations
@@ -30,24 +30,27 @@ from torch import nn
 
 from classicnets.models.blocks import Activation, LocalResponseNorm, activation, conv_layer, he_init
 from classicnets.models.contract import ConvNet, Family, NetConfig
+from classicnets.models.names import ForeignNames, TorchvisionModel
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlexNetConfig(NetConfig):
-    """The widths of the eight layers, and what the versions of the net differ in.
+    """The widths of the eight layers, and how the versions of the net differ.
 
     widths, kernels   channels and kernel sizes of the five convolutions
-    stride, padding   of conv1; the others have stride 1 and keep the size
-    groups            of conv2, conv4 and conv5: 2 for the paper's two towers
-    pool_padding      1 lets 28 px become 14, 7 and 4
+    stride, padding   those of conv1; the others have stride 1 and keep the size
+    groups            those of conv2, conv4 and conv5: 2 for the paper's two towers
+    pool_padding      padding of the pools; 1 lets 28 px become 14, 7 and 4
     hidden            widths of fc6 and fc7
-    grid              positions per side that fc6 sees; another image size is averaged to it
+    grid              positions per side that fc6 sees; other image sizes are averaged to it
     lrn               local response normalisation after conv1 and conv2, with the paper's constants
     batch_norm        after every convolution, fc6 and fc7, which then have no biases
-    dropout           probability, and `dropout_on`: the inputs or the outputs (the paper) of fc6 and fc7
-    init              "paper": N(0, .01), fc6 and fc7 N(0, .005), biases 1 in conv2, conv4, conv5, fc6 and fc7, else 0
-                      (Sec. 5; the .005 from Caffe). It is meant for pixels of 0 to 255 and stays at ln(classes) with
-                      normalised ones; hence "he": N(0, 2 / fan_in), biases 0
+    activation        after every layer except the last
+    dropout           probability
+    dropout_on        the "inputs" or the "outputs" (the paper) of fc6 and fc7
+    init              "he": N(0, 2 / fan_in), biases 0. "paper": N(0, .01), fc6 and fc7 N(0, .005), biases 1 in conv2,
+                      conv4, conv5, fc6 and fc7, else 0 (Sec. 5; the .005 is Caffe's). The paper's start is meant for
+                      pixels of 0 to 255; with normalised images training stays at ln(classes)
     """
 
     widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
@@ -97,7 +100,7 @@ class AlexNet(ConvNet):
         self.head = head(config)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """What `config.init` says."""
+        """Start the weights as `config.init` says."""
         if self.config.init == "paper":
             paper_init(self, generator)
         else:
@@ -105,7 +108,7 @@ class AlexNet(ConvNet):
 
 
 def head(config: AlexNetConfig) -> nn.Sequential:
-    """(N, C, H, W) -> (N, num_classes): averaged to the grid (at the paper's size, unchanged), then three layers."""
+    """(N, C, H, W) -> (N, num_classes): average to the grid (no change at the paper's size), then three layers."""
     layers = OrderedDict[str, nn.Module](pool=nn.AdaptiveAvgPool2d(config.grid), flatten=nn.Flatten())
     features = config.widths[-1] * config.grid**2
     for i, width in enumerate(config.hidden, start=6):
@@ -124,7 +127,7 @@ def head(config: AlexNetConfig) -> nn.Sequential:
 
 @torch.no_grad()
 def paper_init(net: AlexNet, generator: torch.Generator | None) -> None:
-    """Sec. 5: small normal weights, and biases of 1 that start the ReLUs of some layers with positive inputs."""
+    """Sec. 5: small normal weights, and biases of 1 that give the ReLUs of some layers positive inputs at the start."""
     for name, module in net.named_modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.reset_parameters()
@@ -162,10 +165,31 @@ VARIANTS: dict[str, AlexNetConfig] = {
     ),
 }
 
+# The names in torchvision.
+_NAMES = ForeignNames((
+    (r"trunk\.conv1\.conv", "features.0"),
+    (r"trunk\.conv2\.conv", "features.3"),
+    (r"trunk\.conv3\.conv", "features.6"),
+    (r"trunk\.conv4\.conv", "features.8"),
+    (r"trunk\.conv5\.conv", "features.10"),
+    (r"head\.fc6", "classifier.1"),
+    (r"head\.fc7", "classifier.4"),
+    (r"head\.classifier", "classifier.6"),
+))  # fmt: skip
+
+
+def foreign_names(config: AlexNetConfig) -> dict[str, ForeignNames]:
+    """What the weights are called elsewhere."""
+    return {"torchvision": _NAMES}
+
+
 FAMILY = Family(
     name="alexnet",
     paper="ImageNet Classification with Deep Convolutional Neural Networks (Krizhevsky et al., 2012)",
     net=AlexNet,
     config=AlexNetConfig,
     variants=VARIANTS,
+    stuck_because="AlexNet has no batch norm to forgive a rate, and its ReLUs die in the first steps of a high one",
+    torchvision={"alexnet_owt": TorchvisionModel("alexnet")},
+    foreign_names=foreign_names,
 )

@@ -1,4 +1,4 @@
-"""What at least three of the families share. A block that fewer use is written out in its family's own file."""
+"""The layers and the initialiser that at least three families share. Other blocks are in their family's own file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ Activation = Literal["relu", "tanh"]
 
 
 def activation(name: Activation) -> nn.Module:
-    """A new activation module. Never in place, so that hooks, Grad-CAM and `features()` see what each layer put out."""
+    """Return an activation module, never in place: hooks, Grad-CAM and `features` see each layer's output.
+
+    >>> activation("tanh")
+    Tanh()
+    """
     return nn.Tanh() if name == "tanh" else nn.ReLU()
 
 
@@ -30,7 +34,19 @@ def conv_layer(
     eps: float = 1e-5,
     act: Activation = "relu",
 ) -> nn.Sequential:
-    """A convolution, batch norm where asked for, and the activation; `eps` is the batch norm's."""
+    """Return `conv`, `bn` if asked for, and `act`, the activation: (N, C, H, W) -> (N, C', H', W').
+
+    in_channels, out_channels   C and C'; `groups` divides both
+    kernel_size                 side of the window, in pixels
+    stride, padding             in pixels: H' = (H + 2 * padding - kernel_size) // stride + 1
+    groups                      parts that the channels are divided into; each sees only its own
+    bias                        the convolution has a bias
+    batch_norm, eps             a batch norm follows, with that number added to the variance
+    act                         the activation's name
+
+    >>> conv_layer(3, 8, 5, padding=2)(torch.zeros(1, 3, 32, 32)).shape
+    torch.Size([1, 8, 32, 32])
+    """
     layer = OrderedDict[str, nn.Module]()
     layer["conv"] = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
     if batch_norm:
@@ -42,8 +58,8 @@ def conv_layer(
 class LocalResponseNorm(nn.Module):
     """x / (k + alpha * sum of x^2 over `size` neighbouring channels)^beta, Krizhevsky et al. 2012, Sec. 3.3.
 
-    The paper's alpha multiplies the sum; `nn.LocalResponseNorm` (like Caffe) divides it by `size` first, refuses
-    bfloat16 on CPUs and is slower there. (N, C, H, W) -> (N, C, H, W), any float type.
+    (N, C, H, W) -> (N, C, H, W), any float type. The paper's alpha multiplies the sum. `nn.LocalResponseNorm`, like
+    Caffe, divides alpha by `size` first; on CPUs it refuses bfloat16 and is slower.
     """
 
     def __init__(self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
@@ -51,7 +67,7 @@ class LocalResponseNorm(nn.Module):
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x: Tensor) -> Tensor:
-        # Channels last, the squares of a position lie side by side: a 1-d pooling over them, without a copy.
+        # In channels-last memory the squares of a position lie side by side: 1-d pooling sums them without a copy.
         squares = x.square().permute(0, 2, 3, 1)
         means = F.avg_pool1d(squares.flatten(1, 2), self.size, stride=1, padding=self.size // 2)
         sums = self.size * means.view(squares.shape).permute(0, 3, 1, 2)
@@ -62,7 +78,13 @@ class LocalResponseNorm(nn.Module):
 
 
 def pooled_classifier(channels: int, num_classes: int, *, dropout: float = 0.0) -> nn.Sequential:
-    """The head (N, channels, H, W) -> (N, num_classes): average over all positions, dropout, one linear layer."""
+    """Return a head (N, channels, H, W) -> (N, num_classes): average over all positions, dropout, one linear layer.
+
+    `dropout` is a probability. The linear layer is called `classifier`.
+
+    >>> pooled_classifier(8, 5)(torch.zeros(2, 8, 7, 7)).shape
+    torch.Size([2, 5])
+    """
     return nn.Sequential(
         OrderedDict(
             pool=nn.AdaptiveAvgPool2d(1),
@@ -77,10 +99,13 @@ def pooled_classifier(channels: int, num_classes: int, *, dropout: float = 0.0) 
 def he_init(
     net: nn.Module, generator: torch.Generator | None, *, mode: Literal["fan_in", "fan_out"] = "fan_out"
 ) -> None:
-    """Fill a net of convolutions, batch norms and linear layers as He et al. 2015 (arXiv:1502.01852) say.
+    """Fill the convolutions, linear layers and batch norms of `net` as in He et al. 2015 (arXiv:1502.01852).
 
-    Convolutions and hidden linear layers N(0, 2 / fan); a linear `classifier` U(+-1 / sqrt(fan_in)), as in the authors'
-    Torch code; batch norms 1 and 0, their statistics reset; biases 0.
+    generator   a CPU generator, or None for PyTorch's global one
+    mode        what N(0, 2 / fan) counts: the inputs ("fan_in") or the outputs ("fan_out") of a unit
+
+    Convolutions and hidden linear layers start as N(0, 2 / fan), biases as 0. A linear layer called `classifier` starts
+    as U(+-1 / sqrt(fan_in)), as in the authors' Torch code. Batch norms start as 1 and 0, with fresh statistics.
     """
     for name, module in net.named_modules():
         if isinstance(module, nn.Linear) and name.endswith("classifier"):

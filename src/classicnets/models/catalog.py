@@ -1,6 +1,6 @@
-"""Every model by its name: the list of the families, and `create`, which builds one.
+"""Every model by its name: the list of families, and `create`, which builds a model.
 
-A new variant is a row in its family's file; a new family is a file and a line in `FAMILIES`.
+A new variant is a row in its family's file. A new family is a file and a line in `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from classicnets.errors import ConfigError, did_you_mean, unknown_name
 from classicnets.models import alexnet, densenet, googlenet, nin, resnet, vgg
 from classicnets.models.contract import ConvNet, Family, NetConfig
+from classicnets.models.start import start_weights
 
 FAMILIES: tuple[Family, ...] = (
     alexnet.FAMILY,
@@ -27,14 +28,14 @@ FAMILIES: tuple[Family, ...] = (
 
 
 class Entry(NamedTuple):
-    """A row of the catalog."""
+    """A row of the catalog: a variant's config, and the family that it belongs to."""
 
     family: Family
     config: NetConfig
 
 
 def index(families: tuple[Family, ...]) -> Mapping[str, Entry]:
-    """The families' variants by name. Raises ValueError where two families claim one name."""
+    """Return the families' variants by name. Raises ValueError if two families have a variant of the same name."""
     entries: dict[str, Entry] = {}
     for family in families:
         for name, config in family.variants.items():
@@ -48,14 +49,22 @@ CATALOG = index(FAMILIES)
 
 
 def find(name: str) -> Entry:
-    """The catalog's row of that name. Raises UnknownName, with suggestions."""
+    """Return the catalog's row for the model `name`. Raises UnknownName, with suggestions, if there is none.
+
+    >>> find("vgg16").config.image_size
+    224
+    """
     if name not in CATALOG:
         raise unknown_name("model", name, CATALOG, next_step="See `classicnets models`.")
     return CATALOG[name]
 
 
 def family_of(name: str) -> Family:
-    """The family that a model belongs to. Raises UnknownName, with suggestions."""
+    """Return the family of the model `name`. Raises UnknownName, with suggestions, if there is no such model.
+
+    >>> family_of("vgg16").name
+    'vgg'
+    """
     return find(name).family
 
 
@@ -68,11 +77,17 @@ def create(
     device: torch.device | str = "cpu",
     **switches: Any,
 ) -> ConvNet:
-    """A model with fresh weights, in training mode; what is not given stays as in the catalog's row.
+    """Return a model with fresh weights, in training mode.
 
-    `switches` are the other fields of the family's config, say `activation="tanh"`. The weights are a function of
-    `generator` (a CPU one; PyTorch's global one by default), whatever the device. On `device="meta"` the model has
-    shapes and no weights, and takes no time to build. Raises UnknownName and ConfigError.
+    name          a model's name, as `classicnets models` lists them
+    num_classes   columns of the logits, 1 or more; None keeps the variant's
+    in_channels   channels of the images, 1 or more; None keeps the variant's
+    generator     a CPU generator that the weights are a function of, whatever the device; None: PyTorch's global one
+    device        where the weights are; "meta" gives shapes without weights, in almost no time
+    switches      other fields of the family's config, such as `activation="tanh"`
+
+    Raises UnknownName for a name that does not exist. Raises ConfigError for an unknown switch, a value out of range,
+    or a family that leaves a weight without a start.
 
     >>> create("resnet18", num_classes=10, in_channels=1, device="meta").head.classifier
     Linear(in_features=512, out_features=10, bias=True)
@@ -82,8 +97,8 @@ def create(
         switches["num_classes"] = num_classes
     if in_channels is not None:
         switches["in_channels"] = in_channels
+    known = [f.name for f in fields(config)]
     for switch in switches:
-        known = [f.name for f in fields(config)]
         if switch not in known:
             near = did_you_mean(switch, known)
             hint = f" Did you mean {', '.join(near)}?" if near else ""
@@ -96,5 +111,5 @@ def create(
     if torch.device(device).type == "meta":
         return model
     model.to_empty(device="cpu")
-    model.init_weights(generator)
+    start_weights(model, generator)
     return model.to(device)

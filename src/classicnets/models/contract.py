@@ -2,36 +2,41 @@
 
     images (N, C, H, W) -> trunk: stage, stage, ... -> head: pooling and classifier -> logits (N, num_classes)
 
-At stage level all six families are a straight line, and so stage tables, receptive fields, feature taps, Grad-CAM
-targets, layer-wise learning rates and detection backbones need no tracing.
+All families are a straight line of stages. Stage tables, receptive fields, feature taps, Grad-CAM targets, layer-wise
+learning rates and detection backbones therefore need no tracing.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from classicnets.errors import ConfigError
+from classicnets.models.names import ForeignNames, TorchvisionModel
+from classicnets.models.recompute import is_fx_proxy, parts, recomputed, recomputes
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetConfig:
-    """What every variant states. A family's own config adds its widths, depths and switches.
+    """The fields that every variant has. A family's own config adds its widths, depths and switches.
 
-    `image_size` is the input of the paper's tables, in pixels; `min_size` the smallest side that still reaches the
-    head; `checkpointing` recomputes activations in the backward pass: the same result in less memory, slower.
-    `note` says what a reader should know about the row (a difference from the paper, a checkpoint it fits).
+    num_classes     columns of the logits, 1 or more
+    in_channels     channels of the images, 1 or more
+    image_size      side of the images in the paper's tables, in pixels
+    min_size        smallest side that the network takes, in pixels
+    checkpointing   recompute activations in the backward pass: the same results in less memory, but slower
+    note            what a reader should know about the variant: how it differs from the paper, which checkpoint fits it
 
-    Lists become tuples, so that a config read from JSON equals the one that was written. Raises ConfigError for a
-    value of the wrong type or outside the allowed ones.
+    Lists become tuples, so that a config read from JSON equals the one that was written. Raises ConfigError if a value
+    has the wrong type or is out of range.
+
+    >>> NetConfig(num_classes=10, image_size=32).to_dict()["num_classes"]
+    10
     """
 
     num_classes: int = 1000
@@ -47,34 +52,50 @@ class NetConfig:
             value = _tuples(getattr(self, f.name))
             object.__setattr__(self, f.name, value)
             if not _fits(value, hints[f.name]):
-                raise ConfigError(f"{f.name} cannot be {value!r}: it takes {_kind(hints[f.name])}.")
+                raise ConfigError(f"{f.name} must be {_kind(hints[f.name])}, got {value!r}.")
         for name in ("num_classes", "in_channels", "image_size", "min_size"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name} cannot be {getattr(self, name)}: it must be 1 or more.")
+                raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as JSON-ready values, without the note; `type(config)(**config.to_dict()) == config`."""
+        """Return the config as JSON-ready values, without the note: `type(config)(**config.to_dict()) == config`."""
         return {k: v for k, v in asdict(self).items() if k != "note"}
 
 
-class Blocks(nn.Sequential):
-    """A stage made of blocks in a row. Checkpointing recomputes it in groups of blocks, not as a whole."""
+class TrainingOutputs(NamedTuple):
+    """What the training objective uses: the logits (N, num_classes), and those of each auxiliary classifier."""
+
+    logits: Tensor
+    auxiliary: tuple[Tensor, ...] = ()
 
 
-class ConvNet(nn.Module):
-    """A network of this package: `head(trunk(images))`. Families subclass it and fill `trunk` and `head`."""
+class _Built(type):
+    """Calling the class builds a network and then records its modules, for `ConvNet.__setattr__`."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        net = super().__call__(*args, **kwargs)
+        net.built_modules = frozenset(net._modules)
+        return net
+
+
+class ConvNet(nn.Module, metaclass=_Built):
+    """A network of this package: `head(trunk(images))`. Families subclass it and fill `trunk` and `head`.
+
+    After construction it takes no module under a new name, because `forward` would never run it.
+    """
 
     trunk: nn.Sequential
     head: nn.Module
+    built_modules: frozenset[str] | None = None
 
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
         self.config = config
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, in_channels, H, W), normalised floats, to logits (N, num_classes), in every mode.
+        """Return the logits (N, num_classes) of images (N, in_channels, H, W), in training and eval mode alike.
 
-        Raises ConfigError for anything else, and for a side below `config.min_size`.
+        Images are normalised floats, and H and W are at least `config.min_size`. Raises ConfigError otherwise.
         """
         self._check_input(x)
         for stage in self.trunk:
@@ -83,26 +104,67 @@ class ConvNet(nn.Module):
         return logits
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Every stage's output by the stage's name, in order: name -> (N, C, H, W)."""
+        """Return every stage's output by its name, in order: name -> (N, C, H, W).
+
+        `x` are images (N, in_channels, H, W) as in `forward`. Raises ConfigError for other shapes or types.
+        """
         self._check_input(x)
         outputs = {}
         for name, stage in self.trunk.named_children():
             outputs[name] = x = self._run(stage, x)
         return outputs
 
+    def training_outputs(self, x: Tensor) -> TrainingOutputs:
+        """Return what the training objective uses: the logits, and those of the auxiliary classifiers if there are any.
+
+        `x` are images (N, in_channels, H, W) as in `forward`. A family with auxiliary classifiers overrides this, names
+        their modules `aux_*` and has a switch `aux` that leaves them out.
+        """
+        return TrainingOutputs(self(x))
+
     def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """Fill every parameter and buffer as the paper says (or as the config's named fix says)."""
-        raise TypeError(f"{type(self).__name__} does not say how its weights start")
+        """Fill every parameter and buffer as the paper (or the config's `init`) says; every family overrides this.
+
+        `generator` is a CPU generator; None means PyTorch's global one. A layer that this leaves alone starts by its
+        own `reset_parameters` (see `catalog.create`).
+        """
+        raise TypeError(f"{type(self).__name__} must override init_weights")
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """As `nn.Module.add_module`. Raises ConfigError for a new name after construction."""
+        self._refuse_new(name, module)
+        super().add_module(name, module)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._refuse_new(name, value)
+        super().__setattr__(name, value)
+
+    def _refuse_new(self, name: str, value: Any) -> None:
+        """Raise ConfigError if `value` is a module under a name that the network was not built with."""
+        if not isinstance(value, nn.Module) or self.built_modules is None or name in self.built_modules:
+            return
+        classes = value.out_features if isinstance(value, nn.Linear) else "N"
+        raise ConfigError(
+            f"{type(self).__name__} has no module {name!r}: forward would never run it. The classifier is "
+            f"model.head.classifier. Assign to that, or build the network with num_classes={classes}."
+        )
+
+    def __prepare_scriptable__(self) -> None:
+        """What torch.jit.script calls first."""
+        raise ConfigError(
+            "torch.jit.script does not support these networks. Use torch.jit.trace, torch.export.export or "
+            "torch.compile; torch.onnx.export and torch.fx work too."
+        )
 
     @property
     def out_channels(self) -> dict[str, int]:
-        """Channels of every stage's output, by the stage's name; computed from the config, on the meta device."""
+        """Channels of every stage's output, by the stage's name. Computed from the config on the meta device."""
         return {name: shape[1] for name, shape in self._shapes(self.config.image_size).items()}
 
     @property
     def out_strides(self) -> dict[str, int]:
-        """Pixels of the image per position of every stage's output, by the stage's name."""
-        # Rounding makes 224 / 55 no integer, but how much an output grows with the image is exact.
+        """Image pixels per position of every stage's output, by the stage's name."""
+        # 224 / 55 is no integer because sizes are rounded. How much an output grows with the image is exact.
         more = 512
         small = self._shapes(self.config.image_size)
         large = self._shapes(self.config.image_size + more)
@@ -114,79 +176,59 @@ class ConvNet(nn.Module):
             return {k: v.shape for k, v in twin.features(torch.empty(1, self.config.in_channels, side, side)).items()}
 
     def _run(self, stage: nn.Module, x: Tensor) -> Tensor:
-        if self.config.checkpointing and self.training and torch.is_grad_enabled():
-            for part in _parts(stage):
+        if self.config.checkpointing and recomputes(self, x):
+            for part in parts(stage):
                 x = recomputed(part, x)
             return x
         output: Tensor = stage(x)
         return output
 
     def _check_input(self, x: Tensor) -> None:
+        if is_fx_proxy(x):
+            return
         if x.ndim != 4 or not x.is_floating_point():
             raise ConfigError(
-                f"A network takes floats of shape (N, {self.config.in_channels}, H, W), and got {x.dtype} of shape "
-                f"{tuple(x.shape)}. `Preprocess` makes them from images."
+                f"Images must be floats of shape (N, {self.config.in_channels}, H, W), got {x.dtype} of shape "
+                f"{tuple(x.shape)}. `Preprocess` makes them from image files."
             )
         channels, height, width = x.shape[1:]
         if channels != self.config.in_channels:
             raise ConfigError(
-                f"This network takes {self.config.in_channels} channels, and the images have {channels}. "
+                f"Images must have {self.config.in_channels} channels for this network, got {channels}. "
                 f"Build it with in_channels={channels}."
             )
         if min(height, width) < self.config.min_size:
             raise ConfigError(
-                f"Images of {height}x{width} are too small for this network: the smallest side it takes is "
-                f"{self.config.min_size} pixels. Resize them, or choose a variant for small images (`*_cifar`)."
+                f"Images must be at least {self.config.min_size}x{self.config.min_size} for this network, got "
+                f"{height}x{width}. Resize them, or choose a variant for small images (`*_cifar`)."
             )
 
 
-@dataclass(frozen=True)
+def _no_foreign_names(config: Any) -> Mapping[str, ForeignNames]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Family:
-    """One paper: its title and place, its network class, and its variants by name."""
+    """One paper, and everything that the rest of the package must know about its networks.
+
+    name            short name, in lower case
+    paper           the paper's title, authors and year
+    net, config     the classes of the networks and of their configs
+    variants        name -> config
+    stuck_because   the likely cause when a network without batch norm stays at ln(classes): the middle of a sentence
+    torchvision     our variant -> torchvision's model that computes the same
+    foreign_names   config -> the names that its weights have elsewhere, by library: "torchvision", "timm", "cifar"
+    """
 
     name: str
     paper: str
     net: type[ConvNet]
     config: type[NetConfig]
     variants: Mapping[str, NetConfig]
-
-
-def recomputed(module: nn.Module, *inputs: Tensor) -> Tensor:
-    """`module(*inputs)`, keeping only the inputs: the backward pass computes the rest again (arXiv:1604.06174).
-
-    Outputs, gradients and batch-norm statistics equal those of a plain call.
-    """
-    output: Tensor = checkpoint(
-        module, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(module))
-    )
-    return output
-
-
-@contextmanager
-def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Within, training passes leave the running statistics alone: the recomputation must not count a batch twice."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
-    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, kept, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, count
-
-
-def _parts(stage: nn.Module) -> Iterator[nn.Module]:
-    """What checkpointing recomputes at a time: n blocks in groups of about sqrt(n) / 2, any other stage as a whole.
-
-    A group keeps one input for the whole forward pass, and about four times as much per block while it is recomputed.
-    """
-    if not isinstance(stage, Blocks):
-        yield stage
-        return
-    size = max(1, math.isqrt(len(stage)) // 2)
-    for start in range(0, len(stage), size):
-        yield stage[start : start + size]
+    stuck_because: str = ""
+    torchvision: Mapping[str, TorchvisionModel] = field(default_factory=dict)
+    foreign_names: Callable[[Any], Mapping[str, ForeignNames]] = _no_foreign_names
 
 
 def _tuples(value: Any) -> Any:
@@ -207,7 +249,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _kind(kind: Any) -> str:
-    """A field's type in words: the allowed values where they are listed."""
+    """A field's type in words, or its allowed values if it lists them."""
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
     return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)

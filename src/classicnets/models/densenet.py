@@ -30,7 +30,9 @@ from torch import Tensor, nn
 
 from classicnets.errors import ConfigError
 from classicnets.models.blocks import Activation, activation, he_init, pooled_classifier
-from classicnets.models.contract import ConvNet, Family, NetConfig, recomputed
+from classicnets.models.contract import ConvNet, Family, NetConfig
+from classicnets.models.names import ForeignNames, TorchvisionModel
+from classicnets.models.recompute import recomputed, recomputes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +44,12 @@ class DenseNetConfig(NetConfig):
     stem_channels  channels that enter the first block
     stem           "7x7": stride 2, batch norm, ReLU, max pool; "3x3": one convolution of stride 1, for small images
     bottleneck     a layer reduces its input to 4k channels by a 1x1 convolution first
-    compression    the part of the channels that a transition keeps
-    dropout        after each layer; the paper has 0.2 on CIFAR without augmentation
+    compression    the share of the channels that a transition keeps, from 0 to 1
+    dropout        probability, after each layer; the paper has 0.2 on CIFAR without augmentation
+    activation     before every convolution
     final_norm     the stage `norm` before the head
     conv_bias      convolutions have a bias
-    checkpointing  keeps of each layer only the k new channels, and computes concatenation, norms and convolutions again
+    checkpointing  keep only the k new channels of each layer, and compute concatenation, norms and convolutions again
                    in the backward pass: memory grows linearly with a block's depth, instead of with its square
                    (Pleiss et al. 2017, arXiv:1707.06990)
     """
@@ -67,11 +70,11 @@ class DenseNetConfig(NetConfig):
         super().__post_init__()
         for name in ("compression", "dropout"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} cannot be {getattr(self, name)}: it is a part, from 0 to 1.")
+                raise ConfigError(f"{name} must be from 0 to 1, got {getattr(self, name)}.")
 
 
 class DenseLayer(nn.Sequential):
-    """BN-ReLU-1x1 (4k)-BN-ReLU-3x3 (k), or without the first half, Sec. 3: all features so far -> (N, k, H, W)."""
+    """BN-ReLU-1x1 (4k)-BN-ReLU-3x3 (k), or the second half alone, Sec. 3: all features so far -> (N, k, H, W)."""
 
     def __init__(self, config: DenseNetConfig, in_channels: int) -> None:
         super().__init__()
@@ -93,7 +96,7 @@ class DenseLayer(nn.Sequential):
 
 
 class DenseBlock(nn.Sequential):
-    """Layers that each see all before: (N, in_channels, H, W) -> (N, in_channels + depth * k, H, W)."""
+    """Layers that each see all earlier ones: (N, in_channels, H, W) -> (N, in_channels + depth * k, H, W)."""
 
     def __init__(self, config: DenseNetConfig, in_channels: int, depth: int) -> None:
         super().__init__()
@@ -104,15 +107,15 @@ class DenseBlock(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         features = [x]
         for layer in self:
-            if self.checkpointing and self.training and torch.is_grad_enabled():
+            if self.checkpointing and recomputes(self, x):
                 features.append(recomputed(layer, *features))
-            else:  # one tensor: n long additions on the way back, instead of n^2 / 2 short ones
+            else:  # one tensor: n long additions in the backward pass, instead of n^2 / 2 short ones
                 features = [concatenated(*features, layer(*features))]
         return concatenated(*features)
 
 
 def concatenated(*features: Tensor) -> Tensor:
-    """Along the channels; a single one as it is."""
+    """Concatenate along the channels; a single tensor is returned as it is."""
     return torch.cat(features, 1) if len(features) > 1 else features[0]
 
 
@@ -129,7 +132,7 @@ def transition(config: DenseNetConfig, in_channels: int, out_channels: int) -> n
 
 
 def stem(config: DenseNetConfig) -> nn.Sequential:
-    """What comes before the first block."""
+    """The stage before the first block."""
     channels = config.stem_channels
     if config.stem == "3x3":
         return nn.Sequential(OrderedDict(conv=conv(config, config.in_channels, channels, 3)))
@@ -144,7 +147,7 @@ def stem(config: DenseNetConfig) -> nn.Sequential:
 
 
 def conv(config: DenseNetConfig, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the size, but for its stride."""
+    """A convolution that keeps the size except for its stride."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=config.conv_bias)
 
 
@@ -170,7 +173,7 @@ class DenseNet(ConvNet):
         self.head = pooled_classifier(channels, config.num_classes)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """He initialisation by fan-out, batch norms 1 and 0, biases 0, as in the authors' code."""
+        """Use He initialisation by fan-out, batch norms 1 and 0, biases 0, as in the authors' code."""
         he_init(self, generator)
 
     def _run(self, stage: nn.Module, x: Tensor) -> Tensor:
@@ -181,14 +184,14 @@ class DenseNet(ConvNet):
 
 
 def _imagenet(*depths: int, growth_rate: int = 32, note: str) -> DenseNetConfig:
-    """A column of Table 1; DenseNet-161 is the authors' later one, in their repository."""
+    """A column of Table 1. DenseNet-161 came later, in the authors' repository."""
     return DenseNetConfig(depths=depths, growth_rate=growth_rate, stem_channels=2 * growth_rate, note=note)
 
 
-def _cifar(depths: int, growth_rate: int, *, bc: bool) -> DenseNetConfig:
-    """Sec. 3: three blocks of that many layers."""
+def _cifar(layers: int, growth_rate: int, *, bc: bool) -> DenseNetConfig:
+    """Sec. 3: three blocks of `layers` layers."""
     return DenseNetConfig(
-        depths=(depths, depths, depths),
+        depths=(layers, layers, layers),
         growth_rate=growth_rate,
         stem="3x3",
         stem_channels=2 * growth_rate if bc else 16,
@@ -214,7 +217,7 @@ VARIANTS: dict[str, DenseNetConfig] = {
     "densenet40_k12_cifar": _cifar((40 - 4) // 3, 12, bc=False),
     "densenet_bc40_k12_cifar": replace(
         _cifar((40 - 4) // 6, 12, bc=True),
-        note="Not in the paper: its BC form at the depth of 40, several times as fast as densenet40.",
+        note="Not in the paper: its BC form at a depth of 40, several times as fast as densenet40_k12_cifar.",
     ),
     "densenet_bc100_k12_cifar": _cifar((100 - 4) // 6, 12, bc=True),
     "densenet_bc250_k24_cifar": _cifar((250 - 4) // 6, 24, bc=True),
@@ -230,10 +233,35 @@ VARIANTS: dict[str, DenseNetConfig] = {
     ),
 }
 
+# The names in torchvision and timm.
+_NAMES = ForeignNames((
+    (r"trunk\.stem\.conv", "features.conv0"),
+    (r"trunk\.stem\.bn", "features.norm0"),
+    (r"trunk\.dense(\d)\.layer(\d+)\.bn", r"features.denseblock\1.denselayer\2.norm"),
+    (r"trunk\.dense(\d)\.layer(\d+)\.conv", r"features.denseblock\1.denselayer\2.conv"),
+    (r"trunk\.transition(\d)\.bn", r"features.transition\1.norm"),
+    (r"trunk\.transition(\d)\.conv", r"features.transition\1.conv"),
+    (r"trunk\.norm\.bn", "features.norm5"),
+    (r"head\.classifier", "classifier"),
+))  # fmt: skip
+
+
+def foreign_names(config: DenseNetConfig) -> dict[str, ForeignNames]:
+    """What the weights are called elsewhere."""
+    return {"torchvision": _NAMES, "timm": _NAMES}
+
+
 FAMILY = Family(
     name="densenet",
     paper="Densely Connected Convolutional Networks (Huang et al., 2016), arXiv:1608.06993",
     net=DenseNet,
     config=DenseNetConfig,
     variants=VARIANTS,
+    torchvision={
+        "densenet121": TorchvisionModel("densenet121"),
+        "densenet161": TorchvisionModel("densenet161"),
+        "densenet169": TorchvisionModel("densenet169"),
+        "densenet201": TorchvisionModel("densenet201"),
+    },
+    foreign_names=foreign_names,
 )

@@ -1,6 +1,6 @@
-"""What is known of every model without building it, nor loading PyTorch: `list_models` and `FACTS`.
+"""What is known of every model without building it or loading PyTorch: `list_models` and `FACTS`.
 
-`facts.json` is made from the models by `python -m classicnets.analysis.make_facts`, and a test holds it to them.
+`python -m classicnets.analysis.make_facts` makes `facts.json` from the models, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from classicnets.errors import unknown_name
 
 
 class Facts(TypedDict):
-    """A model at its paper's image size: `macs` are multiply-adds for one image, sizes are pixels a side."""
+    """A model at its paper's image size. `macs` are multiply-adds for one image; sizes are sides in pixels."""
 
     family: str
     paper: str
@@ -34,9 +34,10 @@ FACTS: dict[str, Facts] = json.loads(PATH.read_text(encoding="utf-8"))
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The models whose names match a shell pattern, family by family, small to large; none is an empty list.
+    """Return the names of the models that match a shell pattern, family by family, small to large.
 
-    Raises UnknownName, with suggestions, for a name without wildcards that is not a model's.
+    `pattern` may have the wildcards *, ? and [...]; if nothing matches it, the list is empty. Raises UnknownName, with
+    suggestions, if a pattern without wildcards is not a model's name.
 
     >>> list_models("resnet5*")
     ['resnet50', 'resnet50_tutorial', 'resnet50_v1', 'resnet56_cifar']
@@ -48,7 +49,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def human(count: int) -> str:
-    """A count in three digits, as people say it.
+    """Return a count in three digits with a unit: K, M or G.
 
     >>> human(11_689_512), human(640), human(1_814_073_344)
     ('11.7 M', '640', '1.81 G')

@@ -45,7 +45,8 @@ from classicnets.models.blocks import (
     he_init,
     pooled_classifier,
 )
-from classicnets.models.contract import ConvNet, Family, NetConfig
+from classicnets.models.contract import ConvNet, Family, NetConfig, TrainingOutputs
+from classicnets.models.names import ForeignNames, TorchvisionModel
 
 
 class Widths(NamedTuple):
@@ -84,18 +85,19 @@ class GoogLeNetConfig(NetConfig):
     """What the versions of the net differ in; the modules' widths are those of Table 1.
 
     stem           "7x7": the table's; "3x3": conv1 is 3x3 with stride 1 and there is no pool2, for small images
-    width          factor for the channels of every layer, rounded to a multiple of 8
+    width          factor for the channels of every layer; the result is rounded to a multiple of 8
     conv2_reduce   the 1x1 convolution at the start of conv2
     reduce         the 1x1 reductions before the 3x3 and the 5x5; False is the naive module of Fig. 2a, with projection
     large_kernel   size of the kernel in the branch that the paper calls 5x5
-    pool           "round-up": 3x3 windows from the edge on, odd sizes round up; "pad": padded by 1; "round-up-2x2": as
-                   "round-up", but pool4 has 2x2 windows
+    pool           "round-up": 3x3 windows that start at the edge, odd sizes round up; "pad": padded by 1;
+                   "round-up-2x2": like "round-up", but pool4 has 2x2 windows
     lrn            local response normalisation in the stem, with Caffe's constants
     batch_norm     after every convolution, which then has no bias
+    activation     after every convolution
     dropout        probability, before the classifier
     aux            auxiliary heads on 4a and 4d; `aux_dropout` is the probability there
-    aux_pool       "5x5": the paper's; "4x4": averaged to 4x4 positions; "4x4-late": so, but after the 1x1 convolution
-    init           "paper": Xavier, uniform by fan-in, and biases .2, of the classifiers 0, as in the authors' Caffe
+    aux_pool       "5x5": the paper's; "4x4": average to 4x4 positions; "4x4-late": the same after the 1x1 convolution
+    init           "paper": Xavier, uniform by fan-in, with biases .2 (0 in the classifiers), as in the authors' Caffe
                    definition; "he": N(0, 2 / fan_in)
     """
 
@@ -115,7 +117,7 @@ class GoogLeNetConfig(NetConfig):
     init: Literal["paper", "he"] = "paper"
 
     def channels(self, channels: int) -> int:
-        """The table's number of channels at this config's width."""
+        """Scale a number of channels of the table to this config's width."""
         return channels if self.width == 1 else max(8, round(channels * self.width / 8) * 8)
 
 
@@ -154,7 +156,7 @@ class Inception(nn.Module):
 class AveragePool5x5(nn.Module):
     """5x5 windows with stride 3, then to 4x4 positions: (N, C, H, W) -> (N, C, 4, 4).
 
-    The second step leaves the paper's 14x14 map, by then 4x4, as it is; a map below 5x5 takes only that step.
+    The first step turns the paper's 14x14 map into 4x4, which the second keeps. A map below 5x5 skips the first.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -166,7 +168,7 @@ class AveragePool5x5(nn.Module):
 class GoogLeNet(ConvNet):
     """The net of a `GoogLeNetConfig`, with the stages of the table above; norm1 and norm2 only with `lrn`.
 
-    With `aux` it has the modules aux_4a and aux_4d beside trunk and head; `forward` does without them.
+    With `aux` it also has the modules aux_4a and aux_4d, which `forward` does not run.
     """
 
     config: GoogLeNetConfig
@@ -189,14 +191,13 @@ class GoogLeNet(ConvNet):
         self.head = pooled_classifier(channels, config.num_classes, dropout=config.dropout)
 
     def forward_with_aux(self, x: Tensor) -> AuxLogits:
-        """Images (N, in_channels, H, W) to the logits of all three classifiers, in every mode; for training (Sec. 6).
+        """Return the logits of all three classifiers, in training and eval mode alike (Sec. 6).
 
-        Raises ConfigError for a net that was built with aux=False.
+        `x` are images (N, in_channels, H, W) as in `forward`. Raises ConfigError if the network was built with
+        aux=False, or if it does not take the images.
         """
         if not self.config.aux:
-            raise ConfigError(
-                "This network has no auxiliary heads: it was built with aux=False. Build it with aux=True."
-            )
+            raise ConfigError("This network was built with aux=False, without auxiliary heads. Build it with aux=True.")
         stages = self.features(x)
         return AuxLogits(
             logits=self.head(stages["inception_5b"]),
@@ -204,8 +205,15 @@ class GoogLeNet(ConvNet):
             aux_4d=self.aux_4d(stages["inception_4d"]),
         )
 
+    def training_outputs(self, x: Tensor) -> TrainingOutputs:
+        """The logits, and with `aux` those of aux_4a and aux_4d."""
+        if not self.config.aux:
+            return super().training_outputs(x)
+        logits, *auxiliary = self.forward_with_aux(x)
+        return TrainingOutputs(logits, tuple(auxiliary))
+
     def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """What `config.init` says."""
+        """Start the weights as `config.init` says."""
         if self.config.init == "paper":
             paper_init(self, generator)
         else:
@@ -236,7 +244,7 @@ def stem(config: GoogLeNetConfig) -> nn.Sequential:
 def layer(
     config: GoogLeNetConfig, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1
 ) -> nn.Sequential:
-    """A convolution that keeps the size, but for its stride, and what follows each."""
+    """A convolution that keeps the size except for its stride, and what follows each of them."""
     return conv_layer(
         in_channels,
         out_channels,
@@ -251,7 +259,7 @@ def layer(
 
 
 def max_pool(config: GoogLeNetConfig, name: str) -> nn.MaxPool2d:
-    """The pool of that name, with stride 2."""
+    """The max pool of that name, with stride 2."""
     if config.pool == "pad":
         return nn.MaxPool2d(3, stride=2, padding=1)
     small = config.pool == "round-up-2x2" and name == "pool4"
@@ -276,7 +284,7 @@ def auxiliary_head(config: GoogLeNetConfig, in_channels: int) -> nn.Sequential:
 
 @torch.no_grad()
 def paper_init(net: GoogLeNet, generator: torch.Generator | None) -> None:
-    """Caffe's "xavier": U(+-sqrt(3 / fan_in)); biases .2, of the classifiers 0."""
+    """Use Caffe's "xavier": U(+-sqrt(3 / fan_in)); biases .2, and 0 in the classifiers."""
     for name, module in net.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
@@ -322,9 +330,35 @@ VARIANTS: dict[str, GoogLeNetConfig] = {
         aux_pool="4x4-late",
         init="he",
         min_size=1,
-        note="The guide's net, its channels mended: no normalisation, no dropout, one convolution in conv2.",
+        note="The guide's net with its channels fixed: no normalisation, no dropout, one convolution in conv2.",
     ),
 }
+
+# The names in torchvision.
+_NAMES = ForeignNames((
+    (r"trunk\.conv1", "conv1"),
+    (r"trunk\.conv2\.reduce", "conv2"),
+    (r"trunk\.conv2\.conv3x3", "conv3"),
+    (r"trunk\.inception_(\d)([a-e])\.conv1x1", r"inception\1\2.branch1"),
+    (r"trunk\.inception_(\d)([a-e])\.reduce3x3", r"inception\1\2.branch2.0"),
+    (r"trunk\.inception_(\d)([a-e])\.conv3x3", r"inception\1\2.branch2.1"),
+    (r"trunk\.inception_(\d)([a-e])\.reduce5x5", r"inception\1\2.branch3.0"),
+    (r"trunk\.inception_(\d)([a-e])\.conv5x5", r"inception\1\2.branch3.1"),
+    (r"trunk\.inception_(\d)([a-e])\.pool_proj", r"inception\1\2.branch4.1"),
+    (r"aux_4a\.conv", "aux1.conv"),
+    (r"aux_4a\.fc", "aux1.fc1"),
+    (r"aux_4a\.classifier", "aux1.fc2"),
+    (r"aux_4d\.conv", "aux2.conv"),
+    (r"aux_4d\.fc", "aux2.fc1"),
+    (r"aux_4d\.classifier", "aux2.fc2"),
+    (r"head\.classifier", "fc"),
+))  # fmt: skip
+
+
+def foreign_names(config: GoogLeNetConfig) -> dict[str, ForeignNames]:
+    """What the weights are called elsewhere."""
+    return {"torchvision": _NAMES} if config.batch_norm else {}
+
 
 FAMILY = Family(
     name="googlenet",
@@ -332,4 +366,10 @@ FAMILY = Family(
     net=GoogLeNet,
     config=GoogLeNetConfig,
     variants=VARIANTS,
+    stuck_because=(
+        "GoogLeNet without batch norm is deep for its rate; its auxiliary classifiers help the first layers "
+        "(loss.aux_weight=0.3)"
+    ),
+    torchvision={"googlenet_bn": TorchvisionModel("googlenet", transform_input=True)},
+    foreign_names=foreign_names,
 )

@@ -16,7 +16,7 @@ ImageNet, at 224 px:                                         CIFAR, at 32 px:
     mlpconv4     6      dropout; 3x3, 1024; 1024
     head         1      1x1, a map per class; average
 
-The head takes the last 1x1 convolution of the last mlpconv, since it is the classifier.
+The last 1x1 convolution of the last mlpconv is the classifier, and so it is in the head.
 """
 
 from __future__ import annotations
@@ -39,14 +39,16 @@ class NiNConfig(NetConfig):
 
     widths       channels of the three convolutions of each mlpconv; the last has two, its third has a map per class
     kernels      sizes of the first convolution of each mlpconv
-    stride       of the very first, which has no padding when it is above 1; all others keep the size
+    stride       stride of the very first convolution, which has no padding if it is above 1; all others keep the size
     batch_norm   after every convolution, the class maps included; the convolutions keep their biases
-    round_up     pools round up
-    dropout      probability, and `dropout_at`: the input of the "last" mlpconv, the input of each after a pool
-                 ("pools"), or the output of each convolution ("convolutions")
+    activation   after every convolution
+    round_up     pools round odd sizes up
+    dropout      probability
+    dropout_at   "last": the input of the last mlpconv; "pools": the input of each mlpconv after a pool;
+                 "convolutions": the output of each convolution
 
-    The weights start as N(0, 2 / fan_in) (He et al. 2015): the authors' N(0, .05) and N(0, .01) depend on their input,
-    0 to 255 less its mean, and their schedule.
+    The weights start as N(0, 2 / fan_in) (He et al. 2015). The authors' N(0, .05) and N(0, .01) depend on their
+    schedule and on their input, pixels of 0 to 255 minus the mean.
     """
 
     widths: tuple[tuple[int, ...], ...]
@@ -84,10 +86,10 @@ class NiN(ConvNet):
         self.head = head(config, channels)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """He initialisation by fan-in, batch norms 1 and 0, biases 0; of the class maps N(0, .01) and biases 1.
+        """Use He initialisation by fan-in, batch norms 1 and 0, biases 0; for the class maps N(0, .01) and biases 1.
 
-        The last ReLU is what makes NiN's training fail at ln(classes): once a map is 0 everywhere, it learns no more.
-        Small weights and a bias of 1, AlexNet's remedy (2012, Sec. 5), start all maps above 0.
+        The last ReLU makes NiN's training fail at ln(classes): a map that is 0 everywhere learns no more. Small
+        weights and a bias of 1, AlexNet's remedy (2012, Sec. 5), start all maps above 0.
         """
         he_init(self, generator, mode="fan_in")
         classifier = self.head.get_submodule("classifier")
@@ -100,7 +102,7 @@ class NiN(ConvNet):
 def layer(
     config: NiNConfig, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0
 ) -> nn.Sequential:
-    """A convolution of a mlpconv, with what follows each: batch norm, activation, dropout."""
+    """A convolution of an mlpconv, and what follows each of them: batch norm, activation, dropout."""
     layer = conv_layer(
         in_channels,
         out_channels,
@@ -116,7 +118,7 @@ def layer(
 
 
 def head(config: NiNConfig, in_channels: int) -> nn.Sequential:
-    """(N, C, H, W) -> (N, num_classes): a map per class, with what follows each convolution, averaged (Sec. 3.2)."""
+    """(N, C, H, W) -> (N, num_classes): the average of a map per class (Sec. 3.2)."""
     layers = OrderedDict[str, nn.Module]()
     for name, module in layer(config, in_channels, config.num_classes, 1).named_children():
         layers["classifier" if name == "conv" else name] = module
@@ -152,7 +154,7 @@ VARIANTS: dict[str, NiNConfig] = {
         _CIFAR,
         widths=((96, 80, 48), (96, 96, 96), (96, 96)),
         batch_norm=True,
-        note="Our own: nin_cifar_bn at half of its width, and three times as fast.",
+        note="Our own: nin_cifar_bn at half its width, three times as fast.",
     ),
     "nin_tutorial": replace(
         _IMAGENET,
@@ -170,4 +172,7 @@ FAMILY = Family(
     net=NiN,
     config=NiNConfig,
     variants=VARIANTS,
+    stuck_because=(
+        "the last layer of NiN is a ReLU, and the map of a class that it has shut for every image gets no gradient"
+    ),
 )

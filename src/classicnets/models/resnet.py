@@ -18,14 +18,15 @@ Sec. 4.2, for CIFAR-10 at 32 px, depth 6n + 2:
     conv4     8      n basic blocks of 64
     head      1      average pool, linear
 
-Every convolution is followed by batch norm and, but for the last of a block, by ReLU. `preactivation` is the
-follow-up, Identity Mappings in Deep Residual Networks, 2016 (arXiv:1603.05027): batch norm and ReLU come before each
-convolution, the shortcut stays clean, and a last stage `norm` closes the trunk.
+Batch norm follows every convolution, and ReLU every batch norm except a block's last. `preactivation` is the follow-up,
+Identity Mappings in Deep Residual Networks, 2016 (arXiv:1603.05027): batch norm and ReLU come before each convolution,
+nothing follows the addition, and a last stage `norm` closes the trunk.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -35,7 +36,9 @@ from torch import Tensor, nn
 
 from classicnets.errors import ConfigError
 from classicnets.models.blocks import Activation, activation, he_init, pooled_classifier
-from classicnets.models.contract import Blocks, ConvNet, Family, NetConfig
+from classicnets.models.contract import ConvNet, Family, NetConfig
+from classicnets.models.names import ForeignNames, Rows, TorchvisionModel, from_zero
+from classicnets.models.recompute import Blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +48,12 @@ class ResNetConfig(NetConfig):
     depths, widths      blocks in each stage, and channels of their 3x3 convolutions
     stem                "7x7": stride 2, then a max pool; "3x3": stride 1, for small images
     bottleneck          blocks of 1x1, 3x3, 1x1 instead of two 3x3
-    stride_in_1x1       a bottleneck halves the size in its first 1x1 (the paper) or in its 3x3 (what is common since)
-    shortcut            where the shape changes: "projection", a 1x1 convolution (option B of Sec. 4.1), or "pad", every
+    stride_in_1x1       a bottleneck halves the size in its first 1x1 (the paper) or in its 3x3 (common since)
+    shortcut            if the shape changes: "projection", a 1x1 convolution (option B of Sec. 4.1), or "pad", every
                         other pixel and zeros for the new channels (option A, no parameters)
     residual            False leaves out the shortcuts: the plain nets of Sec. 4.1
     preactivation       the order of arXiv:1603.05027
+    activation          after every batch norm except a block's last, and after the addition
     conv_bias           convolutions have a bias, which the batch norm after it undoes
     zero_init_residual  the last batch norm of a block starts at 0, so that the block starts as the identity
                         (Goyal et al. 2017, arXiv:1706.02677); a pre-activation block has none there and ignores it
@@ -72,7 +76,8 @@ class ResNetConfig(NetConfig):
         super().__post_init__()
         if len(self.depths) != len(self.widths):
             raise ConfigError(
-                f"depths {self.depths} and widths {self.widths} must be of one length: a number per stage."
+                f"depths and widths must have the same length, one number per stage; got {self.depths} and "
+                f"{self.widths}."
             )
 
     @property
@@ -82,22 +87,14 @@ class ResNetConfig(NetConfig):
 
 
 class Block(nn.Module):
-    """activation(F(x) + shortcut(x)), Fig. 2 and 5: (N, in_channels, H, W) -> (N, expansion * width, H', W').
+    """activation(F(x) + shortcut(x)), Fig. 2: (N, in_channels, H, W) -> (N, expansion * width, H / stride, W / stride).
 
-    H' = H / stride, rounded up.
+    Sizes are rounded up. A subclass fills in the three modules; `residual` is F.
     """
 
-    def __init__(self, config: ResNetConfig, in_channels: int, width: int, stride: int) -> None:
-        super().__init__()
-        convolutions = block_convolutions(config, in_channels, width, stride)
-        self.residual = nn.Sequential()
-        for i, convolution in enumerate(convolutions, start=1):
-            self.residual.add_module(f"conv{i}", convolution)
-            self.residual.add_module(f"bn{i}", nn.BatchNorm2d(convolution.out_channels))
-            if i < len(convolutions):
-                self.residual.add_module(f"act{i}", activation(config.activation))
-        self.shortcut = shortcut(config, in_channels, width, stride) if config.residual else None
-        self.activation = activation(config.activation)
+    residual: nn.Sequential
+    shortcut: nn.Module | None
+    activation: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.residual(x)
@@ -107,23 +104,56 @@ class Block(nn.Module):
         return output
 
 
-class PreactivationBlock(nn.Module):
-    """x + F(x), where F begins with batch norm and activation, Fig. 4e of 1603.05027. Shapes as in `Block`.
-
-    Where the shape changes, the shortcut starts after the first batch norm and activation, as in the authors' code.
-    """
+class BasicBlock(Block):
+    """Fig. 5, left: two 3x3 convolutions."""
 
     def __init__(self, config: ResNetConfig, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
-        first, *others = block_convolutions(config, in_channels, width, stride)
+        self.residual = named(
+            conv1=conv(config, in_channels, width, 3, stride),
+            bn1=nn.BatchNorm2d(width),
+            act1=activation(config.activation),
+            conv2=conv(config, width, width, 3),
+            bn2=nn.BatchNorm2d(width),
+        )
+        self.shortcut = shortcut(config, in_channels, width, stride)
+        self.activation = activation(config.activation)
+
+
+class Bottleneck(Block):
+    """Fig. 5, right: a 1x1 convolution reduces the channels, a 3x3 works on them, a 1x1 restores them."""
+
+    def __init__(self, config: ResNetConfig, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        stride_1x1, stride_3x3 = (stride, 1) if config.stride_in_1x1 else (1, stride)
+        self.residual = named(
+            conv1=conv(config, in_channels, width, 1, stride_1x1),
+            bn1=nn.BatchNorm2d(width),
+            act1=activation(config.activation),
+            conv2=conv(config, width, width, 3, stride_3x3),
+            bn2=nn.BatchNorm2d(width),
+            act2=activation(config.activation),
+            conv3=conv(config, width, 4 * width, 1),
+            bn3=nn.BatchNorm2d(4 * width),
+        )
+        self.shortcut = shortcut(config, in_channels, width, stride)
+        self.activation = activation(config.activation)
+
+
+class PreactivationBlock(nn.Module):
+    """shortcut(x) + F(x), Fig. 4e of 1603.05027, with the shapes of `Block`. F begins with batch norm and activation.
+
+    If the shape changes, the shortcut starts after the first batch norm and activation, as in the authors' code.
+    A subclass fills in `residual`, the rest of F, and `shortcut`.
+    """
+
+    residual: nn.Sequential
+    shortcut: nn.Module | None
+
+    def __init__(self, config: ResNetConfig, in_channels: int) -> None:
+        super().__init__()
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.act1 = activation(config.activation)
-        self.residual = nn.Sequential(OrderedDict(conv1=first))
-        for i, convolution in enumerate(others, start=2):
-            self.residual.add_module(f"bn{i}", nn.BatchNorm2d(convolution.in_channels))
-            self.residual.add_module(f"act{i}", activation(config.activation))
-            self.residual.add_module(f"conv{i}", convolution)
-        self.shortcut = shortcut(config, in_channels, width, stride) if config.residual else None
 
     def forward(self, x: Tensor) -> Tensor:
         active = self.act1(self.bn1(x))
@@ -133,10 +163,42 @@ class PreactivationBlock(nn.Module):
         return y + (x if isinstance(self.shortcut, nn.Identity) else self.shortcut(active))
 
 
+class PreactivationBasicBlock(PreactivationBlock):
+    """Two 3x3 convolutions."""
+
+    def __init__(self, config: ResNetConfig, in_channels: int, width: int, stride: int) -> None:
+        super().__init__(config, in_channels)
+        self.residual = named(
+            conv1=conv(config, in_channels, width, 3, stride),
+            bn2=nn.BatchNorm2d(width),
+            act2=activation(config.activation),
+            conv2=conv(config, width, width, 3),
+        )
+        self.shortcut = shortcut(config, in_channels, width, stride)
+
+
+class PreactivationBottleneck(PreactivationBlock):
+    """A 1x1 convolution reduces the channels, a 3x3 works on them, a 1x1 restores them."""
+
+    def __init__(self, config: ResNetConfig, in_channels: int, width: int, stride: int) -> None:
+        super().__init__(config, in_channels)
+        stride_1x1, stride_3x3 = (stride, 1) if config.stride_in_1x1 else (1, stride)
+        self.residual = named(
+            conv1=conv(config, in_channels, width, 1, stride_1x1),
+            bn2=nn.BatchNorm2d(width),
+            act2=activation(config.activation),
+            conv2=conv(config, width, width, 3, stride_3x3),
+            bn3=nn.BatchNorm2d(width),
+            act3=activation(config.activation),
+            conv3=conv(config, width, 4 * width, 1),
+        )
+        self.shortcut = shortcut(config, in_channels, width, stride)
+
+
 class PadShortcut(nn.Module):
     """Option A: every `stride`-th pixel, and zeros for the new channels, half of them before and half after the old.
 
-    The paper leaves the place of the zeros open; this is where the known CIFAR checkpoints have them.
+    The paper does not say where the zeros go; the known CIFAR checkpoints have them there.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -149,34 +211,29 @@ class PadShortcut(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.zeros))
 
 
-def shortcut(config: ResNetConfig, in_channels: int, width: int, stride: int) -> nn.Module:
-    """The identity where it fits; elsewhere option A or B."""
+def shortcut(config: ResNetConfig, in_channels: int, width: int, stride: int) -> nn.Module | None:
+    """The identity if the shape stays, else option A or B; None in a plain net."""
+    if not config.residual:
+        return None
     out_channels = config.expansion * width
     if in_channels == out_channels and stride == 1:
         return nn.Identity()
     if config.shortcut == "pad":
         return PadShortcut(in_channels, out_channels, stride)
-    projection = nn.Sequential(OrderedDict(conv=conv(config, in_channels, out_channels, 1, stride)))
+    projection = named(conv=conv(config, in_channels, out_channels, 1, stride))
     if not config.preactivation:
         projection.add_module("bn", nn.BatchNorm2d(out_channels))
     return projection
 
 
-def block_convolutions(config: ResNetConfig, in_channels: int, width: int, stride: int) -> list[nn.Conv2d]:
-    """The convolutions of F(x), in order."""
-    if not config.bottleneck:
-        return [conv(config, in_channels, width, 3, stride), conv(config, width, width, 3)]
-    stride_1x1, stride_3x3 = (stride, 1) if config.stride_in_1x1 else (1, stride)
-    return [
-        conv(config, in_channels, width, 1, stride_1x1),
-        conv(config, width, width, 3, stride_3x3),
-        conv(config, width, config.expansion * width, 1),
-    ]
-
-
 def conv(config: ResNetConfig, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the size, but for its stride."""
+    """A convolution that keeps the size except for its stride."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=config.conv_bias)
+
+
+def named(**layers: nn.Module) -> nn.Sequential:
+    """Layers in a row, by name."""
+    return nn.Sequential(OrderedDict(layers))
 
 
 class ResNet(ConvNet):
@@ -188,13 +245,13 @@ class ResNet(ConvNet):
         super().__init__(config)
         channels = config.widths[0]
         kernel_size, stride = (7, 2) if config.stem == "7x7" else (3, 1)
-        stem = nn.Sequential(OrderedDict(conv=conv(config, config.in_channels, channels, kernel_size, stride)))
+        stem = named(conv=conv(config, config.in_channels, channels, kernel_size, stride))
         if not config.preactivation:
             stem.add_module("bn", nn.BatchNorm2d(channels))
             stem.add_module("act", activation(config.activation))
-        self.trunk = nn.Sequential(OrderedDict(conv1=stem))
+        self.trunk = named(conv1=stem)
 
-        block = PreactivationBlock if config.preactivation else Block
+        block = block_class(config)
         for i, (depth, width) in enumerate(zip(config.depths, config.widths, strict=True)):
             stage = Blocks()
             if i == 0 and config.stem == "7x7":
@@ -205,12 +262,11 @@ class ResNet(ConvNet):
             self.trunk.add_module(f"conv{i + 2}", stage)
 
         if config.preactivation:
-            norm = nn.Sequential(OrderedDict(bn=nn.BatchNorm2d(channels), act=activation(config.activation)))
-            self.trunk.add_module("norm", norm)
+            self.trunk.add_module("norm", named(bn=nn.BatchNorm2d(channels), act=activation(config.activation)))
         self.head = pooled_classifier(channels, config.num_classes)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """He initialisation by fan-out, batch norms 1 and 0, biases 0, as in the authors' code."""
+        """Use He initialisation by fan-out, batch norms 1 and 0, biases 0, as in the authors' code."""
         he_init(self, generator)
         if self.config.zero_init_residual:
             for module in self.modules():
@@ -220,14 +276,20 @@ class ResNet(ConvNet):
                     nn.init.zeros_(last.weight)
 
 
+def block_class(config: ResNetConfig) -> Callable[[ResNetConfig, int, int, int], nn.Module]:
+    """The kind of block, called with the config, the input's channels, the width and the stride."""
+    if config.preactivation:
+        return PreactivationBottleneck if config.bottleneck else PreactivationBasicBlock
+    return Bottleneck if config.bottleneck else BasicBlock
+
+
 _TABLE = "Table 1; as in torchvision and timm."
-_STRIDE = "Table 1, but for the stride in the 3x3, where the paper has it in the first 1x1; as in torchvision and timm."
+_STRIDE = "Table 1 with the stride in the 3x3; the paper has it in the first 1x1. As in torchvision and timm."
 _18 = ResNetConfig(depths=(2, 2, 2, 2), note=_TABLE)
 _34 = ResNetConfig(depths=(3, 4, 6, 3), note=_TABLE)
 _50 = ResNetConfig(depths=(3, 4, 6, 3), bottleneck=True, note=_STRIDE)
 _101 = ResNetConfig(depths=(3, 4, 23, 3), bottleneck=True, note=_STRIDE)
 _152 = ResNetConfig(depths=(3, 8, 36, 3), bottleneck=True, note=_STRIDE)
-_IMAGENET = {18: _18, 34: _34, 50: _50, 101: _101, 152: _152}
 
 
 def _v1(row: ResNetConfig) -> ResNetConfig:
@@ -241,7 +303,7 @@ def _plain(row: ResNetConfig) -> ResNetConfig:
 
 
 def _cifar(n: int) -> ResNetConfig:
-    """Sec. 4.2: depth 6n + 2."""
+    """Sec. 4.2: n blocks a stage, depth 6n + 2."""
     return ResNetConfig(
         depths=(n, n, n),
         widths=(16, 32, 64),
@@ -254,7 +316,7 @@ def _cifar(n: int) -> ResNetConfig:
 
 
 def _preact(n: int) -> ResNetConfig:
-    """1603.05027, Table 4 and the authors' code: depth 9n + 2."""
+    """1603.05027, Table 4 and the authors' code: n blocks a stage, depth 9n + 2."""
     return replace(
         _cifar(n),
         bottleneck=True,
@@ -266,21 +328,35 @@ def _preact(n: int) -> ResNetConfig:
 
 
 def _tutorial(row: ResNetConfig) -> ResNetConfig:
+    """The guide's nets."""
     return replace(row, conv_bias=True, note="The guide's net: its convolutions have biases, which batch norm undoes.")
 
 
 VARIANTS: dict[str, ResNetConfig] = {
-    **{f"resnet{depth}": row for depth, row in _IMAGENET.items()},
-    **{f"resnet{depth}_v1": _v1(_IMAGENET[depth]) for depth in (50, 101, 152)},
-    **{f"plain{depth}": _plain(_IMAGENET[depth]) for depth in (18, 34)},
-    **{f"resnet{6 * n + 2}_cifar": _cifar(n) for n in (3, 5, 7, 9, 18, 200)},
-    **{f"plain{6 * n + 2}_cifar": _plain(_cifar(n)) for n in (3, 9)},
+    "resnet18": _18,
+    "resnet34": _34,
+    "resnet50": _50,
+    "resnet101": _101,
+    "resnet152": _152,
+    "resnet50_v1": _v1(_50),
+    "resnet101_v1": _v1(_101),
+    "resnet152_v1": _v1(_152),
+    "plain18": _plain(_18),
+    "plain34": _plain(_34),
+    "resnet20_cifar": _cifar(3),
+    "resnet32_cifar": _cifar(5),
+    "resnet44_cifar": _cifar(7),
+    "resnet56_cifar": _cifar(9),
+    "resnet110_cifar": _cifar(18),
+    "resnet1202_cifar": _cifar(200),
+    "plain20_cifar": _plain(_cifar(3)),
+    "plain56_cifar": _plain(_cifar(9)),
     "resnet18_cifar": replace(
         _18,
         stem="3x3",
         num_classes=10,
         image_size=32,
-        note="Not in the paper: resnet18 with a 3x3 stem and no first pool, as CIFAR repositories have it.",
+        note="Not in the paper: resnet18 with a 3x3 stem and no first pool, as in CIFAR repositories.",
     ),
     "resnet14_wide_cifar": replace(
         _cifar(2),
@@ -288,9 +364,39 @@ VARIANTS: dict[str, ResNetConfig] = {
         shortcut="projection",
         note="Our own: Sec. 4.2 with n = 2 and twice the width: the most accurate here within minutes on a CPU.",
     ),
-    **{f"preact_resnet{9 * n + 2}_cifar": _preact(n) for n in (18, 111)},
-    **{f"resnet{depth}_tutorial": _tutorial(row) for depth, row in _IMAGENET.items()},
+    "preact_resnet164_cifar": _preact(18),
+    "preact_resnet1001_cifar": _preact(111),
+    "resnet18_tutorial": _tutorial(_18),
+    "resnet34_tutorial": _tutorial(_34),
+    "resnet50_tutorial": _tutorial(_50),
+    "resnet101_tutorial": _tutorial(_101),
+    "resnet152_tutorial": _tutorial(_152),
 }
+
+# The names in torchvision and timm, and those of the well-known CIFAR repositories (akamaster's ResNet-20 to 1202,
+# kuangliu's ResNet-18).
+_NAMES: Rows = (
+    (r"trunk\.conv1\.conv", "conv1"),
+    (r"trunk\.conv1\.bn", "bn1"),
+    (r"trunk\.conv(\d)\.block(\d+)\.residual", from_zero("layer{}.{}")),
+    (r"trunk\.conv(\d)\.block(\d+)\.shortcut\.conv", from_zero("layer{}.{}.downsample.0")),
+    (r"trunk\.conv(\d)\.block(\d+)\.shortcut\.bn", from_zero("layer{}.{}.downsample.1")),
+    (r"head\.classifier", "fc"),
+)
+_CIFAR_NAMES: Rows = (
+    (r"trunk\.conv(\d)\.block(\d+)\.shortcut\.conv", from_zero("layer{}.{}.shortcut.0")),
+    (r"trunk\.conv(\d)\.block(\d+)\.shortcut\.bn", from_zero("layer{}.{}.shortcut.1")),
+    (r"head\.classifier", "linear"),
+    *_NAMES,
+)
+
+
+def foreign_names(config: ResNetConfig) -> dict[str, ForeignNames]:
+    """What the weights are called elsewhere."""
+    if not config.residual:
+        return {}
+    return {"torchvision": ForeignNames(_NAMES), "timm": ForeignNames(_NAMES), "cifar": ForeignNames(_CIFAR_NAMES)}
+
 
 FAMILY = Family(
     name="resnet",
@@ -298,4 +404,12 @@ FAMILY = Family(
     net=ResNet,
     config=ResNetConfig,
     variants=VARIANTS,
+    torchvision={
+        "resnet18": TorchvisionModel("resnet18"),
+        "resnet34": TorchvisionModel("resnet34"),
+        "resnet50": TorchvisionModel("resnet50"),
+        "resnet101": TorchvisionModel("resnet101"),
+        "resnet152": TorchvisionModel("resnet152"),
+    },
+    foreign_names=foreign_names,
 )

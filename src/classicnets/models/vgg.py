@@ -30,6 +30,7 @@ from torch import nn
 
 from classicnets.models.blocks import Activation, LocalResponseNorm, activation, conv_layer, he_init
 from classicnets.models.contract import ConvNet, Family, NetConfig
+from classicnets.models.names import ForeignNames, Rows, TorchvisionModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +41,14 @@ class VGGConfig(NetConfig):
     pointwise        the last convolution of conv3, conv4 and conv5 is 1x1 (column C)
     lrn              local response normalisation after the first convolution, with AlexNet's constants (column A-LRN)
     batch_norm       after every convolution, which keeps its bias, as in the known checkpoints
-    hidden           widths of fc6, fc7; () leaves the classifier alone
-    grid             positions per side that the head's first layer sees; another image size is averaged to it
+    activation       after every convolution, fc6 and fc7
+    hidden           widths of fc6 and fc7; () leaves both out
+    grid             positions per side that the head's first layer sees; other image sizes are averaged to it
     round_up         pools round odd sizes up, so that 28 px become 14, 7, 4, 2 and 1
     dropout          probability, on the outputs of fc6 and fc7
 
-    The weights start as N(0, 2 / fan_in) (He et al. 2015): the paper's N(0, .01) does not train the deeper columns,
-    which the paper started from a trained column A (Sec. 3.1).
+    The weights start as N(0, 2 / fan_in) (He et al. 2015). The paper's N(0, .01) does not train the deeper columns;
+    the paper started those from a trained column A (Sec. 3.1).
     """
 
     depths: tuple[int, int, int, int, int]
@@ -91,12 +93,12 @@ class VGG(ConvNet):
         self.head = head(config)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """He initialisation by fan-in, which keeps the size of the activations from layer to layer; biases 0."""
+        """Use He initialisation by fan-in, which keeps the size of the activations from layer to layer; biases 0."""
         he_init(self, generator, mode="fan_in")
 
 
 def head(config: VGGConfig) -> nn.Sequential:
-    """(N, C, H, W) -> (N, num_classes): averaged to the grid (at the paper's size, unchanged), then linear layers."""
+    """(N, C, H, W) -> (N, num_classes): average to the grid (no change at the paper's size), then linear layers."""
     layers = OrderedDict[str, nn.Module](pool=nn.AdaptiveAvgPool2d(config.grid), flatten=nn.Flatten())
     features = config.widths[-1] * config.grid**2
     for i, width in enumerate(config.hidden, start=6):
@@ -108,12 +110,10 @@ def head(config: VGGConfig) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-_COLUMNS = {
-    11: VGGConfig(depths=(1, 1, 2, 2, 2), note="Column A."),
-    13: VGGConfig(depths=(2, 2, 2, 2, 2), note="Column B."),
-    16: VGGConfig(depths=(2, 2, 3, 3, 3), note="Column D."),
-    19: VGGConfig(depths=(2, 2, 4, 4, 4), note="Column E."),
-}
+_A = VGGConfig(depths=(1, 1, 2, 2, 2), note="Column A.")
+_B = VGGConfig(depths=(2, 2, 2, 2, 2), note="Column B.")
+_D = VGGConfig(depths=(2, 2, 3, 3, 3), note="Column D.")
+_E = VGGConfig(depths=(2, 2, 4, 4, 4), note="Column E.")
 
 
 def _batch_norm(column: VGGConfig) -> VGGConfig:
@@ -136,17 +136,64 @@ def _cifar(column: VGGConfig) -> VGGConfig:
 
 
 VARIANTS: dict[str, VGGConfig] = {
-    **{f"vgg{depth}": column for depth, column in _COLUMNS.items()},
-    **{f"vgg{depth}_bn": _batch_norm(column) for depth, column in _COLUMNS.items()},
-    "vgg11_lrn": replace(_COLUMNS[11], lrn=True, note="Column A-LRN."),
-    "vgg16_1x1": replace(_COLUMNS[16], pointwise=True, note="Column C."),
-    **{f"vgg{depth}_cifar": _cifar(_COLUMNS[depth]) for depth in (11, 16)},
+    "vgg11": _A,
+    "vgg13": _B,
+    "vgg16": _D,
+    "vgg19": _E,
+    "vgg11_bn": _batch_norm(_A),
+    "vgg13_bn": _batch_norm(_B),
+    "vgg16_bn": _batch_norm(_D),
+    "vgg19_bn": _batch_norm(_E),
+    "vgg11_lrn": replace(_A, lrn=True, note="Column A-LRN."),
+    "vgg16_1x1": replace(_D, pointwise=True, note="Column C."),
+    "vgg11_cifar": _cifar(_A),
+    "vgg16_cifar": _cifar(_D),
     "vgg13_half_cifar": replace(
-        _cifar(_COLUMNS[13]),
+        _cifar(_B),
         widths=(32, 64, 128, 256, 256),
-        note="Our own: column B at half of its width, as vgg11_cifar else. It learns more in the same time.",
+        note="Our own: like vgg11_cifar, but column B at half its width. It learns more in the same time.",
     ),
 }
+
+_TORCHVISION_HEAD: Rows = (
+    (r"head\.fc6", "classifier.0"),
+    (r"head\.fc7", "classifier.3"),
+    (r"head\.classifier", "classifier.6"),
+)
+_TIMM_HEAD: Rows = (
+    (r"head\.fc6", "pre_logits.fc1"),
+    (r"head\.fc7", "pre_logits.fc2"),
+    (r"head\.classifier", "head.fc"),
+)
+_CIFAR_HEAD: Rows = ((r"head\.classifier", "classifier"),)  # kuangliu's, without hidden layers
+
+
+def foreign_names(config: VGGConfig) -> dict[str, ForeignNames]:
+    """What the weights are called elsewhere. timm keeps fc6 and fc7 as convolutions."""
+    if config.lrn:
+        return {}
+    trunk = _numbered(config)
+    if not config.hidden:
+        return {"cifar": ForeignNames(trunk + _CIFAR_HEAD)}
+    kernels = {"pre_logits.fc1.weight": config.grid, "pre_logits.fc2.weight": 1}
+    return {
+        "torchvision": ForeignNames(trunk + _TORCHVISION_HEAD),
+        "timm": ForeignNames(trunk + _TIMM_HEAD, kernels),
+    }
+
+
+def _numbered(config: VGGConfig) -> Rows:
+    """All layers of the trunk in one numbered list: convolution, batch norm, ReLU, ..., pool."""
+    rows: list[tuple[str, str]] = []
+    number = 0
+    for i, depth in enumerate(config.depths, start=1):
+        for j in range(1, depth + 1):
+            rows.append((rf"trunk\.conv{i}\.conv{i}_{j}\.conv", f"features.{number}"))
+            rows.append((rf"trunk\.conv{i}\.conv{i}_{j}\.bn", f"features.{number + 1}"))
+            number += 3 if config.batch_norm else 2
+        number += 1
+    return tuple(rows)
+
 
 FAMILY = Family(
     name="vgg",
@@ -157,4 +204,19 @@ FAMILY = Family(
     net=VGG,
     config=VGGConfig,
     variants=VARIANTS,
+    stuck_because=(
+        "a VGG without batch norm learns at a narrow band of rates only; Simonyan and Zisserman (Sec. 3.1) first "
+        "trained a shallow one"
+    ),
+    torchvision={
+        "vgg11": TorchvisionModel("vgg11"),
+        "vgg11_bn": TorchvisionModel("vgg11_bn"),
+        "vgg13": TorchvisionModel("vgg13"),
+        "vgg13_bn": TorchvisionModel("vgg13_bn"),
+        "vgg16": TorchvisionModel("vgg16"),
+        "vgg16_bn": TorchvisionModel("vgg16_bn"),
+        "vgg19": TorchvisionModel("vgg19"),
+        "vgg19_bn": TorchvisionModel("vgg19_bn"),
+    },
+    foreign_names=foreign_names,
 )

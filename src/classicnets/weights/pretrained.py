@@ -232,7 +232,7 @@ def _preprocess(name: str, transforms: ImageClassification) -> Preprocess:
     to 0.5 and 0.5. Both together are one normalisation by 0.5 and 0.5.
     """
     (crop,), (resize,) = transforms.crop_size, transforms.resize_size
-    twice = name == "googlenet_bn"
+    twice = find(name).family.torchvision[name].transform_input
     return Preprocess(
         input_size=(crop, crop),
         crop_fraction=crop / resize,

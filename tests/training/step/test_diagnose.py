@@ -1,4 +1,4 @@
-"""Numbers that go wrong are located, and told with what to try."""
+"""Numbers that go wrong are located, and the message says what to try."""
 
 import math
 

@@ -1,7 +1,7 @@
-"""Numbers that go wrong: where they first did, and what to try.
+"""Find where numbers first go wrong in a training, and say what to try.
 
-a loss or gradient that is not finite -> the first layer whose output is not, or else whose gradient is not
-a loss that stays at ln(classes)      -> the likely cause for that family
+a loss or gradient that is not finite   the first layer whose output is not finite, or else whose gradient is not
+a loss that stays at ln(classes)        the likely cause for that family
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from classicnets.training.recipe.schema import Recipe
 
 
 def diverged(what: str, recipe: Recipe, where: str = "") -> TrainingDiverged:
-    """The error that says `what` went wrong, `where`, and what to try."""
+    """Return the error to raise: it says what went wrong and what to try.
+
+    what     a sentence, such as "The loss is nan."
+    recipe   the training's recipe; only what it does not have yet is suggested
+    where    a sentence of `first_not_finite`, or ""
+
+    >>> str(diverged("The loss is nan.", Recipe()))[:33]
+    'The loss is nan. Try a lower rate'
+    """
     tries = [f"a lower rate (--set optim.lr={recipe.optim.lr / 4:.3g})"]
     if recipe.optim.clip_norm is None:
         tries.append("--set optim.clip_norm=1")
@@ -33,10 +41,17 @@ def diverged(what: str, recipe: Recipe, where: str = "") -> TrainingDiverged:
 
 
 def first_not_finite(model: nn.Module, images: Tensor, forward: Callable[[], object]) -> str:
-    """A sentence on where numbers stop being finite on this batch, `forward` being run again to see it.
+    """Return a sentence that says where numbers first are not finite on this batch.
 
-    The images (B, C, H, W) themselves, a layer's weights, or a layer's output, in forward order; else the gradient
-    that is in the parameters now, which fails first in the last layer that it has failed in.
+    model     the network, with the gradients of its last backward pass
+    images    the batch, floats (B, C, H, W)
+    forward   runs the model on the batch again, so that every layer can be watched
+
+    It looks at the images, then at each layer's weights and output in forward order, then at the gradients. Of those
+    the last in the network is named, because a backward pass reaches it first.
+
+    >>> first_not_finite(nn.ReLU(), torch.tensor([torch.inf]), forward=lambda: None)
+    'The images of this batch hold numbers that are not finite.'
     """
     if not images.isfinite().all():
         return "The images of this batch hold numbers that are not finite."
@@ -50,7 +65,7 @@ def first_not_finite(model: nn.Module, images: Tensor, forward: Callable[[], obj
 
 @contextmanager
 def _watched(model: nn.Module) -> Iterator[list[str]]:
-    """Fills the list with sentences on layers whose output is not finite, in forward order, while it is open."""
+    """Collect a sentence on the first layer whose output is not finite, while the block runs."""
     found: list[str] = []
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -77,30 +92,31 @@ def _watched(model: nn.Module) -> Iterator[list[str]]:
             hook.remove()
 
 
-_CAUSES = {
-    "alexnet": "AlexNet has no batch norm to forgive a rate, and its ReLUs die in the first steps of a high one",
-    "vgg": "a VGG without batch norm learns at a narrow band of rates only; Simonyan and Zisserman (Sec. 3.1) first "
-    "trained a shallow one",
-    "nin": "the last layer of NiN is a ReLU, and the map of a class that it has shut for every image gets no gradient",
-    "googlenet": "GoogLeNet without batch norm is deep for its rate; its auxiliary classifiers help the first layers "
-    "(loss.aux_weight=0.3)",
-}
+_WITH_BATCH_NORM = (
+    "with batch norm it is seldom the network: the rate is far too high or too low, or the labels do not belong to the "
+    "images (`classicnets check`)"
+)
+_WITHOUT_BATCH_NORM = "a network without batch norm learns at a narrow band of rates only"
 
 
 def stuck(loss: float, accuracy: float, num_classes: int, step: int, recipe: Recipe, model: ConvNet) -> str | None:
-    """A warning where training has taught nothing: the classic failure of these networks, at ln(classes)."""
+    """Return a warning if training has learned nothing, the classic failure of these networks, or None.
+
+    loss, accuracy   means over the steps so far; an accuracy is from 0 to 1
+    num_classes      number of classes; chance is ln(num_classes)
+    step             optimizer steps so far
+    recipe, model    what is trained, and how: the warning names the likely cause for its family
+    """
     chance = math.log(num_classes)
     if loss < 0.97 * chance or accuracy > 1.5 / num_classes:
         return None
-    normed = any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
-    cause = (
-        "with batch norm it is seldom the network: the rate is far too high or too low, or the labels do not belong to "
-        "the images (`classicnets check`)"
-        if normed
-        else _CAUSES[family_of(recipe.model.name).name]
-    )
-    other = "" if normed else ", or a variant with batch norm (`classicnets models`)"
+    rate = f"--set optim.lr={recipe.optim.lr / 10:.3g}"
+    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        cause, tries = _WITH_BATCH_NORM, rate
+    else:
+        cause = family_of(recipe.model.name).stuck_because or _WITHOUT_BATCH_NORM
+        tries = f"{rate}, or a variant with batch norm (`classicnets models`)"
     return (
-        f"After {step} steps the loss is {loss:.3f}, and knowing nothing costs ln({num_classes}) = {chance:.3f}: "
-        f"nothing is learned. Likely: {cause}. Try --set optim.lr={recipe.optim.lr / 10:.3g}{other}."
+        f"After {step} steps the loss is {loss:.3f}, and guessing gives ln({num_classes}) = {chance:.3f}: nothing is "
+        f"learned. Likely cause: {cause}. Try {tries}."
     )

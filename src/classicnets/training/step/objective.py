@@ -1,6 +1,6 @@
-"""What training minimises: cross-entropy on the logits, plus a share of it on each auxiliary classifier.
+"""What training minimises: cross-entropy on the logits, plus a share of it for each auxiliary classifier.
 
-Every term is a sum over the images divided by their number, so that the parts of a batch add up to the whole.
+Every term is a sum over the images, divided by their number, so that the parts of a batch add up to the whole.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from classicnets.models.googlenet import GoogLeNet
+from classicnets.models.contract import ConvNet, TrainingOutputs
 from classicnets.training.recipe.schema import LossSection
 from classicnets.training.transfer.distill import Teacher
 
 
 class Objective(NamedTuple):
-    """The loss to minimise, a scalar with gradient, and the logits (B, num_classes) that it came from."""
+    """The loss to minimise, a scalar with gradient, and the logits (B, K) that it was computed from, in float32."""
 
     loss: Tensor
     logits: Tensor
@@ -32,10 +32,18 @@ def objective(
     class_weights: Tensor | None = None,
     teacher: Teacher | None = None,
 ) -> Objective:
-    """Images (B, C, H, W) and targets, labels (B,) or probabilities (B, K), to the training objective.
+    """Return the training objective of a batch.
 
-    `class_weights` (K,) is how much an image of each class counts; a `teacher` is learned from beside the targets.
-    A model with auxiliary classifiers (GoogLeNet, Sec. 5) adds `aux_weight` times the loss of each on the targets.
+    model           a network, or what computes its logits (a part of one, after kept features)
+    images          what the model takes: normalised floats (B, C, H, W)
+    targets         labels, int64 (B,), or probabilities, float (B, K)
+    recipe          label smoothing, and `aux_weight`, the weight of each auxiliary classifier's loss on the targets
+    class_weights   float (K,): how much an image of each class counts; None: 1
+    teacher         a network that is learned from beside the targets; None: the targets alone
+
+    >>> batch = torch.zeros(2, 3), torch.tensor([0, 1])
+    >>> objective(nn.Identity(), *batch, LossSection(label_smoothing=0)).loss  # ln 3
+    tensor(1.0986)
     """
 
     def loss_on_targets(logits: Tensor) -> Tensor:
@@ -44,26 +52,31 @@ def objective(
         )
         return total / len(logits)
 
-    outputs = model.forward_with_aux(images) if isinstance(model, GoogLeNet) and model.config.aux else [model(images)]
-    logits, *auxiliary = (output.float() for output in outputs)
+    outputs = model.training_outputs(images) if isinstance(model, ConvNet) else TrainingOutputs(model(images))
+    logits = outputs.logits.float()
     loss = loss_on_targets(logits)
     if teacher is not None:
         loss = teacher.weight * teacher.loss(images, logits) + (1 - teacher.weight) * loss
-    return Objective(loss + recipe.aux_weight * sum(map(loss_on_targets, auxiliary)), logits)
+    auxiliary = sum(loss_on_targets(output.float()) for output in outputs.auxiliary)
+    return Objective(loss + recipe.aux_weight * auxiliary, logits)
 
 
 def class_weights(labels: Tensor, num_classes: int) -> Tensor:
-    """The inverse of each class's share, scaled so that the images count 1 on average: int64 (N,) -> float32 (K,).
+    """Return the weight of each class, float32 (K,): the inverse of its share.
 
+    `labels` are int64 (N,), from 0 to `num_classes` - 1. The weights are scaled so that the images count 1 on average.
     A class without images has weight 0.
+
+    >>> class_weights(torch.tensor([0, 0, 0, 1]), 2)
+    tensor([0.6667, 2.0000])
     """
     counts = torch.bincount(labels, minlength=num_classes)
     weights = torch.where(counts > 0, len(labels) / counts.clamp(min=1), 0)
     return (weights / (counts > 0).sum()).float()
 
 
-class Trained(nn.Module):
-    """`objective` of a model, as a module: what several processes compute in parallel."""
+class ObjectiveModule(nn.Module):
+    """`objective` with everything except the batch, as a module: what several processes compute in parallel."""
 
     def __init__(
         self, model: nn.Module, recipe: LossSection, class_weights: Tensor | None = None, teacher: Teacher | None = None
@@ -72,9 +85,10 @@ class Trained(nn.Module):
         self.model = model
         self.recipe = recipe
         self.class_weights = class_weights
-        self.teacher = teacher  # no module, so that its weights are none of this one's
+        self.teacher = teacher  # not a module, so its weights do not belong to this one
 
     def forward(self, images: Tensor, targets: Tensor) -> Objective:
+        """Return the objective of images (B, C, H, W) and targets (B,) or (B, K)."""
         return objective(
             self.model, images, targets, self.recipe, class_weights=self.class_weights, teacher=self.teacher
         )

@@ -13,7 +13,7 @@ from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.scale.processes import ALONE, Processes
-from classicnets.training.step.objective import Trained
+from classicnets.training.step.objective import ObjectiveModule
 from classicnets.training.step.validation import Validation
 from classicnets.training.transfer.distill import Teacher
 from classicnets.training.transfer.features import Features
@@ -57,9 +57,9 @@ class Session:
         """The network that learns from a batch: all of `model`, or what follows the features that are kept."""
         return self.features.rest if self.features else model
 
-    def objective(self, model: ConvNet) -> Trained:
+    def objective(self, model: ConvNet) -> ObjectiveModule:
         """What is minimised, as a module over the trained part of `model`."""
-        return Trained(self.trained_part(model), self.recipe.loss, self.class_weights, self.teacher)
+        return ObjectiveModule(self.trained_part(model), self.recipe.loss, self.class_weights, self.teacher)
 
     def inputs(self, batches: Iterable[Batch]) -> Iterable[Batch]:
         """The batches as the trained part takes them: of images, or of their features."""
