@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from classicnets.data import Data
 from classicnets.data.pipeline.loader import steps_per_epoch
-from classicnets.data.sources.given import listed
+from classicnets.data.words import listed
 from classicnets.errors import ConfigError, DataError
 from classicnets.training.recipe.schema import Recipe
 
