@@ -68,8 +68,8 @@ def test_other_formats_with_much_metadata(format: str) -> None:
 
 
 def test_a_bomb_in_the_metadata_takes_no_memory() -> None:
-    """A text of 256 MiB in 256 KiB, once under a name that is read for the orientation."""
-    body = zlib.compress(bytes(256 << 20), 9)
+    """A text of 48 MiB in 48 KiB, once under a name that is read for the orientation."""
+    body = zlib.compress(bytes(48 << 20), 9)
     for key in (b"prompt", b"Raw profile type exif"):
         data = with_chunk(encode(PHOTO, "PNG"), b"zTXt", key + b"\0\0" + body)
         tracemalloc.start()
@@ -140,8 +140,7 @@ def test_what_is_kept() -> None:
     assert kinds(lean_png(io.BytesIO(data))) == [b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"]
     assert kinds(lean_png(io.BytesIO(data), pixels=False)) == [b"IHDR", b"PLTE", b"tRNS", b"IEND"]
     foreign = with_chunk(data, b"ABCD", b"a critical chunk that no decoder knows")
-    with pytest.raises(BadImage):
-        read_image(foreign)
+    assert kinds(lean_png(io.BytesIO(foreign))) == [b"IHDR", b"PLTE", b"tRNS", b"ABCD", b"IDAT", b"IEND"]
 
 
 def kinds(data: bytes) -> list[bytes]:
