@@ -274,7 +274,7 @@ class TestReducedDecoding:
         difference = (preprocess.read(content).int() - preprocess.geometry(read_image(content)).int()).abs()
         assert difference.float().mean() < 1
 
-    def test_damage_is_found_all_the_same(self, photo: Image.Image) -> None:
+    def test_damage_is_still_found(self, photo: Image.Image) -> None:
         content = encode(photo, quality=90)
         with pytest.raises(BadImage, match="Premature end"):
             self.made(input_size=(24, 24)).read(content[: len(content) // 2])
