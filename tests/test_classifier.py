@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm.data
 import torch
@@ -125,6 +127,57 @@ def test_many_are_answered_in_order_and_bad_ones_are_named(tmp_path: Path) -> No
     assert [[g.label for g in guesses] for guesses in together] == [[g.label for g in guesses] for guesses in alone]
     with pytest.raises(BadImage, match=r"none\.png"):
         classifier.predict(tmp_path / "none.png")
+
+
+def test_every_form_of_an_image_gets_the_same_answer(tmp_path: Path) -> None:
+    classifier = tiny_classifier(channels=3)
+    photo = make_photo("disc", 0)
+    path = tmp_path / "disc.png"
+    path.write_bytes(encode(photo, "png"))
+    array = np.array(photo)
+    with path.open("rb") as file:
+        forms = [path, file, io.BytesIO(path.read_bytes()), bytearray(path.read_bytes()), photo, array]
+        forms += [torch.from_numpy(array).permute(2, 0, 1)]
+        answers = list(classifier.predict_many(forms))
+    assert [answer.path for answer in answers] == [str(path)] * 2 + [f"image {i}" for i in range(2, 7)]
+    assert len({answer.predictions for answer in answers}) == 1
+
+
+def test_wrong_images_are_named_among_the_others() -> None:
+    classifier = tiny_classifier()
+    good = torch.zeros(3, 20, 20, dtype=torch.uint8)
+    wrong: list[Any] = [torch.rand(3, 8, 8), good[None], good[:, :0], np.zeros((8, 8)), None, 7, ["a.jpg"], good[:2]]
+    given = [one for pair in zip(wrong, [good] * len(wrong), strict=True) for one in pair]
+    answers = list(classifier.predict_many(given, batch_size=3))
+    assert [type(answer) for answer in answers] == [BadImage, Answer] * len(wrong)
+    assert [answer.name for answer in answers[::2]] == [f"image {2 * i}" for i in range(len(wrong))]
+    assert "got a tensor, float32 (3, 8, 8)" in answers[0].reason
+    with pytest.raises(BadImage, match="image 0: got an object of type NoneType; an image is a path"):
+        classifier.predict(None)
+
+
+def test_a_batch_is_many_images() -> None:
+    classifier = tiny_classifier(channels=3)
+    batch = torch.randint(0, 256, (4, 3, 20, 20), dtype=torch.uint8)
+    alone = [classifier.predict(image).label for image in batch]
+    for images in (batch, batch.permute(0, 2, 3, 1).numpy(), iter(batch)):
+        assert [answer.label for answer in classifier.predict_many(images)] == alone
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "cat.jpg", Path("cat.jpg"), b"", bytearray(), io.BytesIO(), make_photo("disc", 0), None,
+        np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), torch.zeros(3, 8, 8, dtype=torch.uint8),
+    ],
+    ids=lambda image: type(image).__name__,
+)  # fmt: skip
+def test_one_image_is_not_many(image: Any) -> None:
+    """Some could be iterated over: the rows of an array, the lines of a file."""
+    with pytest.raises(
+        ConfigError, match=r"takes many images, got one \(.*\). Use predict for one image, or give a list"
+    ):
+        tiny_classifier().predict_many(image)
 
 
 def test_json_of_a_prediction() -> None:

@@ -18,8 +18,14 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from classicnets.errors import BadImage, DataError
-from classicnets.images import find_images, image_size, read_bytes, read_image
+from classicnets.errors import BadImage, ConfigError, DataError
+from classicnets.images import (
+    find_images,
+    image_size,
+    read_bytes,
+    read_image,
+    within_limit,
+)
 from photos import encode, make_photo
 
 PHOTO = make_photo("square", 7, size=(61, 43))
@@ -283,8 +289,10 @@ def jpeg_claiming(width: int, height: int) -> bytes:
 def test_fifty_thousand_squared_is_refused_by_its_header(make: object, read: object, monkeypatch: object) -> None:
     monkeypatch.setattr(simplejpeg, "decode_jpeg", _must_not_run)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", _must_not_run)
-    with pytest.raises(BadImage, match="more than 64,000,000 pixels, the most that is decoded"):
+    limit = Image.MAX_IMAGE_PIXELS
+    with pytest.raises(BadImage, match="is 50,000 x 50,000 pixels; the most that is decoded is 64,000,000 pixels"):
         read(make(50_000, 50_000))
+    assert limit == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize("make", [png, jpeg_claiming])
@@ -294,8 +302,41 @@ def test_the_limit_is_the_callers(make: object, monkeypatch: pytest.MonkeyPatch)
         read_image(encode(PHOTO), max_pixels=61 * 43 - 1)
     # Pillow would warn about this one; that would be an error here.
     with pytest.raises(BadImage, match="is 10,000 x 9,500 pixels"):
-        image_size(make(10_000, 9_500))
+        image_size(make(10_000, 9_500), max_pixels=23_000_000)
     assert image_size(make(10_000, 9_500), max_pixels=100_000_000) == (9_500, 10_000)
+    monkeypatch.setenv("CLASSICNETS_MAX_PIXELS", "23000000")
+    with pytest.raises(BadImage, match=r"is 23,000,000 pixels \(set the environment variable CLASSICNETS_MAX_PIXELS"):
+        image_size(make(10_000, 9_500))
+    monkeypatch.setenv("CLASSICNETS_MAX_PIXELS", "400000000")
+    assert image_size(make(20_000, 19_500)) == (19_500, 20_000)
+
+
+@pytest.mark.parametrize("text", ["", "many", "-1", "0", "1e8"])
+def test_a_limit_that_is_no_number(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLASSICNETS_MAX_PIXELS", text)
+    with pytest.raises(ConfigError, match=f"must be a whole number of pixels above 0, .*; got '{text}'"):
+        read_image(encode(PHOTO))
+
+
+def test_the_limit_is_for_the_pixels_that_are_decoded() -> None:
+    """A JPEG may have four times as many, if it is decoded at a half or less; a PNG may not."""
+    data = encode(PHOTO)
+    assert image_size(data, max_pixels=700) == (43, 61)
+    assert read_image(data, max_pixels=700, reduction=lambda height, width: 2).shape == (3, 22, 31)
+    assert read_image(data, max_pixels=700, reduction=lambda height, width: 8).shape == (3, 6, 8)
+    with pytest.raises(BadImage, match="is 61 x 43 pixels; the most that is decoded is 700 pixels"):
+        read_image(data, max_pixels=700)
+    with pytest.raises(BadImage, match="is 61 x 43 pixels; the most that is decoded is 600 pixels"):
+        read_image(data, max_pixels=600, reduction=lambda height, width: 8)
+    for read in (read_image, image_size):
+        with pytest.raises(BadImage, match="is 61 x 43 pixels; the most that is decoded is 700 pixels"):
+            read(encode(PHOTO, "PNG"), max_pixels=700)
+
+
+def test_within_limit_reads_any_jpeg_that_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_image(encode(PHOTO), reduction=within_limit).shape == (3, 43, 61)
+    monkeypatch.setenv("CLASSICNETS_MAX_PIXELS", "700")
+    assert read_image(encode(PHOTO), reduction=within_limit).shape == (3, 22, 31)
 
 
 def _must_not_run(*arguments: object, **options: object) -> None:

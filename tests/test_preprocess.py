@@ -193,6 +193,7 @@ def test_json_round_trip() -> None:
         ("crop_fraction", 0.001), ("crop_fraction", True),
         ("mean", []), ("mean", (0.5,) * 13), ("mean", (0.5, "x", 0.5)), ("mean", (float("inf"), 0, 0)), ("mean", 0.5),
         ("std", (1, 1)), ("std", (1, 0, 1)), ("std", (1, -1, 1)), ("std", None), ("std", {"a": 1}),
+        ("bit_depth", 7), ("bit_depth", 17), ("bit_depth", 12.0), ("bit_depth", True), ("bit_depth", None),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused(key: str, value: object) -> None:
@@ -273,7 +274,59 @@ class TestReducedDecoding:
         difference = (preprocess.read(content).int() - preprocess.geometry(read_image(content)).int()).abs()
         assert difference.float().mean() < 1
 
-    def test_damage_is_found_all_the_same(self, photo: Image.Image) -> None:
+    def test_damage_is_still_found(self, photo: Image.Image) -> None:
         content = encode(photo, quality=90)
         with pytest.raises(BadImage, match="Premature end"):
             self.made(input_size=(24, 24)).read(content[: len(content) // 2])
+
+    @pytest.mark.parametrize("size", [(6936, 9248), (9000, 12000), (12240, 16320), (6935, 9247)])
+    def test_very_large_photos_are_reduced_whatever_their_sides(self, size: tuple[int, int]) -> None:
+        assert self.made(input_size=(224, 224)).reduction(*size) == 8
+        assert self.made(input_size=(3000, 3000)).reduction(*size) == 2
+        assert self.made(input_size=(4096, 4096), resize="squash", crop_fraction=0.5).reduction(*size) == 1
+
+    def test_a_photo_beyond_the_limit_on_pixels(self, photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+        content = encode(photo, quality=90)
+        preprocess = self.made(input_size=(24, 24))
+        expected = preprocess.read(content)
+        monkeypatch.setenv("CLASSICNETS_MAX_PIXELS", "100000")  # of 271,360
+        assert torch.equal(preprocess.read(content), expected)
+        with pytest.raises(BadImage, match="CLASSICNETS_MAX_PIXELS"):
+            preprocess.read(encode(photo, "PNG"))
+
+
+class TestBitDepth:
+    """16-bit images are read with the bit depth of the data that the network was trained on."""
+
+    def test_older_settings_have_none(self) -> None:
+        values = IMAGENET.to_dict()
+        assert values.pop("bit_depth") == 16
+        assert Preprocess.from_dict(values) == IMAGENET
+
+    def test_it_is_kept(self) -> None:
+        preprocess = replace(IMAGENET, bit_depth=12)
+        assert Preprocess.from_dict(json.loads(json.dumps(preprocess.to_dict()))) == preprocess != IMAGENET
+
+    def test_it_is_what_files_are_read_with(self) -> None:
+        values = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 4
+        content = encode(Image.fromarray(values), "PNG")
+        preprocess = Preprocess(input_size=(32, 32), mean=(0.5,), std=(0.5,), bit_depth=12)
+        assert torch.equal(preprocess.read(content)[0], torch.from_numpy((values >> 4).astype(np.uint8)))
+        assert replace(preprocess, bit_depth=16).read(content).max() == 15
+
+
+class TestReadWhatIsInMemory:
+    def test_it_is_geometry(self) -> None:
+        image = noise(3, 50, 70)
+        preprocess = replace(IMAGENET, input_size=(32, 32))
+        for source in (image, image.permute(1, 2, 0).numpy(), Image.fromarray(image.permute(1, 2, 0).numpy())):
+            assert torch.equal(preprocess.read(source), preprocess.geometry(image))
+
+    def test_any_channels_that_the_network_takes(self) -> None:
+        four = Preprocess(input_size=(8, 8), mean=(0.5,) * 4, std=(0.5,) * 4)
+        image = noise(4, 16, 16)
+        assert torch.equal(four.read(image), four.geometry(image))
+        with pytest.raises(BadImage, match=r"^x-ray: The image has 3 channels and the network takes 4"):
+            four.read(noise(3, 16, 16), name="x-ray")
+        with pytest.raises(BadImage, match=r"^the image: The image has 4 channels and the network takes 3"):
+            IMAGENET.read(image)

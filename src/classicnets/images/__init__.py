@@ -1,13 +1,14 @@
 """Find images and decode them: from any kind of image to a uint8 tensor, or a `BadImage` that says why not.
 
-`find` lists files, `source` reads what a user calls an image, `decode` decodes it, `png` and `jpeg` handle what is
-special about these formats, and `bit_depth` finds how many bits 16-bit images really use. Nothing else in the package
-decodes an image.
+`find` lists files, `source` reads what a user calls an image, `header` opens it and `decode` decodes it. `png` and
+`jpeg` handle what is special about these formats. `deep` reads 16-bit values, `bit_depth` finds how many bits they use.
+Nothing else in the package decodes an image.
 """
 
 from classicnets.images.bit_depth import bit_depth_note, bit_depth_of, data_bit_depth
 from classicnets.images.decode import image_size, read_image, read_pixels
 from classicnets.images.find import IMAGE_SUFFIXES, find_files, find_images, is_hidden, is_image
+from classicnets.images.header import within_limit
 from classicnets.images.source import MAX_PIXELS, ImageSource, name_of, pixel_limit, read_bytes, read_state
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "read_image",
     "read_pixels",
     "read_state",
+    "within_limit",
 ]

@@ -12,7 +12,7 @@ from typing import IO
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from classicnets.images import jpeg, png
-from classicnets.images.source import FORMATS, RefusedError
+from classicnets.images.source import FORMATS, RefusedError, pixel_limit
 
 _JPEG_MARGIN = 4  # how many times more pixels than are decoded a JPEG may have: it is decoded at a half or less
 
@@ -101,3 +101,8 @@ def seen_size(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
     turned = image.format != "TIFF" and orientation_of(image) >= 5  # Pillow turns TIFFs by itself
     return (width, height) if turned else (height, width)
+
+
+def within_limit(height: int, width: int) -> int:
+    """Return a `reduction` for `read_image` that lets very large JPEGs pass: 1, or 2 above the limit on pixels."""
+    return 1 if height * width <= pixel_limit() else 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -118,12 +118,11 @@ def pixels_of(source: np.ndarray | Tensor, *, name: str) -> Tensor:
     An array is (H, W, 3), (H, W, 1) or (H, W). A tensor is (C, H, W), with as many channels as the network takes, or
     (H, W). Raises BadImage for anything else.
     """
-    layouts: Collection[int]
     if isinstance(source, np.ndarray):
-        is_uint8, layouts, channels_fit = source.dtype == np.uint8, (2, 3), source.shape[2:] in ((), (1,), (3,))
+        fits = source.dtype == np.uint8 and source.shape[2:] in ((), (1,), (3,))
     else:
-        is_uint8, layouts, channels_fit = source.dtype == torch.uint8, (2, 3), True
-    if not is_uint8 or source.ndim not in layouts or not channels_fit:
+        fits = source.dtype == torch.uint8
+    if not fits or source.ndim not in (2, 3):
         raise BadImage(name, f"got {_described(source)}; {_ALLOWED}")
     if 0 in source.shape:
         raise BadImage(name, f"got {_described(source)}, which has no pixels")
