@@ -115,7 +115,8 @@ def plot_epochs(axes: Axes, rows: Sequence[CurvePoint], column: str, **style: An
 
 def epoch_axes(axes: Axes, what: str, theme: Theme) -> None:
     """Axes of loss or accuracy by epoch."""
-    axes.set_title(what, loc="left", x=-0.085, color=theme.faint, fontsize=9)  # the arrows of high losses lie beside it
+    beside_arrows = -0.085 if what == "loss" else 0.0
+    axes.set_title(what, loc="left", x=beside_arrows, color=theme.faint, fontsize=9)
     axes.set_xlabel("epoch", color=theme.faint, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if what == "accuracy":
