@@ -280,3 +280,11 @@ def test_given_images_are_never_split(photo_folder: Path, tmp_path: Path) -> Non
     assert len(given_images(str(parts), "all").images) == 36
     with pytest.raises(DataError, match="does not come with val images"):
         given_images(str(parts), "val")
+
+
+def test_write_report_is_found_at_its_earlier_place() -> None:
+    from classicnets import evaluation, reports
+
+    assert evaluation.write_report is reports.write_report
+    with pytest.raises(AttributeError, match="no attribute 'write_pages'"):
+        evaluation.write_pages  # noqa: B018

@@ -92,6 +92,20 @@ def test_classes_without_images_or_predictions_are_left_out() -> None:
     assert "ghost" not in _texts(confusion(wide))
 
 
+def test_very_many_classes_are_drawn_in_groups() -> None:
+    report, _ = _measured(tuple(f"c{i}" for i in range(1_400)), n=3)
+    labels = torch.arange(2_800) % 1_400
+    predicted = torch.where(torch.arange(2_800) < 1_400, labels, (labels + 700) % 1_400)
+    wide = Report(**{**vars(report), "confusion": ConfusionMatrix.of(labels, predicted, 1_400), "top1": 0.5})
+    (axes,) = confusion(wide).axes
+    assert axes.get_xlabel() == "predicted, classes in groups of 6"
+    cells = torch.as_tensor(axes.images[0].get_array())
+    assert cells.shape == (234, 234, 3)
+    assert axes.get_xlim() == (-0.5, 234 * 6 - 0.5)
+    assert cells[5, 5, 2] > cells[5, 5, 0] + 0.2  # half of them right: blue
+    assert cells[5, 122, 0] > cells[5, 122, 2] + 0.2  # the others taken for the class 700 further on: orange
+
+
 def test_labels_can_be_drawn_and_told_apart() -> None:
     labels = Labels(("plain", "a" * 90, "\U0010fffd", "", "\x07", "$5"))
     assert [labels[i] for i in range(6)] == ["plain", "a" * 25 + "…", "class 2", "class 3", "class 4", r"\$5"]

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from jinja2 import UndefinedError
+from matplotlib.figure import Figure
 
 from classicnets.evaluation import evaluate
+from classicnets.evaluation.best import Best
+from classicnets.reports import figures as figures_module
+from classicnets.reports import page as page_module
 from classicnets.reports import write_report
+from classicnets.reports.canvas import LIGHT, Theme
+from classicnets.reports.curves import CurvePoint, training_curves
+from classicnets.reports.html import render
+from classicnets.reports.page import write_html
 from classifiers import images_for, tiny_classifier
 
-EVIL = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{body} %s", "猫")
+EVIL = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{body} %s", "{{ 7 * 7 }}{% raw %}", "猫")
 _VOID = {"meta", "img", "source"}
 
 
@@ -52,7 +62,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     header = "epoch,train_loss,val_loss,train_accuracy,val_accuracy"
     (tmp_path / "metrics.csv").write_text(f"{header}\n1,2,2,0.1,0.1\n2,1,1,0.5,0.4\n")
     (tmp_path / "recipe.toml").write_text(
-        'epochs = 2\n[model]\nname = "resnet20_cifar"\n[data]\nsource = "/tmp/a <b>"\n'
+        'epochs = 2\nbest = "loss"\n[model]\nname = "resnet20_cifar"\n[data]\nsource = "/tmp/a <b>"\n'
     )
     (tmp_path / "environment.json").write_text(json.dumps({"cpu": "<u>chip</u>", "accelerator": None}))
     images = images_for(classifier, 60)
@@ -107,3 +117,63 @@ def test_damaged_files_of_a_run_do_not_stop_it(tmp_path: Path) -> None:
     images = images_for(classifier, 4)
     page = Page(write_report(tmp_path, evaluate(classifier, images), images).read_text("utf-8"))
     assert "not [ toml {" in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("recipe.toml", 'model = "resnet18"\ndata = 3\n'),
+        ("recipe.toml", "[model]\nname = 1\n[data]\nsource = [2]\n"),
+        ("recipe.toml", "best = 7\n"),
+        ("model/config.json", '{"classicnets": []}'),
+        ("model/config.json", '{"classicnets": {"provenance": {"data": "digits"}}}'),
+        ("model/config.json", "[" * 100_000),
+        ("environment.json", '{"cpu": ["<b>", {"a": null}]}'),
+        ("metrics.csv", "epoch,train_loss,val_loss,train_accuracy,val_accuracy\nnan,1,1,1,1\n"),
+        ("metrics.csv", "epoch,train_loss,val_loss,train_accuracy,val_accuracy\n1,nan,,nan,nan\n"),
+    ],
+)
+def test_files_of_a_run_that_say_something_odd_do_not_stop_it(tmp_path: Path, name: str, text: str) -> None:
+    classifier = tiny_classifier(("a", "b"))
+    images = images_for(classifier, 8)
+    classifier.save(tmp_path / "model")
+    (tmp_path / name).write_text(text)
+    page = Page(write_html(tmp_path, evaluate(classifier, images), images).read_text("utf-8"))
+    assert "8 images, 2 classes" in page.text
+
+
+def test_of_very_many_classes_the_worst_are_shown(tmp_path: Path) -> None:
+    classifier = tiny_classifier(tuple(f"c{i}" for i in range(1500)))
+    images = images_for(classifier, 40)
+    page = Page(write_html(tmp_path, evaluate(classifier, images), images).read_text("utf-8"))
+    assert "40 images, 1,500 classes" in page.text
+    assert "evaluation/per_class.csv has all 1,500." in page.text
+    assert "no images" not in page.text
+    assert page.tags.count("tr") < 100
+
+
+def test_the_curves_mark_what_the_recipe_keeps(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+
+    def recorded(rows: list[CurvePoint], by: Best, theme: Theme = LIGHT) -> Figure:
+        drawn.append(by)
+        return training_curves(rows, by, theme)
+
+    classifier = tiny_classifier(("a", "b"))
+    images = images_for(classifier, 4)
+    monkeypatch.setattr(page_module, "training_curves", recorded)
+    monkeypatch.setattr(figures_module, "training_curves", recorded)
+    for name in ("recipe.toml", "metrics.csv"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    write_report(tmp_path, evaluate(classifier, images), images)
+    assert drawn == ["loss"] * 3  # the file, and the page in two themes
+
+
+def test_templates_are_in_the_package() -> None:
+    names = {path.name for path in files("classicnets.reports").joinpath("templates").iterdir()}
+    assert {"base.html.j2", "macros.html.j2", "report.html.j2", "style.css"} <= names
+
+
+def test_a_value_that_is_missing_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        render("report.html.j2")

@@ -69,9 +69,8 @@ def compared_curves(trainings: Sequence[Training], theme: Theme = LIGHT) -> Figu
             plot_epochs(axes, training.rows, f"val_{what}", linewidth=1.8, linestyle="-", **style)
         epoch_axes(axes, what, theme)
     fit_losses(panels[0], [training.rows for training in trainings])
-    for training in trainings:
-        mark_losses_above(panels[0], training.rows, "train_loss", colours[training.name])
-        mark_losses_above(panels[0], training.rows, "val_loss", colours[training.name])
+    lines = [(one.rows, column, colours[one.name]) for one in trainings for column in ("train_loss", "val_loss")]
+    mark_losses_above(panels[0], lines)
     figure.legend(
         [Line2D([], [], color=colours[training.name], linewidth=2.5) for training in ranked],
         [labels[i] for i in range(len(ranked))],

@@ -19,7 +19,8 @@ from classicnets.reports.text import percent
 
 _MOST_COUNTS = 30  # classes with the counts written in the cells
 _MOST_NAMES = 100  # classes with their names at the axes
-_MOST_CELLS = 1_000  # cells in a row; more classes than that are drawn in groups
+_MOST_SINGLE = 1_000  # classes with a row and a column of their own
+_MOST_GROUPS = 250  # if there are more
 
 
 def confusion(report: Report, theme: Theme = LIGHT) -> Figure:
@@ -34,7 +35,7 @@ def confusion(report: Report, theme: Theme = LIGHT) -> Figure:
         theme: the colours.
     """
     shown = ((report.confusion.actual + report.confusion.answered) > 0).nonzero()[:, 0].tolist()
-    together = math.ceil(len(shown) / _MOST_CELLS)
+    together = 1 if len(shown) <= _MOST_SINGLE else math.ceil(len(shown) / _MOST_GROUPS)
     counts, right = _cells(report.confusion, shown, together)
     names = Labels(report.classes, extra=report.data)
     size = len(counts)
@@ -47,7 +48,8 @@ def confusion(report: Report, theme: Theme = LIGHT) -> Figure:
     width, height = side + margin + 0.4, side + below + 1.1
     figure = new_figure((width, height), theme)
     axes = figure.add_axes(((margin + 0.15) / width, (below + 0.15) / height, side / width, side / height))
-    axes.imshow(_colours(counts, right, theme).numpy(), interpolation="nearest")
+    edge = size * together - 0.5  # ticks count classes, also those of groups
+    axes.imshow(_colours(counts, right, theme).numpy(), interpolation="nearest", extent=(-0.5, edge, edge, -0.5))
     if labelled:
         ticks = [names[i] for i in shown]
         axes.set_xticks(range(size), ticks, rotation=90 if turned else 0, fontsize=font, family=names.families)
@@ -65,7 +67,8 @@ def confusion(report: Report, theme: Theme = LIGHT) -> Figure:
     axes.spines[:].set_visible(False)
     if size <= _MOST_COUNTS:
         _write_counts(axes, counts, theme, font=min(9.0, 34 * side / size / 2.6))
-    finding = f"{percent(report.top1)} of {report.num_images:,} images are right"
+    share = percent(report.top1)
+    finding = f"{share[0].upper()}{share[1:]} of {report.num_images:,} images are right"
     detail = "No class is taken for another one"
     if mistakes := report.confusion.mistakes():
         true, predicted, images = mistakes[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from classicnets.evaluation.best import Best, best_index
-from classicnets.reports.canvas import LIGHT, PERCENT, Theme, new_figure, plain_axes, write_title
+from classicnets.reports.canvas import LIGHT, PERCENT, Colour, Theme, new_figure, plain_axes, write_title
 from classicnets.reports.text import measured, percent
 
 
@@ -82,12 +82,11 @@ def training_curves(rows: Sequence[CurvePoint], by: Best = "accuracy", theme: Th
         for part, colour in (("train", theme.faint), ("val", theme.right)):
             plot_epochs(axes, rows, f"{part}_{what}", color=colour, linewidth=1.8, solid_capstyle="round")
         axes.plot(best.epoch, getattr(best, f"val_{what}"), "o", color=theme.wrong, markersize=6, zorder=3)
+        epoch_axes(axes, what, theme)
         if what == "loss":
             fit_losses(axes, [rows])
-            mark_losses_above(axes, rows, "train_loss", theme.faint)
-            mark_losses_above(axes, rows, "val_loss", theme.right)
+            mark_losses_above(axes, [(rows, "train_loss", theme.faint), (rows, "val_loss", theme.right)])
         _label_ends(axes, rows[-1], what, theme)
-        epoch_axes(axes, what, theme)
     name = {"accuracy": "Best validation accuracy", "loss": "Lowest validation loss"}.get(by, "Best balanced accuracy")
     reached = measured(getattr(best, f"val_{by}"), by)
     finding = f"{name}: {reached}, in epoch {best.epoch} of {rows[-1].epoch}"
@@ -116,7 +115,8 @@ def plot_epochs(axes: Axes, rows: Sequence[CurvePoint], column: str, **style: An
 
 def epoch_axes(axes: Axes, what: str, theme: Theme) -> None:
     """Axes of loss or accuracy by epoch."""
-    axes.set_title(what, loc="left", color=theme.faint, fontsize=9)
+    beside_arrows = -0.085 if what == "loss" else 0.0
+    axes.set_title(what, loc="left", x=beside_arrows, color=theme.faint, fontsize=9)
     axes.set_xlabel("epoch", color=theme.faint, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if what == "accuracy":
@@ -134,23 +134,29 @@ def fit_losses(axes: Axes, trainings: Sequence[Sequence[CurvePoint]]) -> None:
         axes.set_ylim(lowest - margin, highest + 2 * margin)
 
 
-def mark_losses_above(axes: Axes, rows: Sequence[CurvePoint], column: str, colour: object) -> None:
-    """Mark every loss above the axis with an arrow at the edge, and the highest ones with their value."""
+def mark_losses_above(axes: Axes, lines: Iterable[tuple[Sequence[CurvePoint], str, Colour]]) -> None:
+    """Mark every loss above the axis with an arrow over its epoch, and the highest of neighbours with its value.
+
+    `lines` are what is plotted: the epochs of a training, the column, and the colour.
+    """
     edge, (left, right) = axes.get_ylim()[1], axes.get_xlim()
-    above = [(getattr(row, column), row.epoch) for row in rows if getattr(row, column) > edge]
+    above = [
+        (getattr(row, column), row.epoch, colour)
+        for rows, column, colour in lines
+        for row in rows
+        if getattr(row, column) > edge
+    ]
     labelled: list[int] = []
-    for loss, epoch in sorted(above, reverse=True):
-        at_the_edge = (epoch, 1.0)
-        axes.plot(*at_the_edge, "^", color=colour, markersize=6, transform=axes.get_xaxis_transform(), clip_on=False)
-        if any(abs(epoch - other) < 0.2 * (right - left) for other in labelled):
-            continue
-        labelled.append(epoch)
-        is_left = epoch < (left + right) / 2
-        axes.annotate(
-            _loss(loss), at_the_edge, xycoords=axes.get_xaxis_transform(), xytext=(7 if is_left else -7, 0),
-            textcoords="offset points", ha="left" if is_left else "right", va="center", color=colour, fontsize=8.5,
-            annotation_clip=False,
-        )  # fmt: skip
+    for loss, epoch, colour in sorted(above, key=lambda mark: -mark[0]):
+        free = all(abs(epoch - other) > 0.2 * (right - left) for other in labelled)
+        axes.plot(epoch, 1.04, "^", color=colour, markersize=5.5, transform=axes.get_xaxis_transform(), clip_on=False)
+        if free:
+            axes.annotate(
+                _loss(loss), (epoch, 1.04), xycoords=axes.get_xaxis_transform(), xytext=(0, 4),
+                textcoords="offset points", ha="center", va="bottom", color=colour, fontsize=8.5,
+                annotation_clip=False,
+            )  # fmt: skip
+            labelled.append(epoch)
 
 
 def _highest_usual(rows: Sequence[CurvePoint]) -> float:

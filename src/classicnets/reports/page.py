@@ -55,7 +55,7 @@ def report_page(folder: Path, report: Report, images: ImageSet) -> str:
         confusion=themed(lambda theme: confusion(report, theme)),
         confusions=[(*pair[:2], f"{pair.images:,}") for pair in report.confusions[:_MOST_CONFUSIONS]],
         class_rows=_class_rows(report),
-        num_classes_left_out=max(0, len(report.classes) - _MOST_CLASSES),
+        are_all_classes_shown=len(report.classes) <= _MOST_CLASSES,
         reliability=themed(lambda theme: reliability(report, theme)),
         mistakes=list(zip(chosen, map(picture, pictures(chosen, images, side=168)), strict=True)),
         data=_table(config, "classicnets", "provenance", "data"),
