@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import io
+import contextlib
+import itertools
 import json
+import os
 import pickle
+import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +27,12 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import classicnets
-from classicnets.classifier import Classifier
-from classicnets.errors import BadImage, ChecksumMismatch, ConfigError, KeysMismatch, WeightsError
+from classicnets.classifier import Classifier, _evaluations, evaluating
+from classicnets.errors import BadImage, ChecksumMismatch, ConfigError, KeysMismatch, UnknownName, WeightsError
+from classicnets.models.catalog import create
 from classicnets.scorer import Answer
 from classicnets.weights.files import sha256_of
+from classicnets.weights.model_folder import read_folder
 from classifiers import images_for, tiny_classifier
 from photos import encode, make_photo
 
@@ -200,23 +211,140 @@ def test_predict_many_refuses_at_once(images: Any, options: dict[str, int]) -> N
         tiny_classifier().predict_many(images, **options)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_another_floating_point_type_answers_and_is_saved(dtype: torch.dtype, tmp_path: Path) -> None:
+    plain, other = tiny_classifier(), tiny_classifier()
+    other.model.to(dtype)
+    images = images_for(plain, 3).images
+    logits = other.logits(images)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, plain.logits(images), atol=0.1, rtol=0.1)
+    assert other.predict(images[0].expand(3, -1, -1)).label in other.classes
+    loaded = Classifier.load(other.save(tmp_path / "m"))
+    assert next(loaded.model.parameters()).dtype == torch.float32
+    torch.testing.assert_close(loaded.logits(images), logits, atol=0.1, rtol=0.1)
+
+
+def test_threads_in_eval_mode_do_not_end_it_for_one_another() -> None:
+    model = tiny_classifier().model.train()
+    model.trunk[0].eval()
+    before = [module.training for module in model.modules()]
+    first_is_in, second_is_in, first_is_out = threading.Event(), threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def first() -> None:
+        with evaluating(model):
+            first_is_in.set()
+            second_is_in.wait(10)
+        first_is_out.set()
+
+    def second() -> None:
+        first_is_in.wait(10)
+        with contextlib.suppress(ZeroDivisionError), evaluating(model):
+            second_is_in.set()
+            first_is_out.wait(10)
+            seen.extend([any(module.training for module in model.modules()), torch.is_inference_mode_enabled()])
+            raise ZeroDivisionError
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [False, True]
+    assert [module.training for module in model.modules()] == before
+    assert not _evaluations
+
+
+def test_many_threads_get_the_answers_of_one() -> None:
+    classifier = tiny_classifier()
+    classifier.model.train()
+    images = images_for(classifier, 8).images
+    expected = classifier.logits(images)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: classifier.logits(images, batch_size=2), range(40)))
+    for answer in answers:
+        torch.testing.assert_close(answer, expected)
+    assert all(module.training for module in classifier.model.modules())
+
+
 # ---- parts that do not fit
+
+
+def _changed(**change: Any) -> Classifier:
+    plain = tiny_classifier()
+    parts = {"model": plain.model, **{f.name: getattr(plain.card, f.name) for f in fields(plain.card)}}
+    return Classifier(**{**parts, **change})
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"classes": ("a", "b")}, "3 classes apart, and 2 names"),
-        ({"classes": ("a", "a", "b")}, "distinct and not empty. To mend: 'a'"),
-        ({"classes": ("a", "", "b")}, "distinct and not empty. To mend: ''"),
+        ({"classes": ("a", "b")}, "3 outputs, but 2 class names"),
+        ({"classes": ("a", "a", "b")}, "distinct and not empty. Rename: 'a'"),
+        ({"classes": ("a", "", "b")}, "distinct and not empty. Rename: ''"),
         ({"classes": ("a", "\udc80", "b")}, "valid Unicode"),
-        ({"preprocess": tiny_classifier(channels=3).preprocess}, "takes 1 channels, the preprocessing gives 3"),
-        ({"tta": "mirror"}, "allowed: 'none', 'flip'"),
+        ({"classes": (1, 2, 3)}, "must be strings, got 1, 2, 3"),
+        ({"classes": "abc"}, "a list of names, got the single name 'abc'"),
+        ({"preprocess": tiny_classifier(channels=3).preprocess}, "takes 1 channels, but the preprocessing gives 3"),
+        ({"tta": "mirror"}, "must be 'none' or 'flip', got 'mirror'"),
+        ({"model_name": "vgg16"}, "'vgg16' is a VGG, but the model is a ResNet"),
+        ({"model": torch.nn.Linear(1, 3)}, r"got torch\.nn\.modules\.linear\.Linear\. create_model"),
+        ({"model": torch.nn.DataParallel(tiny_classifier().model)}, r"Give the network inside it: model\.module"),
     ],
 )
 def test_parts_must_fit(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        replace(tiny_classifier(), **change)
+        _changed(**change)
+
+
+def test_a_name_of_the_users_own_is_refused_with_the_catalogs() -> None:
+    model = create("resnet20_cifar", num_classes=3, in_channels=1)
+    with pytest.raises(UnknownName, match=r"got 'birds-v2'\. This network is resnet20_cifar\."):
+        _changed(model=model, model_name="birds-v2")
+
+
+def test_a_network_that_is_another_row_gets_that_name(caplog: pytest.LogCaptureFixture) -> None:
+    model = create("resnet20_cifar", num_classes=3, in_channels=1)
+    assert _changed(model=model, model_name="resnet32_cifar").model_name == "resnet20_cifar"
+    assert caplog.messages == ["The network is resnet20_cifar, so the classifier is called that, not resnet32_cifar."]
+    assert _changed(model_name="resnet32_cifar").model_name == "resnet32_cifar"  # no row has its depths
+
+
+def _own_head(model: torch.nn.Module) -> None:
+    model.head.classifier = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.Linear(8, 3))
+
+
+def _own_fc(model: torch.nn.Module) -> None:
+    model.fc = torch.nn.Linear(64, 3)
+
+
+def _own_activation(model: torch.nn.Module) -> None:
+    (name, _), *_ = [(n, m) for n, m in model.named_modules() if isinstance(m, torch.nn.ReLU)]
+    model.set_submodule(name, torch.nn.GELU())
+
+
+def _other_shape(model: torch.nn.Module) -> None:
+    model.head.classifier = torch.nn.Linear(64, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_own_head, r"head\.classifier is Sequential, not Linear.*Supported are create_model"),
+        (_own_fc, r"fc\.weight is not part of it"),
+        (_own_activation, "is GELU, not ReLU"),
+        (_other_shape, r"head\.classifier\.weight is \(4, 64\), not \(3, 64\)"),
+    ],
+)
+def test_layers_of_the_users_own_are_refused(change: Callable[[Any], None], message: str, tmp_path: Path) -> None:
+    classifier = tiny_classifier()
+    change(classifier.model)
+    with pytest.raises(ConfigError, match=message):
+        Classifier.of(classifier.card, classifier.model)
+    with pytest.raises(ConfigError, match=message):
+        classifier.save(tmp_path / "m")
+    assert not (tmp_path / "m").exists()
 
 
 # ---- on disk
@@ -260,6 +388,124 @@ def test_an_older_classifier_is_replaced_and_nothing_else_is(saved: Path, tmp_pa
     assert (saved / "mine.txt").read_text() == "precious"
     with pytest.raises(ConfigError, match="a file"):
         tiny_classifier().save(saved / "mine.txt")
+
+
+class _Fspath:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+def test_anything_that_names_a_path_will_do(saved: Path, tmp_path: Path) -> None:
+    assert classicnets.load(_Fspath(saved.parent)).classes == CLASSES
+    assert tiny_classifier().save(_Fspath(tmp_path / "new")) == tmp_path / "new"
+    assert Classifier.load(tmp_path / "new").classes == ("a", "b", "c")
+
+
+def test_a_compiled_model_answers_as_it_did_and_is_saved_as_itself(saved: Path, tmp_path: Path) -> None:
+    loaded = Classifier.load(saved)
+    compiled = Classifier.of(loaded.card, torch.compile(loaded.model, backend="eager"))
+    images = images_for(loaded, 3).images
+    torch.testing.assert_close(compiled.logits(images), loaded.logits(images))
+    again = compiled.save(tmp_path / "again")
+    assert (again / "model.safetensors").read_bytes() == (saved / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_saved(saved: Path, value: float) -> None:
+    classifier = tiny_classifier()
+    with torch.no_grad():
+        classifier.model.head.classifier.bias.fill_(value)
+    with pytest.raises(ConfigError, match=r"head\.classifier\.bias holds numbers that are not finite"):
+        classifier.save(saved)
+    assert Classifier.load(saved).classes == CLASSES
+
+
+@pytest.mark.parametrize("value", [{1, 2}, Path("x"), torch.zeros(1)])
+def test_provenance_that_is_not_json_is_not_saved(saved: Path, value: object) -> None:
+    with pytest.raises(ConfigError, match="cannot be saved as JSON"):
+        tiny_classifier(provenance={"data": value}).save(saved)
+    assert Classifier.load(saved).classes == CLASSES
+
+
+# ---- while another process saves, and after it was killed
+
+_WRITER = """
+import itertools, sys
+sys.path.insert(0, {tests!r})
+from classifiers import tiny_classifier
+
+two = tiny_classifier(("a", "b", "c")), tiny_classifier(("x", "y"))
+for i in itertools.count(1):
+    two[i % 2].save({folder!r})
+"""
+
+
+def _of(classifier: Classifier) -> tuple[object, ...]:
+    return classifier.classes, _numbers(classifier.model.state_dict())
+
+
+def _numbers(state: dict[str, torch.Tensor]) -> dict[str, float]:
+    return {name: float(tensor.double().sum()) for name, tensor in state.items()}
+
+
+def test_a_reader_gets_the_old_or_the_new_classifier_while_another_process_saves(tmp_path: Path) -> None:
+    two = tiny_classifier(("a", "b", "c")), tiny_classifier(("x", "y"))
+    folder = two[0].save(tmp_path / "m")
+
+    def read() -> tuple[object, ...]:
+        saved, state = read_folder(folder)
+        return tuple(saved.label_names), _numbers(state)
+
+    code = _WRITER.format(tests=str(Path(__file__).parent), folder=str(folder))
+    with subprocess.Popen([sys.executable, "-c", code]) as writer:
+        try:
+            while read() == _of(two[0]):
+                assert writer.poll() is None
+            seen = [read() for _ in range(400)]
+            loaded = [_of(Classifier.load(folder)) for _ in range(30)]
+            assert writer.poll() is None
+        finally:
+            writer.kill()
+    both = [_of(one) for one in two]
+    assert all(one in both for one in seen + loaded)
+    assert sum(a != b for a, b in itertools.pairwise(seen)) > 5
+    assert _of(Classifier.load(folder)) in both
+
+
+def test_a_kill_at_any_step_leaves_a_whole_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = tiny_classifier(("a", "b", "c")), tiny_classifier(("x", "y"))
+    folder = two[0].save(tmp_path / "m")
+    left: list[Path] = []  # what is on the disk before each step, which is what a kill there would leave
+
+    def step(real: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        left.append(Path(shutil.copytree(folder, tmp_path / f"left-{len(left)}")))
+        return real(*args, **options)
+
+    with monkeypatch.context() as patch:
+        for name in ("replace", "rename"):
+            patch.setattr(os, name, partial(step, getattr(os, name)))
+        patch.setattr(Path, "unlink", lambda *args, real=Path.unlink, **options: step(real, *args, **options))
+        two[1].save(folder)
+
+    found = [[_of(one) for one in two].index(_of(Classifier.load(place))) for place in left]
+    assert found == sorted(found)
+    assert {0, 1} == set(found)
+    assert len(found) >= 6
+    for place in left:
+        two[1].save(place)
+        assert sorted(os.listdir(place)) == ["README.md", "config.json", "model.safetensors"]
+        assert _of(Classifier.load(place)) == _of(two[1])
+
+
+def test_weights_of_a_save_that_was_killed_do_not_hide_damage(saved: Path) -> None:
+    shutil.copy(saved / "config.json", saved / ".config.json")
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ChecksumMismatch):
+        Classifier.load(saved)
 
 
 def test_config_is_what_timm_reads(saved: Path) -> None:

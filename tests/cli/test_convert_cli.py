@@ -77,6 +77,14 @@ def test_what_the_user_should_know_is_a_note(run_cli, here):
     assert "note: torchvision's googlenet normalises its input again" in answer.err
 
 
+def test_what_was_left_out_is_a_note(run_cli, checkpoint, here):
+    state = {f"model.{key}": value for key, value in checkpoint.items()}
+    torch.save({"state_dict": {**state, "criterion.weight": torch.ones(5)}}, "l.ckpt")
+    answer = run_cli("convert", "l.ckpt", "--model", "resnet18")
+    assert answer.code == 0
+    assert "note: Left out, as they are not below 'model.': criterion.weight." in answer.err
+
+
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [

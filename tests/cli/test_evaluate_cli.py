@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from classicnets.data import load_data
+from classicnets.data.record import write_record
 from classicnets.evaluation import Report
 from classifiers import tiny_classifier
 from photos import PHOTO_CLASSES
@@ -101,10 +103,26 @@ def test_mistakes(run_cli, run: Path, photo_folder: Path, arguments: list[str], 
 
 
 def test_a_run_whose_data_has_gone(run_cli, run: Path, photo_folder: Path) -> None:
-    photo_folder.rename(photo_folder.with_name("elsewhere"))
+    new = photo_folder.rename(photo_folder.with_name("elsewhere"))
     answer = run_cli("evaluate", run)
     assert answer.code == 3
     assert str(photo_folder) in answer.err
+    assert f"classicnets evaluate {run} NEW_PLACE" in answer.err
+    assert f"classicnets train --resume {run} NEW_PLACE" in answer.err
+    assert "36 images" in run_cli("evaluate", run, new).out
+
+
+def test_a_run_with_a_record_whose_data_moved(run_cli, run: Path, photo_folder: Path) -> None:
+    write_record(run / "images.csv", load_data(photo_folder, val_fraction=0.25, test_fraction=0.25))
+    new = photo_folder.rename(photo_folder.with_name("elsewhere"))
+    answer = run_cli("evaluate", run, new)
+    assert answer.code == 0
+    assert "elsewhere test: 9 images" in answer.out
+    assert "note: This classifier was trained with these images. Only its 9 test images" in answer.err
+    assert Report.load(run / "evaluation").num_images == 9
+    answer = run_cli("evaluate", run / "model", new, "--split", "all")
+    assert "36 images" in answer.out
+    assert "18 of the 36 images were used to train this classifier" in answer.err
 
 
 def test_a_tampered_model(run_cli, run: Path) -> None:

@@ -304,6 +304,33 @@ def test_a_folder_with_weights_alone_is_a_file(folder: Path) -> None:
     assert pretrained("resnet20_cifar", folder).model.config.num_classes == 2
 
 
+@pytest.mark.parametrize("averaged", [False, True])
+def test_a_checkpoint_of_a_run_brings_its_weights_and_what_the_run_knows(folder: Path, averaged: bool) -> None:
+    model = create("resnet20_cifar", num_classes=2, in_channels=1, activation="tanh", generator=seeded(2))
+    state = {f"{'average' if averaged else 'model'}.{key}": value for key, value in model.state_dict().items()}
+    if averaged:
+        state |= {f"model.{key}": torch.zeros_like(value) for key, value in model.state_dict().items()}
+    step = folder.parent / "checkpoints" / "step-000001"
+    step.mkdir(parents=True)
+    save_safetensors(step / "model.safetensors", state)
+    got = pretrained("resnet20_cifar", step)
+    assert same(got.model.state_dict()["head.classifier.weight"], model.state_dict()["head.classifier.weight"])
+    assert (got.classes, got.model.config.to_dict()["activation"]) == (("left", "right"), "tanh")
+    assert got.preprocess == Preprocess(input_size=(28, 28), mean=(0.1,), std=(0.2,))
+    assert got.notes == (("Took the averaged weights; those of the last step are left out.",) if averaged else ())
+    with pytest.raises(WeightsError, match="holds a resnet20_cifar, but a resnet32_cifar was asked for"):
+        pretrained("resnet32_cifar", step)
+
+
+def test_what_was_left_out_of_a_file_is_a_note(tmp_path: Path) -> None:
+    model = create("resnet20_cifar", num_classes=2)
+    state = {f"backbone.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"state_dict": {**state, "criterion.weight": torch.ones(2)}}, tmp_path / "w.ckpt")
+    got = pretrained("resnet20_cifar", tmp_path / "w.ckpt")
+    assert got.notes == ("Left out, as they are not below 'backbone.': criterion.weight.",)
+    assert same(got.model.state_dict()["head.classifier.weight"], model.state_dict()["head.classifier.weight"])
+
+
 def _edit(change: Callable[[dict[str, Any]], None], path: Path) -> None:
     config = json.loads(path.read_text())
     change(config)
@@ -322,7 +349,7 @@ def _edit(change: Callable[[dict[str, Any]], None], path: Path) -> None:
         (lambda c: c["classicnets"]["config"].update(activation="exec"), WeightsError, "activation"),
         (lambda c: c["classicnets"]["preprocess"].update(std=[0]), WeightsError, "std"),
         (lambda c: c.pop("classicnets"), WeightsError, "not written by classicnets"),
-        (lambda c: c.update(architecture="resnet18"), WeightsError, "holds a resnet18, and a resnet20_cifar was asked"),
+        (lambda c: c.update(architecture="resnet18"), WeightsError, "holds a resnet18, but a resnet20_cifar was asked"),
     ],
 )
 def test_a_folder_that_was_tampered_with_is_refused(

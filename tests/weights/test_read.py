@@ -73,6 +73,40 @@ def test_wrappers_and_prefixes_are_undone(
     assert not any(tensor.requires_grad for tensor in checkpoint.state.values())
 
 
+@pytest.mark.parametrize("prefix", ["model.", "backbone.", "net.", "network.", "module.", "model.backbone."])
+def test_keys_beside_the_prefix_of_the_network_are_left_out_and_named(tmp_path: Path, prefix: str) -> None:
+    network = {f"{prefix}{key}": value for key, value in STATE.items()}
+    torch.save({"state_dict": {"criterion.weight": torch.ones(2), **network}}, tmp_path / "w.ckpt")
+    checkpoint = read(tmp_path / "w.ckpt")
+    assert same(checkpoint.state, STATE)
+    first = prefix.split(".")[0] + "."
+    assert checkpoint.notes == (f"Left out, as they are not below '{first}': criterion.weight.",)
+    torch.save({"state_dict": network}, tmp_path / "w.ckpt")
+    assert same(read(tmp_path / "w.ckpt").state, STATE)
+    assert read(tmp_path / "w.ckpt").notes == ()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {**STATE, "model.x": torch.zeros(1)},
+        {"model.a": torch.zeros(1), "net.a": torch.zeros(1), "b": torch.zeros(1)},
+        {"model.a": torch.zeros(1), "average.a": torch.zeros(1), "average.b": torch.zeros(1)},
+    ],
+)
+def test_a_prefix_that_is_not_clearly_the_networks_stays(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    torch.save(state, tmp_path / "w.pth")
+    assert same(read(tmp_path / "w.pth").state, state)
+
+
+def test_of_a_network_and_its_average_the_average_is_taken(tmp_path: Path) -> None:
+    last = {f"model.{key}": value + 1 for key, value in STATE.items()}
+    torch.save({**last, **{f"average.{key}": value for key, value in STATE.items()}}, tmp_path / "w.pth")
+    checkpoint = read(tmp_path / "w.pth")
+    assert same(checkpoint.state, STATE)
+    assert checkpoint.notes == ("Took the averaged weights; those of the last step are left out.",)
+
+
 def test_a_real_data_parallel_checkpoint(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(2, 2))
     torch.save(nn.DataParallel(net).state_dict(), tmp_path / "w.pth")

@@ -1,4 +1,4 @@
-"""Our own weights on disk: written whole or not at all, read strictly, told apart by SHA-256.
+"""Our own weights on disk: written whole or not at all, read strictly, identified by SHA-256.
 
 Files are safetensors: names, shapes and numbers, and nothing that could run.
 """
@@ -47,7 +47,7 @@ def load_safetensors(path: str | Path) -> dict[str, Tensor]:
     check_is_file(path)
     try:
         return load_file(path, device="cpu")
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:  # RuntimeError: the file is replaced while it is opened
         raise WeightsError(
             f"{path} is not a whole safetensors file ({error}). It may be cut short or renamed: get it again."
         ) from error
