@@ -16,7 +16,7 @@ from classicnets.errors import ConfigError
 if TYPE_CHECKING:
     from classicnets.evaluation.best import Best
     from classicnets.search.trials import TrialDone, Tuned
-    from classicnets.search.tune import Tuning
+    from classicnets.search.tuning import Tuning
 
 _EXAMPLES = """
 [bold]Examples[/bold]

@@ -1,170 +1,21 @@
-"""The search for a better recipe, with Optuna: each trial is a run, judged by its best epoch.
-
-    base recipe, space -> trial: recipe -> run, given up if worse than the median -> best -> test images
-
-Everything is in the folder, so a search that was stopped or killed resumes with the trial that was under way:
-
-    runs/tune-resnet20_cifar-digits/
-      tune.json  base-recipe.toml  study.log             what is searched; Optuna's journal
-      trial-001/ trial-002/ ...                          runs, as `train` makes them
-      best-recipe.toml  report.md  search.png            written after the last trial
-
-Trials, like epochs, are compared by what the recipe's `best` names, on the validation images. The test images choose
-nothing: no trial sees them, and only the best one is measured on them, at the end.
-"""
+"""The ways into a search for a better recipe: `tune` begins one, `resume_tuning` resumes one."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 from classicnets.data import Data
-from classicnets.errors import ClassicNetsError, ConfigError, DataError, StorageError, TrainingDiverged
-from classicnets.evaluation.best import best_index
-from classicnets.search.report import write_report
-from classicnets.search.space import Space, check_space, default_space, parse_space, setting
-from classicnets.search.study import (
-    best_number,
-    close_trial,
-    fail_trial,
-    importances,
-    is_hopeless,
-    next_trial,
-    open_study,
-    require_optuna,
-    suggested,
-    tried,
-)
-from classicnets.search.trials import TrialDone, TrialStarted, Tuned
-from classicnets.system.storage import written_aside
-from classicnets.training.entry import reopen, start
+from classicnets.errors import ConfigError, DataError, StorageError
+from classicnets.search.space import check_space, default_space, parse_space, setting
+from classicnets.search.study import require_optuna
+from classicnets.search.tuning import Tuning, write_text
 from classicnets.training.recipe.files import parse_recipe, with_settings
 from classicnets.training.recipe.plan import load, resolve
 from classicnets.training.recipe.schema import Recipe
-from classicnets.training.run.folder import Run
-from classicnets.training.run.job import Finished, Job
 from classicnets.training.run.prepare import Progress
 from classicnets.training.scale.processes import only_alone
-from classicnets.training.step.state import EpochDone, StepDone
-
-if TYPE_CHECKING:
-    import optuna
-
-
-class Tuning:
-    """A search under way. Iterate over it once: TrialStarted, the events of its job, TrialDone, ..., and Tuned.
-
-    Closing the iteration early, Ctrl-C and a kill keep every trial; `resume_tuning` resumes the search. Every trial
-    trains on `data` itself, so a Data that was made or changed in Python is fine.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        recipe: Recipe,
-        space: Sequence[str],
-        trials: int,
-        *,
-        data: Data,
-        device: str = "auto",
-        progress: Progress | None = None,
-        notes: Sequence[str] = (),
-    ) -> None:
-        self.folder = folder
-        self.recipe = recipe
-        self.space: Space = parse_space(space)
-        self.trials = trials
-        self.notes = tuple(notes)
-        self._data = data
-        self._device = device
-        self._progress = progress
-
-    def __iter__(self) -> Iterator[TrialStarted | StepDone | EpochDone | TrialDone | Tuned]:
-        study = open_study(self.folder / "study.log", self.recipe, self.space)
-        while (trial := next_trial(study, most=self.trials, seed=self.recipe.seed)) is not None:
-            yield from self._try(study, trial)
-        tuned = self._finish(study)
-        write_report(tuned, self.recipe, self.space)
-        yield tuned
-
-    def _try(
-        self, study: optuna.Study, trial: optuna.Trial
-    ) -> Iterator[TrialStarted | StepDone | EpochDone | TrialDone]:
-        number, params = trial.number + 1, suggested(trial, self.space)
-        state = "finished"
-        try:
-            job = self._job(number, params)
-            yield TrialStarted(number, params, job.run, job.num_steps)
-            with closing(cast("Generator[StepDone | EpochDone | Finished]", iter(job))) as events:
-                for event in events:
-                    assert not isinstance(event, Finished), "the job does not measure"
-                    yield event
-                    if isinstance(event, EpochDone) and is_hopeless(trial, event, job.recipe):
-                        state = "given up"
-                        break
-        except TrainingDiverged:
-            state = "diverged"
-        except ClassicNetsError:
-            fail_trial(study, trial)
-            raise
-        done = self._done(number, params, state)
-        close_trial(study, trial, state, done.value)
-        self._drop_checkpoints(study)
-        yield done
-
-    def _job(self, number: int, params: dict[str, Any]) -> Job:
-        folder = self._run(number).path
-        if (folder / "recipe.toml").is_file():
-            job = self._resume(folder)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)  # ours, and killed before it held anything
-            settings = [setting(key, value) for key, value in params.items()]
-            job = start(
-                self.recipe.model.name, self._data, recipe=self.recipe, settings=settings, out=folder,
-                device=self._device, progress=self._progress,
-            )  # fmt: skip
-        job.measure = False
-        return job
-
-    def _resume(self, folder: Path) -> Job:
-        return reopen(folder, data=self._data, device=self._device, progress=self._progress)
-
-    def _run(self, number: int) -> Run:
-        return Run(self.folder / f"trial-{number:03}")
-
-    def _done(self, number: int, params: dict[str, Any], state: str) -> TrialDone:
-        by = f"val_{self.recipe.best}"
-        values = [row[by] for row in self._run(number).metrics(by)]
-        index = best_index(values, self.recipe.best)
-        return TrialDone(number, params, state, None if index is None else values[index], len(values))
-
-    def _drop_checkpoints(self, study: optuna.Study) -> None:
-        """Keep the checkpoints of the best trial only: a VGG has gigabytes of them."""
-        best = best_number(study)
-        for trial in study.trials:
-            if trial.state.is_finished() and trial.number + 1 != best:
-                shutil.rmtree(self._run(trial.number + 1).path / "checkpoints", ignore_errors=True)
-
-    def _finish(self, study: optuna.Study) -> Tuned:
-        """Measure the best trial on the test images, and write its recipe."""
-        number = best_number(study)
-        if number is None:
-            raise TrainingDiverged(f"None of {len(study.trials)} trials finished, so none is best. Search lower rates.")
-        run = self._run(number)
-        *_, finished = self._resume(run.path)
-        assert isinstance(finished, Finished), "a job ends with Finished"
-        recipe = self.folder / "best-recipe.toml"
-        _write(recipe, run.recipe.to_toml())
-        trials = []
-        for trial in study.trials:
-            if state := trial.user_attrs.get("state"):
-                trials.append(self._done(trial.number + 1, tried(trial, self.space), state))
-        best = next(trial for trial in trials if trial.number == number)
-        return Tuned(self.folder, self.recipe.best, tuple(trials), best, recipe, finished, importances(study))
 
 
 def tune(
@@ -213,9 +64,9 @@ def tune(
     lines = list(space) or default_space(plan.recipe)
     check_space(parse_space(lines), plan.recipe)
     folder = _new_folder(Path(out) if out is not None else Path("runs") / f"tune-{model}-{plan.data.name}")
-    _write(folder / "base-recipe.toml", plan.recipe.to_toml())
+    write_text(folder / "base-recipe.toml", plan.recipe.to_toml())
     searched = {"trials": trials, "space": lines, "fingerprint": plan.data.fingerprint()}
-    _write(folder / "tune.json", json.dumps(searched, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / "tune.json", json.dumps(searched, indent=2, ensure_ascii=False) + "\n")
     return Tuning(
         folder, plan.recipe, lines, trials, data=plan.data, device=device, progress=progress, notes=plan.notes
     )
@@ -268,7 +119,7 @@ def resume_tuning(
         )
     if data is not None:
         recipe = with_settings(recipe, [setting("data.source", loaded.source)])
-        _write(folder / "base-recipe.toml", recipe.to_toml())
+        write_text(folder / "base-recipe.toml", recipe.to_toml())
     return Tuning(
         folder, recipe, space, planned if trials is None else trials, data=loaded, device=device, progress=progress
     )
@@ -287,8 +138,3 @@ def _new_folder(path: Path) -> Path:
             ) from None
         return folder
     raise StorageError(f"{path} and 9,999 numbered folders beside it exist. Choose another folder with --out.")
-
-
-def _write(path: Path, text: str) -> None:
-    with written_aside(path) as new:
-        new.write_text(text, "utf-8", newline="")
