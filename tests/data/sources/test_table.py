@@ -103,6 +103,13 @@ def test_usual_names_of_splits(tmp_path: Path, photos: list[str]) -> None:
     assert data.notes == ("read the split 'training' as train, 'dev' as val, 'Test set' as test",)
 
 
+@pytest.mark.parametrize(("train", "val"), [("0", "0.0"), ("hot dog", "Hot_Dog")])
+def test_a_spelling_that_only_validation_has(tmp_path: Path, photos: list[str], train: str, val: str) -> None:
+    rows = [f"{photos[0]},{train},train", f"{photos[1]},x,train", f"{photos[2]},{val},val"]
+    with pytest.raises(DataError, match=rf"val has classes that train lacks: '{val}' \(did you mean '{train}'\?\)"):
+        load_data(write_table(tmp_path, rows, "path,label,split"))
+
+
 def test_a_class_whose_files_are_all_missing_is_said(tmp_path: Path, photos: list[str]) -> None:
     rows = [f"{name},{'ab'[i % 2]}" for i, name in enumerate(photos)]
     table = write_table(tmp_path, [*rows, "gone.jpg,c"])
