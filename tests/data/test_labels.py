@@ -47,7 +47,7 @@ def test_good_classes(classes: list[str]) -> None:
 @pytest.mark.parametrize(
     "labels",
     [[f"{30 + i * 0.37:.2f}" for i in range(60)], [str(30 + i * 0.37) for i in range(60)],
-     [f"{i},5" for i in range(25)], [f"-{i}.5" for i in range(25)]],
+     [f"{i}.25e-03" for i in range(25)], [f"{i},5" for i in range(25)], [f"-{i}.5" for i in range(25)]],
     ids=lambda labels: labels[1],
 )  # fmt: skip
 def test_measured_numbers_are_refused(labels: list[str]) -> None:
@@ -87,6 +87,12 @@ def test_several_labels_in_one(classes: list[str], lists: str) -> None:
 )
 def test_names_with_separators_are_classes(classes: list[str]) -> None:
     assert label_problems(classes) == []
+
+
+def test_long_numbers_are_names() -> None:
+    names = [f"{i}{'7' * 40}" for i in range(1, 30)]
+    assert label_problems(names) == []
+    assert "the labels are numbers, 29 of them" in label_warnings(names)[0]
 
 
 def test_ten_thousand_classes_take_no_time() -> None:

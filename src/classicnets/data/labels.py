@@ -11,14 +11,14 @@ from decimal import Decimal
 from classicnets.data.words import listed
 
 _MANY_NUMBERS = 20  # a scale of marks in halves, 0 to 10, is within this
-_NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?")
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?([eE][+-]?\d{1,2})?")
 _SEPARATORS = "|;,"
 
 
 def label_problems(classes: Sequence[str]) -> list[str]:
     """Why these classes cannot be meant as classes, one sentence each."""
     numbers = _numbers(classes)
-    if len(numbers) > _MANY_NUMBERS and any(number % 1 for number in numbers):
+    if len(numbers) > _MANY_NUMBERS and any(number != number.to_integral_value() for number in numbers):
         return [
             f"the labels are numbers, {len(numbers):,} of them from {min(numbers)} to {max(numbers)}. classicnets "
             f"classifies, it does not predict numbers: put them into ranges first, such as low, middle and high"
@@ -31,7 +31,7 @@ def label_warnings(classes: Sequence[str]) -> list[str]:
     warnings = []
     spellings = defaultdict(list)
     for name in classes:
-        spellings[_key(name)].append(name)
+        spellings[spelling(name)].append(name)
     same = [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
     if same:
         more = f" and {len(same) - 10:,} more" if len(same) > 10 else ""
@@ -89,7 +89,7 @@ def _pieces(name: str, separator: str) -> set[str]:
     return {piece.strip(" []()'\"") for piece in name.split(separator)} - {""}
 
 
-def _key(name: str) -> Decimal | str:
+def spelling(name: str) -> Decimal | str:
     """What two spellings of one name have in common: "Hot_Dog" and "hot dog", "1", "01" and "1.0"."""
     if _NUMBER.fullmatch(name.strip()):
         return Decimal(name.strip().replace(",", "."))

@@ -301,7 +301,9 @@ class TestPackData:
         for name, path in zip(data.train.ids, data.train.paths or (), strict=True):
             if name.startswith("stripes"):
                 truncate(path)
-        with pytest.raises(DataError, match=r"No training image of 'stripes' can be read. Add some, or remove it"):
+        with pytest.raises(
+            DataError, match=r"No training image of 'stripes' can be read. Add images, or remove the class"
+        ):
             pack_data(data, PREPROCESS)
 
     def test_progress_names_the_part(self, photo_folder: Path) -> None:

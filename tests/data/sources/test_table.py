@@ -103,6 +103,13 @@ def test_usual_names_of_splits(tmp_path: Path, photos: list[str]) -> None:
     assert data.notes == ("read the split 'training' as train, 'dev' as val, 'Test set' as test",)
 
 
+@pytest.mark.parametrize(("train", "val"), [("0", "0.0"), ("hot dog", "Hot_Dog")])
+def test_a_spelling_that_only_validation_has(tmp_path: Path, photos: list[str], train: str, val: str) -> None:
+    rows = [f"{photos[0]},{train},train", f"{photos[1]},x,train", f"{photos[2]},{val},val"]
+    with pytest.raises(DataError, match=rf"val has classes that train lacks: '{val}' \(did you mean '{train}'\?\)"):
+        load_data(write_table(tmp_path, rows, "path,label,split"))
+
+
 def test_a_class_whose_files_are_all_missing_is_said(tmp_path: Path, photos: list[str]) -> None:
     rows = [f"{name},{'ab'[i % 2]}" for i, name in enumerate(photos)]
     table = write_table(tmp_path, [*rows, "gone.jpg,c"])
@@ -128,19 +135,24 @@ def test_a_class_without_validation_images_is_a_warning_in_a_table_and_in_a_fold
 
 
 def test_ten_thousand_classes_take_seconds(tmp_path: Path) -> None:
-    """20,000 paths to ten files, as fast to make as a few folders."""
+    """11,000 paths to ten files, as fast to make as a few folders; nine classes in ten have no validation image."""
     (tmp_path / "photos").mkdir()
     for i in range(10):
         (tmp_path / f"photos/{i}.ppm").write_bytes(b"P6 1 1 255\n\0\0" + bytes([i]))
     rows = []
-    for i in range(2_000):
-        (tmp_path / str(i)).symlink_to("photos")
-        rows += [f"{i}/{k}.ppm,class {5 * i + k // 2},{('train', 'val')[k % 2]}" for k in range(10)]
+    for i in range(1_000):
+        (tmp_path / f"{i:03}").symlink_to("photos")
+        rows += [f"{i:03}/{k}.ppm,class {i:03}{k},train" for k in range(10)]
+        rows.append(f"../{tmp_path.name}/{i:03}/0.ppm,class {i:03}0,val")
     table = write_table(tmp_path, rows, "path,label,split")
     before = time.process_time()
     data = load_data(table)
     warnings = quick_check(data)
     assert time.process_time() - before < 5
-    assert len(data.classes) == len(data.train) == len(data.val) == 10_000
-    first = ", ".join(f"'class {i}'" for i in (0, 1, 10, 100, 1000, 1001, 1002, 1003, 1004, 1005))
-    assert warnings == [f"fewer than 20 training images of {first} and 9,990 more"]
+    assert (len(data.classes), len(data.train), len(data.val)) == (10_000, 10_000, 1_000)
+    few, absent = (", ".join(f"'class {i:04}'" for i in range(start, start + 10)) for start in (0, 1))
+    absent = absent.replace("'class 0010'", "'class 0011'")
+    assert warnings == [
+        f"fewer than 20 training images of {few} and 9,990 more",
+        f"no val images of {absent} and 8,990 more: val results say nothing about them",
+    ]

@@ -57,8 +57,8 @@ class Augment(BaseModel):
             Its centre may be anywhere, so it may reach over the edge. Cutout (DeVries and Taylor 2017) of half the
             side is `erase` 1, `erase_scale` [0.25, 0.25], `erase_ratio` [1, 1].
         erase_scale, erase_ratio: the range of that rectangle's share of the area, and of its aspect.
-        mixup, cutmix: alpha of the Beta(alpha, alpha) distribution of the other image's share (Zhang et al. 2018, Yun et
-            al. 2019), 0 to 100; 0 turns it off. With both, each sample gets one of the two. The training accuracy
+        mixup, cutmix: alpha of the Beta(alpha, alpha) distribution of the other image's share (Zhang et al. 2018, Yun
+            et al. 2019), 0 to 100; 0 turns it off. With both, each sample gets one of the two. The training accuracy
             counts the label of the image that the other one is mixed into.
         mix_probability: the share of samples that are mixed.
     """

@@ -1,7 +1,7 @@
 """`pack`: decode and resize every image once, so that no epoch has to decode a file.
 
-The result is one uint8 tensor. A small tensor is kept in memory. A large one is a file in the cache, mapped into memory;
-the next run finds it again. `CLASSICNETS_CACHE_GIB` limits the size of the cache (default: 20 GiB).
+The result is one uint8 tensor. A small tensor is kept in memory. A large one is a file in the cache, mapped into
+memory; the next run finds it again. `CLASSICNETS_CACHE_GIB` limits the size of the cache (default: 20 GiB).
 """
 
 from __future__ import annotations

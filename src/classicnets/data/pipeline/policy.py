@@ -43,7 +43,7 @@ def apply_policy(images: Tensor, draws: Tensor, policy: Policy, operations: int,
 
 
 def _one_each(images: Tensor, which: Tensor, levels: Tensor, signs: Tensor, policy: Policy) -> Tensor:
-    """Apply operation number `which` to each image, at a level 0..1 of its largest magnitude; negative if sign < 0.5."""
+    """Apply operation `which` to each image, at a level 0..1 of its largest magnitude, negative if sign < 0.5."""
     changed = torch.empty_like(images)
     limits = largest_magnitudes(policy, images.shape[-2], images.shape[-1])
     for number, (name, operation) in enumerate(OPERATIONS.items()):

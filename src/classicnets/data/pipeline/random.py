@@ -56,7 +56,7 @@ def _key(seed: int, epoch: int, stream: int) -> Words:
 
 
 def _mix(x: Words) -> Words:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): each input bit flips each output bit with probability 1/2."""
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): a changed bit flips each output bit half the time."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

@@ -1,7 +1,7 @@
 """`fashion-mnist`: 70,000 grey 28x28 pictures of clothes in 10 classes. Xiao et al. 2017, arXiv:1708.07747.
 
-Its four files are searched in the cache and in the system's folder. If they are in neither, they are downloaded into the
-cache, from torchvision's mirror or as Debian's package.
+Its four files are searched in the cache and in the system's folder. If they are in neither, they are downloaded into
+the cache, from torchvision's mirror or as Debian's package.
 """
 
 from __future__ import annotations

@@ -33,18 +33,21 @@ def read_folder(path: Path) -> Given:
     problems: list[str] = []
     notes: list[str] = []
     if root != path:
-        notes.append(f"read the images in {root.relative_to(path.parent)}/")
+        notes.append(f"read the images in {root.relative_to(path.parent).as_posix()}/")
     parts = _part_folders(root)
     if parts:
         notes += _reading(root, parts)
         if "test" in parts and _is_unlabelled(parts["test"]):
-            test = parts.pop("test").relative_to(root)
+            test = parts.pop("test").relative_to(root).as_posix()
             notes.append(f"{test}/ has images but no class folders: they have no labels, so {test}/ is left out")
     else:
         parts = {"train": root}
         problems += _wrapped(root)
-        problems += _misplaced_parts(root)
-        notes += _alike_folders(root) if not problems else []
+        shared = _shared_folders(root)
+        if shared:
+            problems += _misplaced_parts(root, shared)
+        if shared and not problems:
+            notes.append(_read_as_classes(root, shared))
     files = {part: {inner.name: find_files(inner) for inner in _folders_in(folder)} for part, folder in parts.items()}
     ignored = _other_kinds(file for folders in files.values() for some in folders.values() for file in some)
     images = {
@@ -99,16 +102,16 @@ def _part_folders(root: Path) -> dict[str, Path] | None:
 
 def _reading(root: Path, parts: Mapping[str, Path]) -> list[str]:
     """Which folder is read as which part, unless it is called so, and what beside them is not used."""
-    places = {part: folder.relative_to(root) for part, folder in parts.items()}
-    renamed = [f"{place}/ as {part}" for part, place in places.items() if str(place) != part]
+    places = {part: folder.relative_to(root).as_posix() for part, folder in parts.items()}
+    renamed = [f"{place}/ as {part}" for part, place in places.items() if place != part]
     notes = [f"read {', '.join(renamed)}"] if renamed else []
-    used = {place.parts[0] for place in places.values()}
+    used = {place.split("/")[0] for place in places.values()}
     others = [f"{folder.name}/" for folder in _folders_in(root) if folder.name not in used]
     if others:
-        notes.append(f"not used, as these are not names of a part (train, val, test): {', '.join(others)}")
+        notes.append(f"left out, as the names do not say train, val or test: {', '.join(others)}")
     loose = len(_images_in(root))
     if loose:
-        notes.append(f"not used: {counted(loose, 'image')} beside the folders of the parts, in {root} itself")
+        notes.append(f"left out {counted(loose, 'image')} in {root} itself, beside the folders of the parts")
     return notes
 
 
@@ -144,9 +147,12 @@ def _wrapped(root: Path) -> list[str]:
 
 
 def _shared_folders(root: Path) -> list[str]:
-    """The names of the folders that every folder in `root` holds, if there are two or more and none holds images."""
+    """The names of two or more folders that all folders in `root` hold; empty if any of these holds images itself."""
+    folders = _folders_in(root)
+    if len(folders) < 2:
+        return []
     shared: set[str] = set()
-    for number, folder in enumerate(_folders_in(root)):
+    for number, folder in enumerate(folders):
         names = {inner.name for inner in _folders_in(folder)}
         shared = shared & names if number else names
         if len(shared) < 2 or _images_in(folder):
@@ -154,28 +160,23 @@ def _shared_folders(root: Path) -> list[str]:
     return sorted(shared)
 
 
-def _misplaced_parts(root: Path) -> list[str]:
+def _misplaced_parts(root: Path, shared: list[str]) -> list[str]:
     """The problem of parts with names that are not read as parts, or of parts inside the class folders."""
-    folders, shared = _folders_in(root), _shared_folders(root)
-    if len(folders) < 2 or not shared:
-        return []
     if len(names_by_part(shared)) > 1:
         return [f"every class folder holds {listed(shared)}; put the parts above the classes: train/CLASS/*.jpg"]
-    parts = [folder.name for folder in folders if part_name(folder.name)]
+    parts = [folder.name for folder in _folders_in(root) if part_name(folder.name)]
     if not parts:
         return []
     return [f"{listed(parts)} would be classes, but each folder holds {listed(shared)}. Name parts train, val and test"]
 
 
-def _alike_folders(root: Path) -> list[str]:
+def _read_as_classes(root: Path, shared: list[str]) -> str:
     """The note on class folders that hold the same folders: they may be parts by another name."""
-    folders, shared = _folders_in(root), _shared_folders(root)
-    if len(folders) < 2 or not shared:
-        return []
-    return [
-        f"read {listed([folder.name for folder in folders])} as the classes. Each holds the folders {listed(shared)}: "
-        f"if those are the classes, name the parts train, val and test"
-    ]
+    classes = listed([folder.name for folder in _folders_in(root)])
+    return (
+        f"read {classes} as the classes. Each holds the folders {listed(shared)}: if those are the classes, name the "
+        f"parts train, val and test"
+    )
 
 
 # ---- files

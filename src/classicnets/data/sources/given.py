@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from classicnets.data.imageset import ImageSet
-from classicnets.data.labels import label_problems
+from classicnets.data.labels import label_problems, spelling
 from classicnets.data.words import listed
 from classicnets.errors import BadImage, did_you_mean
 
@@ -125,6 +125,7 @@ def _unknown(part: str, classes: tuple[str, ...], train_classes: tuple[str, ...]
     unknown = [name for name in classes if name not in known]
     if not unknown:
         return []
-    near = did_you_mean(unknown[0], train_classes, most=1)
+    same = [name for name in train_classes if spelling(name) == spelling(unknown[0])]
+    near = same or did_you_mean(unknown[0], train_classes, most=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return [f"{part} has classes that train lacks: {listed(unknown)}{hint}"]
