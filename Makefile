@@ -68,7 +68,7 @@ bench-train: $(READY) ## Measure training beside torchvision and timm: speed, me
 	$(BIN)/python benchmarks/loading.py
 
 bench: $(READY) ## Measure what the README states (an hour or two); results go to benchmarks/results
-	@set -e; for bench in $(filter-out benchmarks/report.py benchmarks/models_table.py benchmarks/recipe_tables.py,$(wildcard benchmarks/*.py)); do \
+	@set -e; for bench in $(filter-out benchmarks/report.py benchmarks/timed_training.py benchmarks/models_table.py benchmarks/recipe_tables.py,$(wildcard benchmarks/*.py)); do \
 		echo "$(BIN)/python $$bench"; $(BIN)/python $$bench; done
 
 clean: ## Remove the virtual environment, caches and build outputs; runs/ and downloaded data stay

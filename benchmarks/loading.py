@@ -25,7 +25,7 @@ from report import SIGN_DIGITS, make_photos, torchvision_batches, write_results
 
 from classicnets.data import load_data
 from classicnets.data.pipeline.augment import Augment
-from classicnets.data.pipeline.loader import training_batches
+from classicnets.data.pipeline.loader import Loader
 from classicnets.data.pipeline.pack import pack
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
@@ -34,7 +34,7 @@ AUGMENT = Augment(crop="resized", scale=(0.08, 1.0), flip=True)  # as RandomResi
 
 
 class Ours:
-    """`pack` in the first epoch, then `training_batches`."""
+    """`pack` in the first epoch, then a `Loader`'s batches."""
 
     def __init__(self, folder: Path, size: int) -> None:
         self.images = load_data(folder, val_fraction=0.05, test_fraction=0.0).train
@@ -48,8 +48,8 @@ class Ours:
 
     def epoch(self) -> int:
         self.epochs += 1
-        batches = training_batches(self.packed, self.preprocess, AUGMENT, batch_size=BATCH, seed=0, epoch=self.epochs)
-        return sum(len(batch.images) for batch in batches)
+        loader = Loader(self.packed, self.preprocess, AUGMENT, BATCH)
+        return sum(len(batch.images) for batch in loader.batches(self.epochs))
 
 
 def rate(epoch: Callable[[], int]) -> float:

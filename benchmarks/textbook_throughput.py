@@ -11,7 +11,6 @@ libraries on one net.
 
 from __future__ import annotations
 
-import itertools
 import statistics
 import time
 
@@ -19,17 +18,15 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from report import write_results
+from timed_training import TimedTraining
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from classicnets.data import ImageSet, load_data
-from classicnets.data.pipeline.loader import training_batches
 from classicnets.data.pipeline.pack import channel_stats, pack
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision, choose_device
 from classicnets.training import load_recipe
-from classicnets.training.step.loop import train_step
-from classicnets.training.step.state import TrainState
 from classicnets.weights import create_model
 
 IMAGES = 2048
@@ -77,17 +74,11 @@ class Ours:
         mean, std = channel_stats(self.packed)
         self.preprocess = Preprocess(input_size=(28, 28), mean=mean, std=std)
         model = create_model("resnet20_cifar", in_channels=1).to(memory_format=torch.channels_last)
-        self.state = TrainState.begin(model, self.recipe)
-        self.precision = Precision.choose("auto", choose_device("cpu"))
-        self.epochs = itertools.count()
+        precision = Precision.choose("auto", choose_device("cpu"))
+        self.training = TimedTraining(model, "resnet20_cifar", self.packed, self.preprocess, self.recipe, precision)
 
     def train(self) -> None:
-        batches = training_batches(
-            self.packed, self.preprocess, self.recipe.augment, batch_size=self.recipe.batch_size, seed=0,
-            epoch=next(self.epochs),
-        )  # fmt: skip
-        for batch in batches:
-            train_step(self.state, batch, 0.1, self.recipe, self.precision)
+        self.training.epoch()
 
 
 def main() -> None:

@@ -119,19 +119,17 @@ def ours(job: Job, precision_name: str) -> Callable[[], int]:
     """What `classicnets train` does: packed once, augmented by the batch, channels-last."""
     from dataclasses import replace
 
+    from timed_training import TimedTraining
+
     from classicnets.data import load_data
-    from classicnets.data.pipeline.loader import training_batches
     from classicnets.data.pipeline.pack import pack
     from classicnets.preprocess import Preprocess
     from classicnets.system.devices import Precision, choose_device
-    from classicnets.system.memory import keep_memory
+    from classicnets.system.memory import memory_kept
     from classicnets.training.recipe.schema import Recipe
-    from classicnets.training.step.loop import train_step
-    from classicnets.training.step.state import TrainState
     from classicnets.weights import create_model
 
     precision = Precision.choose(precision_name, choose_device("cpu"))  # type: ignore[arg-type]
-    keep_memory(precision.dtype)
     images = load_data(job.folder, val_fraction=0.02, test_fraction=0.0).train
     recipe = Recipe.model_validate(
         {
@@ -144,17 +142,11 @@ def ours(job: Job, precision_name: str) -> Callable[[], int]:
     packing = round(job.size * recipe.augment.packing_scale)
     packed = pack(images, replace(preprocess, input_size=(packing, packing)))
     model = create_model(job.name, num_classes=CLASSES).to(memory_format=torch.channels_last)
-    state = TrainState.begin(model, recipe)
-    epochs = 0
+    training = TimedTraining(model, job.name, packed, preprocess, recipe, precision)
 
     def epoch() -> int:
-        nonlocal epochs
-        count = 0
-        for batch in training_batches(packed, preprocess, recipe.augment, batch_size=job.batch, seed=0, epoch=epochs):
-            train_step(state, batch, RATE, recipe, precision)
-            count += len(batch.labels)
-        epochs += 1
-        return count
+        with memory_kept(precision.dtype):
+            return training.epoch()
 
     return epoch
 

@@ -14,14 +14,13 @@ from collections import defaultdict
 
 import torch
 from report import PEERS, synthetic, write_results
+from timed_training import TimedTraining
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from classicnets.data.pipeline.loader import Batch, training_batches
+from classicnets.data.pipeline.loader import Batch
 from classicnets.system.devices import Precision, choose_device
-from classicnets.system.memory import keep_memory
+from classicnets.system.memory import memory_kept
 from classicnets.training.recipe.schema import Recipe
-from classicnets.training.step.loop import train_step
-from classicnets.training.step.state import TrainState
 from classicnets.weights import create_model
 
 KINDS = {  # the first whose word is in the operator's name has its time
@@ -51,7 +50,17 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
     options = parser.parse_args()
     precision = Precision.choose(options.precision, choose_device("cpu"))
-    keep_memory(precision.dtype)
+    with memory_kept(precision.dtype):
+        measure(options, precision)
+
+
+def augmented(training: TimedTraining) -> list[Batch]:
+    """The batches of an epoch, made under a name of their own in the profile."""
+    with record_function("augmentation"):
+        return list(training.session.loader.batches(0))
+
+
+def measure(options: argparse.Namespace, precision: Precision) -> None:
     recipe = Recipe.model_validate(
         {"batch_size": options.batch_size, "optim": {"lr": 0.01}, "augment": {"crop": "resized", "flip": True}}
     )
@@ -60,22 +69,15 @@ def main() -> None:
     for name in PEERS:
         torch.manual_seed(0)
         model = create_model(name, num_classes=10).to(memory_format=torch.channels_last)
-        state = TrainState.begin(model, recipe)
-
-        def batches() -> list[Batch]:
-            with record_function("augmentation"):
-                return list(
-                    training_batches(packed, preprocess, recipe.augment, batch_size=options.batch_size, seed=0, epoch=0)
-                )
-
-        train_step(state, batches()[0], 0.01, recipe, precision)  # a warm-up
+        training = TimedTraining(model, name, packed, preprocess, recipe, precision)
+        training.step(augmented(training)[0])  # a warm-up
         begun = time.perf_counter()
-        for batch in batches():
-            train_step(state, batch, 0.01, recipe, precision)
+        for batch in augmented(training):
+            training.step(batch)
         rate = len(packed.labels) / (time.perf_counter() - begun)
         with profile(activities=[ProfilerActivity.CPU]) as profiled:
-            for batch in batches():
-                train_step(state, batch, 0.01, recipe, precision)
+            for batch in augmented(training):
+                training.step(batch)
         spent: dict[str, float] = defaultdict(float)
         inside = next(e.cpu_time_total for e in profiled.key_averages() if e.key == "augmentation")
         for event in profiled.events():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from classicnets.card import Card
-from classicnets.data.pipeline.loader import Loader
 from classicnets.data.pipeline.pack import Packed
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
@@ -13,8 +12,6 @@ from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.equip import Equipment
 from classicnets.training.scale.processes import ALONE, Processes
 from classicnets.training.step.session import Session
-from classicnets.training.step.validation import Validation
-from classicnets.training.transfer.features import CachedValidation
 
 
 def session_for(
@@ -32,20 +29,12 @@ def session_for(
     precision = Precision.choose(recipe.precision, torch.device("cpu"))
     made = equipment or Equipment(train, None, None, None, ())
     card = Card(model_name=name, classes=tuple(map(str, range(train.num_classes))), preprocess=preprocess, tta=tta)
-    validation = CachedValidation if made.features else Validation
-    return Session(
-        recipe=recipe,
-        loader=Loader(
-            made.train,
-            preprocess,
-            recipe.augment,
-            recipe.batch_size,
-            recipe.seed,
-            shard=processes.shard,
-            balanced=recipe.data.balance == "sample",
-        ),
-        validation=validation(card, val, precision, max(64, recipe.batch_size), processes),
-        precision=precision,
+    return Session.of(
+        recipe,
+        card,
+        made.train,
+        val,
+        precision,
         processes=processes,
         class_weights=made.class_weights,
         teacher=made.teacher,

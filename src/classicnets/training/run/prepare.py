@@ -16,7 +16,6 @@ from torch import nn
 import classicnets
 from classicnets.card import Card
 from classicnets.data import Data
-from classicnets.data.pipeline.loader import Loader
 from classicnets.data.pipeline.pack import Packed, channel_stats, pack_data
 from classicnets.errors import ConfigError
 from classicnets.images import bit_depth_note, data_bit_depth
@@ -32,8 +31,6 @@ from classicnets.training.run.identity import identity
 from classicnets.training.scale.processes import ALONE, Processes
 from classicnets.training.step.session import Session
 from classicnets.training.step.state import TrainState
-from classicnets.training.step.validation import Validation
-from classicnets.training.transfer.features import CachedValidation
 from classicnets.weights import Pretrained, pretrained
 
 _NAMES = {
@@ -130,23 +127,12 @@ def prepare(
             "versions": {"classicnets": classicnets.__version__, "torch": torch.__version__},
         },
     )
-    loader = Loader(
-        packed=equipment.train,
-        preprocess=preprocess,
-        augment=recipe.augment,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        workers=recipe.workers,
-        shard=processes.shard,
-        balanced=recipe.data.balance == "sample",
-    )
-    make_validation = CachedValidation if equipment.features else Validation
-    validation = make_validation(card, packed.val, precision, max(64, recipe.batch_size), processes)
-    session = Session(
-        recipe=recipe,
-        loader=loader,
-        validation=validation,
-        precision=precision,
+    session = Session.of(
+        recipe,
+        card,
+        equipment.train,
+        packed.val,
+        precision,
         processes=processes,
         class_weights=equipment.class_weights,
         teacher=equipment.teacher,

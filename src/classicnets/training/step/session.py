@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from classicnets.card import Card
 from classicnets.data.pipeline.loader import Batch, Loader
+from classicnets.data.pipeline.pack import Packed
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
@@ -16,7 +18,7 @@ from classicnets.training.scale.processes import ALONE, Processes
 from classicnets.training.step.objective import ObjectiveModule
 from classicnets.training.step.validation import Validation
 from classicnets.training.transfer.distill import Teacher
-from classicnets.training.transfer.features import Features
+from classicnets.training.transfer.features import CachedValidation, Features
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,35 @@ class Session:
     class_weights: Tensor | None = None
     teacher: Teacher | None = None
     features: Features | None = None
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        card: Card,
+        train: Packed,
+        val: Packed,
+        precision: Precision,
+        *,
+        processes: Processes = ALONE,
+        class_weights: Tensor | None = None,
+        teacher: Teacher | None = None,
+        features: Features | None = None,
+    ) -> Session:
+        """The session that a recipe describes, for packed images. The card is that of the classifier to be made."""
+        loader = Loader(
+            packed=train,
+            preprocess=card.preprocess,
+            augment=recipe.augment,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            workers=recipe.workers,
+            shard=processes.shard,
+            balanced=recipe.data.balance == "sample",
+        )
+        make_validation = CachedValidation if features else Validation
+        validation = make_validation(card, val, precision, max(64, recipe.batch_size), processes)
+        return cls(recipe, loader, validation, precision, processes, class_weights, teacher, features)
 
     @property
     def preprocess(self) -> Preprocess:
