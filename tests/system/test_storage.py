@@ -12,7 +12,7 @@ import pytest
 
 from classicnets.errors import StorageError
 from classicnets.system import storage
-from classicnets.system.storage import mend, written_aside
+from classicnets.system.storage import recover, written_aside
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_mend_puts_back_a_folder_that_a_kill_left_moved_aside(tmp_path: Path) ->
     for name, text in (("old", "old"), ("model", "new")):
         (aside / name).mkdir(parents=True)
         (aside / name / "weights").write_text(text)
-    mend(tmp_path)
+    recover(tmp_path)
     assert (tmp_path / "model" / "weights").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -53,8 +53,8 @@ def test_mend_removes_what_is_unfinished_and_nothing_else(tmp_path: Path) -> Non
     for name in (".model.ab12_x9z.aside/old", ".mine.aside", ".model.ab12_x9z"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / ".notes.ab12_x9z.aside").write_text("a file")
-    mend(tmp_path)
-    mend(tmp_path / "none")
+    recover(tmp_path)
+    recover(tmp_path / "none")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".mine.aside", ".model.ab12_x9z", ".notes.ab12_x9z.aside", "model",
     ]  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from classicnets.cli.options import Device
-from classicnets.cli.output import error_console, print_table, progress_bars
+from classicnets.cli.output import error as say_error
+from classicnets.cli.output import print_json, print_table, progress_bars
 from classicnets.errors import BadImage, DataError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class _Found:
                 paths |= dict.fromkeys(_images_at(argument))
             except DataError as error:
                 self.problems += 1
-                _say_error(error)
+                say_error(str(error))
         self.paths = list(paths)
 
 
@@ -115,14 +115,10 @@ class _Good:
         for done, answer in enumerate(self._answers, start=1):
             if isinstance(answer, BadImage):
                 self.bad += 1
-                _say_error(answer)
+                say_error(str(answer))
             else:
                 yield answer
             self._progress("Images", done, self._total)
-
-
-def _say_error(error: DataError) -> None:
-    error_console().print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_table(predictions: Iterable[Answer]) -> None:
@@ -136,12 +132,12 @@ def _print_table(predictions: Iterable[Answer]) -> None:
 
 
 def _print_json(predictions: Iterable[Answer]) -> None:
-    typer.echo(json.dumps([prediction.to_dict() for prediction in predictions], indent=2, ensure_ascii=False))
+    print_json([prediction.to_dict() for prediction in predictions])
 
 
 def _print_jsonl(predictions: Iterable[Answer]) -> None:
     for prediction in predictions:
-        typer.echo(json.dumps(prediction.to_dict(), ensure_ascii=False))
+        print_json(prediction.to_dict(), indent=None)
 
 
 def _print_csv(predictions: Iterable[Answer]) -> None:

@@ -34,7 +34,7 @@ def written_aside(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
 
     Yields a path in a hidden folder beside the target, to be written to. When the block ends, what was written there is
     flushed to the disk and renamed to `path`. When the block raises, `path` stays as it was. An old folder first moves
-    aside, because a folder cannot be renamed over another; `mend` puts it back if the process dies at that moment.
+    aside, because a folder cannot be renamed over another; `recover` puts it back if the process dies at that moment.
 
     Args:
         path: what to write. Missing folders above it are created.
@@ -72,7 +72,7 @@ def written_aside(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def mend(folder: Path) -> None:
+def recover(folder: Path) -> None:
     """Undo what a kill inside `written_aside` left in `folder`: put old folders back and remove unfinished ones.
 
     No other process may be writing to `folder`.

@@ -16,6 +16,7 @@ from classicnets.data import Data
 from classicnets.data.check import quick_check
 from classicnets.data.imageset import OnError
 from classicnets.errors import ConfigError, WeightsError
+from classicnets.system.memory import give_memory_back
 from classicnets.system.progress import progress_bars
 from classicnets.training.progress import follow
 from classicnets.training.recipe.files import with_settings
@@ -89,7 +90,10 @@ def train(
             model, data, recipe=recipe, settings=chosen, out=out, device=device, checkpoint_every=checkpoint_every,
             progress=progress,
         )  # fmt: skip
-    return _finish(job, tensorboard=tensorboard, quiet=quiet)
+    run = _finish(job, tensorboard=tensorboard, quiet=quiet)
+    del job
+    give_memory_back()
+    return run
 
 
 def resume(
@@ -129,7 +133,10 @@ def resume(
             run, data=data, settings=chosen, allow_change=allow_change, device=device,
             checkpoint_every=checkpoint_every, progress=progress,
         )  # fmt: skip
-    return _finish(job, tensorboard=tensorboard, quiet=quiet)
+    run = _finish(job, tensorboard=tensorboard, quiet=quiet)
+    del job
+    give_memory_back()
+    return run
 
 
 def start(

@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from classicnets.errors import ChecksumMismatch, ClassicNetsError, ConfigError, WeightsError
-from classicnets.system.storage import mend, written_aside
+from classicnets.system.storage import recover, written_aside
 from classicnets.weights.config import (
     MAX_CONFIG_BYTES,
     SavedConfig,
@@ -141,7 +141,7 @@ def write_folder(folder: Path, config: Mapping[str, Any], state: Mapping[str, Te
     if others or folder.is_file():
         raise ConfigError(f"{folder} is taken ({', '.join(others[:3]) or 'a file'}). Save to a new folder.")
     if folder.is_dir():
-        mend(folder)
+        recover(folder)
         _write_files(folder, config, state)
     else:
         with written_aside(folder) as new:

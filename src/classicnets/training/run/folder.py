@@ -28,7 +28,7 @@ from classicnets.classifier import Classifier
 from classicnets.errors import BadImage, ConfigError, Locked, StorageError
 from classicnets.evaluation import Report
 from classicnets.system.locks import lock
-from classicnets.system.storage import mend, written_aside
+from classicnets.system.storage import recover, written_aside
 from classicnets.training.recipe.files import parse_recipe
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.scale.processes import is_first_start, launch_id
@@ -168,7 +168,7 @@ class Run:
                     f"{self.path} is being trained by {self._writer()}. Let it finish, or stop it first."
                 ) from None
             for folder in (self.path, *(self.path / name for name in ("checkpoints", "evaluation", "figures"))):
-                mend(folder)
+                recover(folder)
             self._drop_cut_line()
             yield
 
