@@ -168,7 +168,8 @@ def start(
         plan = processes.main_first(lambda: resolve(model, data, recipe=recipe, settings=settings))
         path = folder or Path("runs") / f"{model}-{plan.data.name}"
         if earlier := processes.on_main(lambda: Run.of_launch(path, plan.recipe)):
-            return reopen(earlier, device=device, checkpoint_every=checkpoint_every, progress=progress)
+            given = plan.data if isinstance(data, Data) else None
+            return reopen(earlier, data=given, device=device, checkpoint_every=checkpoint_every, progress=progress)
         prepared = processes.main_first(lambda: prepare(plan.recipe, plan.data, target, progress, processes=processes))
         run = processes.on_main(lambda: Run.create(path, plan.recipe, prepared.session.precision.name))
     notes = [*quick_check(prepared.data), *plan.notes]

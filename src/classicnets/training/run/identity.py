@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +11,7 @@ from classicnets.data import Data
 from classicnets.data.pipeline.loader import steps_per_epoch
 from classicnets.data.words import listed
 from classicnets.errors import ConfigError, DataError
-from classicnets.training.recipe.schema import Recipe
+from classicnets.training.recipe.schema import Recipe, flat
 
 _FREE = {"description", "workers", "on_nan", "recompute", "data.source", "model.weights"}
 """Keys that change no number of a run under way; the images at `data.source` are compared themselves."""
@@ -37,7 +37,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, run: str, a
     `allow_change` only for those that no checkpoint survives: the classes, the network, its image size, whether there
     is an average, and which optimizer.
     """
-    old, new = dict(_flat(_as_known_now(before["recipe"], run))), dict(_flat(now["recipe"]))
+    old, new = flat(_as_known_now(before["recipe"], run)), flat(now["recipe"])
     keys = [key for key in {**old, **new} if key not in _FREE and old.get(key) != new.get(key)]
     recipe = [f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in keys]
     data = _data_differences(before, now)
@@ -94,15 +94,6 @@ def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
     return found or [
         "not those images: names, order, sizes or times of change differ (copy files with their times: cp -a, rsync -a)"
     ]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """A recipe's values by dotted key, a section within a section as one value."""
-    for key, value in values.items():
-        if isinstance(value, dict) and not prefix:
-            yield from _flat(value, f"{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _class_changes(before: Sequence[str], now: Sequence[str]) -> str:
