@@ -19,7 +19,7 @@ from classicnets.data.load import divide, read_source
 from classicnets.data.sources.given import Given
 from classicnets.data.words import counted, listed, problem
 from classicnets.errors import BadImage, DataError
-from classicnets.images import read_bytes, read_image
+from classicnets.images import bit_depth_note, data_bit_depth, image_size, read_bytes, read_image, within_limit
 from classicnets.system.threads import in_threads
 
 _IMBALANCE = 10
@@ -111,13 +111,14 @@ def check_data(source: str | Path, *, seed: int = 0, progress: Callable[[int, in
     True
     """
     given = read_source(source)
+    bit_depth = data_bit_depth(given.train.paths)
     looks: list[Look] = []
     unreadable = list(given.missing)
     left: dict[str, ImageSet] = {}
     done, total = 0, sum(map(len, given.parts.values()))
     for part, images in given.parts.items():
         readable_indices = []
-        for i, look in enumerate(_looks(images)):
+        for i, look in enumerate(_looks(images, bit_depth)):
             if isinstance(look, BadImage):
                 unreadable.append(look)
             else:
@@ -142,6 +143,8 @@ def check_data(source: str | Path, *, seed: int = 0, progress: Callable[[int, in
     equal, near = find_copies(looks, _places(left, parts))
     problems += _wrong(equal) + _groups_in_two(readable)
     warnings += _worth_knowing(equal, near)
+    if depth_note := bit_depth_note(bit_depth):
+        notes = (*notes, depth_note)
     return DataCheck(
         name=given.name,
         source=given.source,
@@ -182,8 +185,8 @@ def _warnings(data: Data) -> list[str]:
     return warnings
 
 
-def _looks(images: ImageSet) -> Iterator[Look | BadImage]:
-    """Open every image once, in order."""
+def _looks(images: ImageSet, bit_depth: int) -> Iterator[Look | BadImage]:
+    """Open every image once, in order; the values of 16-bit files use `bit_depth` bits."""
     if images.images is not None:
         for rows in images.images.split(256):
             for row, thumbnail in zip(rows, THUMBNAIL.geometry(rows), strict=True):
@@ -195,10 +198,11 @@ def _looks(images: ImageSet) -> Iterator[Look | BadImage]:
         name, path = named
         try:
             data = read_bytes(path, name=name)
-            image = read_image(data, name=name)
+            size = image_size(data, name=name)
+            image = read_image(data, name=name, reduction=within_limit, bit_depth=bit_depth)
         except BadImage as error:
             return error
-        return Look(digest(data), (image.shape[1], image.shape[2]), THUMBNAIL.geometry(image))
+        return Look(digest(data), size, THUMBNAIL.geometry(image))
 
     yield from in_threads(look, list(zip(images.ids, images.paths, strict=True)))
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from classicnets.errors import BadImage, DataError
-from classicnets.images import read_image, read_state
+from classicnets.images import read_image, read_state, within_limit
 
 OnError = Literal["fail", "skip"]
 
@@ -52,7 +52,7 @@ class ImageSet:
     def image(self, index: int) -> Tensor:
         """One image, uint8 (C, H, W). Raises BadImage for a file that cannot be decoded."""
         if self.paths is not None:
-            return read_image(self.paths[index], name=self.ids[index])
+            return read_image(self.paths[index], name=self.ids[index], reduction=within_limit)
         assert self.images is not None
         return self.images[index]
 

@@ -20,6 +20,7 @@ from classicnets.data.split import split
 from classicnets.data.words import listed
 from classicnets.errors import BadImage, ConfigError, DataError, did_you_mean
 from classicnets.images import image_size
+from classicnets.system.paths import expanded
 from classicnets.system.threads import in_threads
 
 _MANY_CLASSES = 10  # so many classes of one image each are labels of another kind
@@ -101,7 +102,7 @@ def read_source(source: str | Path) -> Given:
     if text in _READERS and isinstance(source, str):
         return _READERS[text]()
     kind, _, rest = text.partition(":")
-    path = Path(rest if kind in ("folder", "csv") and rest else source).expanduser()
+    path = expanded(rest if kind in ("folder", "csv") and rest else source)
     if path.is_file() and archive_hint(path.name):
         raise DataError(f"{path} is an archive. {archive_hint(path.name)}")
     if kind in ("folder", "csv") and rest:

@@ -24,6 +24,7 @@ from torch import Tensor
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
 from classicnets.data.words import listed
 from classicnets.errors import BadImage, DataError, StorageError
+from classicnets.images import pixel_limit
 from classicnets.preprocess import Preprocess
 from classicnets.system.cache import cache_dir, make_room, mark_used
 from classicnets.system.storage import written_aside
@@ -33,7 +34,7 @@ MEMORY_LIMIT = 512 * 1024 * 1024
 """Packed sets of more bytes than this are kept in the cache and mapped into memory."""
 
 _CHUNK = 64  # images in one task of a thread
-_LAYOUT = 2  # version of the files in the cache; increase it when they, or the result of `read`, change
+_LAYOUT = 3  # version of the files in the cache; increase it when they, or the result of `read`, change
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +241,8 @@ def _key(images: ImageSet, preprocess: Preprocess) -> str:
     # ctime, unlike mtime, cannot be set back when files are unpacked or copied.
     changes = [state.st_ctime_ns for state in images.file_states()]
     files = [str(path.absolute()) for path in images.paths or ()]
-    parts = [_LAYOUT, images.fingerprint(), preprocess.channels, geometry, decoders, files, changes]
+    limits = [preprocess.bit_depth, pixel_limit()]
+    parts = [_LAYOUT, images.fingerprint(), preprocess.channels, geometry, limits, decoders, files, changes]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
