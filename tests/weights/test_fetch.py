@@ -51,7 +51,7 @@ def test_a_file_put_into_the_cache_by_hand_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [CONTENT[:-1], b"<html>log in to this network</html>", b""])
 def test_another_content_is_refused_and_not_kept(server: Server, tmp_path: Path, content: bytes) -> None:
     server.files[f"/{NAME}"] = content
-    with pytest.raises(ChecksumMismatch, match=rf"{NAME} is damaged or was changed: .* fetched from {server.url}"):
+    with pytest.raises(ChecksumMismatch, match=rf"{NAME} is damaged or was changed: .* downloaded from {server.url}"):
         fetch(f"{server.url}/{NAME}")
     assert os.listdir(tmp_path / "cache" / "weights") == []
 
@@ -85,7 +85,7 @@ def test_a_file_without_end_is_given_up(server: Server, tmp_path: Path, monkeypa
 
 def test_a_url_without_a_checksum_is_not_trusted(server: Server) -> None:
     server.files["/net.pth"] = CONTENT
-    with pytest.raises(WeightsError, match="does not have its checksum in its name"):
+    with pytest.raises(WeightsError, match="has no checksum in its name"):
         fetch(f"{server.url}/net.pth")
     assert server.asked == []
 

@@ -1,4 +1,4 @@
-"""Trained weights: reading anybody's safely, translating them, fetching published ones, and keeping our own."""
+"""Trained weights: read any file safely, translate its names, fetch published weights, save our own."""
 
 from classicnets.weights.pretrained import Pretrained, create_model, pretrained
 

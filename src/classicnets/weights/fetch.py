@@ -1,4 +1,4 @@
-"""Published files: fetched once, kept in the cache, and never used without their checksum."""
+"""Published files: downloaded once, kept in the cache, and always checked by their SHA-256."""
 
 from __future__ import annotations
 
@@ -23,43 +23,51 @@ _PATIENCE = 30.0  # seconds without a byte
 
 
 def fetch(url: str) -> Path:
-    """The file at `url`, whose name ends in the start of its SHA-256, as PyTorch's do: `resnet50-11ad3fa6.pth`.
+    """Return the path of a published file: from the cache, from torch.hub's cache, or downloaded into the cache.
 
-    It is looked for in the cache, then in torch.hub's, and fetched into the cache otherwise.
-    Raises ChecksumMismatch for a file whose SHA-256 is another, WeightsError when it cannot be had, StorageError.
+    Args:
+        url: its address. The file's name ends in the start of its SHA-256, as PyTorch's do: `resnet50-11ad3fa6.pth`.
+
+    Raises ChecksumMismatch if the file has another SHA-256, WeightsError if it cannot be downloaded, StorageError if
+    the disk refuses.
+
+    Example:
+        >>> fetch("https://download.pytorch.org/models/resnet18-f37072fd.pth")  # doctest: +SKIP
     """
     name = url.rpartition("/")[2]
     named = re.search(r"-([0-9a-f]{8,64})\.", name)
     if named is None:
-        raise WeightsError(f"{url} does not have its checksum in its name, so that it cannot be trusted.")
+        raise WeightsError(f"{url} has no checksum in its name, so it cannot be trusted.")
     kept = cache_dir() / "weights" / name
     for place in (kept, Path(torch.hub.get_dir()) / "checkpoints" / name):
         if place.is_file():
-            _verify(place, named[1], f"Remove {place}, and it is fetched again.")
+            _verify(place, named[1], f"Remove {place} to download it again.")
             return place
     logger.info("Fetching %s", url)
     with written_aside(kept) as new:
         with open(new, "wb") as file:
             for chunk in _chunks(url, kept):
                 file.write(chunk)
-        _verify(new, named[1], f"It was fetched from {url}; try again, or from another network.")
+        _verify(new, named[1], f"It was downloaded from {url}. Try again, or from another network.")
     return kept
 
 
 def _chunks(url: str, kept: Path) -> Iterator[bytes]:
-    """The file's bytes, as they arrive."""
+    """Yield the file's bytes as they arrive."""
     size = 0
     try:
         with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:
             while chunk := answer.read(_CHUNK):
                 size += len(chunk)
                 if size > MAX_BYTES:
-                    raise WeightsError(f"{url} is larger than {MAX_BYTES:,} bytes, which no weights here are.")
+                    raise WeightsError(
+                        f"{url} is larger than {MAX_BYTES:,} bytes, too large for weights of these networks."
+                    )
                 yield chunk
     except (OSError, http.client.HTTPException) as error:
         raise WeightsError(
             f"Cannot fetch {url} ({getattr(error, 'reason', None) or error}). Without a network, get this file "
-            f"elsewhere and put it at {kept}: it is then used from there."
+            f"elsewhere and put it at {kept}."
         ) from error
 
 

@@ -19,22 +19,22 @@ from classicnets.errors import KeysMismatch, WeightsError
 from classicnets.system.storage import not_written, written_aside
 
 Head = Literal["strict", "replace"]
-MAX_BYTES = 4 << 30  # VGG-19 with the two moments of its optimizer is 1.7 GB; anything larger is no classic network
+MAX_BYTES = 4 << 30  # VGG-19 with the two moments of its optimizer is 1.7 GB; larger files hold something else
 _HEADS = ("head.", "aux_")
 
 
 def sha256_of(path: str | Path) -> str:
-    """The SHA-256 of a file, as 64 hexadecimal digits; read in chunks, so that any size fits in memory."""
+    """Return the SHA-256 of a file: 64 hexadecimal digits. The file is read in chunks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_safetensors(path: str | Path, state: Mapping[str, Tensor]) -> None:
-    """Write a state dict as safetensors, aside and renamed; equal states give equal bytes. Raises StorageError."""
+    """Write a state dict as safetensors, whole or not at all; equal states give equal bytes. Raises StorageError."""
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in state.items()}
     with written_aside(path) as new:
         new.touch()
-        mode = new.stat().st_mode  # safetensors makes its files private; a model is as readable as its neighbours
+        mode = new.stat().st_mode  # safetensors makes its files private; a model should be as readable as other files
         try:
             save_file(plain, new, metadata={"format": "pt"})
         except SafetensorError as error:
@@ -43,7 +43,7 @@ def save_safetensors(path: str | Path, state: Mapping[str, Tensor]) -> None:
 
 
 def load_safetensors(path: str | Path) -> dict[str, Tensor]:
-    """A safetensors file as name -> tensor, on the CPU. Raises WeightsError for a file that is missing or damaged."""
+    """Read a safetensors file: name -> tensor, on the CPU. Raises WeightsError if it is missing or damaged."""
     check_is_file(path)
     try:
         return load_file(path, device="cpu")
@@ -54,12 +54,20 @@ def load_safetensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], *, head: Head = "strict", name: str = "") -> list[str]:
-    """Copy a state dict in our own names into `model`, strictly; the model is untouched when anything does not fit.
+    """Copy a state dict in our own names into a model. If anything does not fit, the model stays as it was.
 
-    `head="replace"` is the one leniency: layers of the classifier (`head` and the auxiliary heads) that do not fit keep
-    the model's present weights. Returns what was so treated, in sentences: say them to the user.
-    `name` is what the message calls the weights (a path, usually).
-    Raises KeysMismatch, which lists every key that is missing, unexpected or of another shape.
+    Args:
+        model: the model.
+        state: name -> tensor.
+        head: "strict", or "replace": layers of `head` and of the auxiliary heads that do not fit keep the model's
+            present weights.
+        name: what messages call the weights, usually a path.
+
+    Returns one sentence per group of layers that was replaced or left out, to show to the user. Raises KeysMismatch,
+    which lists every key that is missing, unexpected or of another shape.
+
+    Example:
+        >>> load_into(model, load_safetensors("w.safetensors"), head="replace")  # doctest: +SKIP
     """
     own = model.state_dict()
     misfits = _misfits(own, state)
@@ -77,13 +85,13 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], *, head: Head = "st
 
 
 def require_fit(model: nn.Module, state: Mapping[str, Tensor], name: str = "") -> None:
-    """Raise KeysMismatch unless `load_into` would take `state` as it is. `model` may be on the meta device."""
+    """Raise KeysMismatch unless all of `state` fits `model`, which may be on the meta device."""
     own = model.state_dict()
     _raise_for(_misfits(own, state), own, state, name)
 
 
 def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, str]:
-    """Every key that does not fit, and why."""
+    """Each key that does not fit, with the reason."""
     return {key: why for key in dict.fromkeys([*own, *state]) if (why := _misfit(own.get(key), state.get(key)))}
 
 
@@ -107,7 +115,7 @@ def _raise_for(misfits: Mapping[str, str], own: Mapping[str, Tensor], state: Map
     if all(key.startswith(_HEADS) for key in misfits):
         message += "Only the classifier differs: load with head='replace' to start a new one, or give its num_classes."
     else:
-        message += "They are of another model, or another version of it."
+        message += "They belong to another model, or to another version of it."
     raise KeysMismatch(
         message,
         missing=[key for key in misfits if key not in state],
@@ -117,7 +125,7 @@ def _raise_for(misfits: Mapping[str, str], own: Mapping[str, Tensor], state: Map
 
 
 def check_is_file(path: str | Path) -> None:
-    """Raise WeightsError, naming the path, unless it is an ordinary file that can be opened, of at most MAX_BYTES."""
+    """Raise WeightsError unless the path is a regular file that can be opened, of at most MAX_BYTES."""
     try:
         size = os.path.getsize(path)
         if not os.path.isfile(path):

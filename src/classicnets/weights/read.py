@@ -115,8 +115,8 @@ def _unpickle(path: str | Path) -> object:
                 f"{path} holds more than weights: it asks for {wanted[1]}, which could run code, so it was not opened. "
                 "Where it came from, save the weights alone: torch.save(model.state_dict(), ...)."
             ) from error
-        told = re.search(r"WeightsUnpickler error:\s*(.+)", str(error)) or re.search(r"(.+)", str(error))
-        reason = told[1].strip() if told else type(error).__name__
+        line = re.search(r"WeightsUnpickler error:\s*(.+)", str(error)) or re.search(r"(.+)", str(error))
+        reason = line[1].strip() if line else type(error).__name__
         raise WeightsError(f"{path} is not a whole PyTorch weights file ({reason}). Get it again.") from error
 
 

@@ -1,4 +1,4 @@
-"""The README.md of a saved classifier: what it is, how to use it, where it came from, what it is not for."""
+"""README.md of a saved classifier: what it is, how to use it, where it came from, what it is not for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOST_CLASSES = 200
 
 
 def model_card(config: Mapping[str, Any]) -> str:
-    """The model card, in Markdown with the hub's YAML header, from the content of the classifier's `config.json`."""
+    """Return the model card, Markdown with the hub's YAML header, from the content of `config.json`."""
     return "\n".join([*_header(config), *_use(config), *_data(config), *_figures(config), *_limits(config)]) + "\n"
 
 
@@ -83,7 +83,7 @@ def _figures(config: Mapping[str, Any]) -> Iterator[str]:
             else "Measured on images that were used neither to train it nor to choose it."
         )
         yield ""
-    yield from _table(metrics, otherwise="Not measured yet: `classicnets evaluate` does it.")
+    yield from _table(metrics, otherwise="Not measured yet. Run `classicnets evaluate`.")
     yield "## How it was trained"
     yield ""
     yield from _table(training, otherwise="Not recorded.")
@@ -100,11 +100,11 @@ def _limits(config: Mapping[str, Any]) -> Iterator[str]:
     yield "## What it is for, and what it is not for"
     yield ""
     yield (
-        f"It tells these {config['num_classes']} classes apart in images like those it was trained on. It gives one of "
-        "them for every image, for one that shows none of them too: a score is no proof that the image belongs to any. "
-        "Expect it to be worse on other cameras, light, backgrounds or people than its training data shows, and "
-        "measure it on images of your own (`classicnets evaluate`) before relying on it. Decisions about people's "
-        "health, safety or rights need more than its answer."
+        f"It distinguishes these {config['num_classes']} classes in images like those it was trained on. It answers "
+        "with one of them for every image, also for an image that shows none of them: a high score does not prove that "
+        "the image belongs to a class. Expect lower accuracy with cameras, light, backgrounds or people that the "
+        "training data does not show. Measure it on your own images (`classicnets evaluate`) before you rely on it. "
+        "Decisions about people's health, safety or rights need more than its answer."
     )
 
 
@@ -132,6 +132,6 @@ def _numbers(values: list[float]) -> str:
 
 
 def _plain(text: object) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """Escape text so that Markdown shows it as it is, on one line."""
     line = " ".join(str(text).split())
     return "".join(f"\\{c}" if c in r"\`*_{}[]<>#|~" else c for c in line)
