@@ -1,4 +1,4 @@
-"""Which epoch, trial or run is the best: decided here, and nowhere else."""
+"""Which epoch, trial or run is the best. Everything that compares them does it here."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from collections.abc import Sequence
 from typing import Literal
 
 Best = Literal["accuracy", "loss", "balanced_accuracy"]
-"""What the best is chosen by, measured on the validation images."""
+"""What the best epoch, trial or run is chosen by, measured on the validation images."""
 
 
 def score_of(value: float, by: Best) -> float:
-    """How good `value` is, where `by` says what it measures: more is better, and NaN is worse than any number."""
+    """Turn a value of what `by` names into a score: higher is better, and NaN is worse than any number."""
     if math.isnan(value):
         return -math.inf
     return -value if by == "loss" else value
 
 
 def best_index(values: Sequence[float], by: Best) -> int | None:
-    """The index of the best of `values`, measured by `by`; of equals the last. None if there are no values.
+    """Return the index of the best of `values`; of equals the last. None if there are no values.
+
+    Args:
+        values: one for each epoch, trial or run.
+        by: what they measure; a lower loss is better, and so is a higher accuracy.
 
     >>> best_index([0.8, 0.9, 0.9, 0.7], "accuracy"), best_index([0.8, 0.9], "loss"), best_index([], "loss")
     (2, 0, None)
