@@ -257,9 +257,16 @@ def _default(parts: Mapping[str, ImageSet]) -> str:
 
 def _given_part(given: Given, part: str) -> ImageSet:
     """A part that the source came with. Raises DataError."""
-    if part == "all" or len(given.parts) > 1:
-        return _part_of(given.parts, part, given.source)
-    raise DataError(f"{given.source} is not divided into parts. Omit --split to evaluate on all of it.")
+    if part == "all":
+        return joined(tuple(given.parts.values()))
+    if len(given.parts) == 1:
+        raise DataError(f"{given.source} is not divided into parts. Omit --split to evaluate on all of it.")
+    if part not in given.parts:
+        raise DataError(
+            f"{given.source} does not come with {part} images. It has {', '.join(given.parts)}; omit --split to "
+            "evaluate on all."
+        )
+    return given.parts[part]
 
 
 def _part_of(parts: Mapping[str, ImageSet], part: str, name: str) -> ImageSet:
