@@ -6,7 +6,7 @@ python examples/follow_a_training.py
 import tempfile
 from pathlib import Path
 
-from classicnets.training import EpochDone, Finished, resume, start
+from classicnets.training import EpochDone, Finished, reopen, start
 
 with tempfile.TemporaryDirectory() as folder:
     job = start("resnet20_cifar", "digits", settings=["epochs=4"], out=Path(folder) / "run")
@@ -21,7 +21,7 @@ with tempfile.TemporaryDirectory() as folder:
                 break
     events.close()  # what was learned so far is kept
 
-    for event in resume(job.run):  # on the CPU, bit for bit what it would have been without the break
+    for event in reopen(job.run):  # on the CPU, bit for bit what it would have been without the break
         if isinstance(event, EpochDone):
             print(f"epoch {event.epoch}: validation accuracy {event.val_accuracy:.1%}")
         elif isinstance(event, Finished):

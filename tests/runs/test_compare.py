@@ -7,9 +7,9 @@ import pytest
 
 from classicnets.errors import ConfigError
 from classicnets.reports.canvas import png, save_figure
+from classicnets.runs.compare import compare_curves, find_runs, recipe_differences, summarize
 from classicnets.training import EpochDone, Run
 from classicnets.training.recipe.schema import Recipe, with_settings
-from classicnets.runs.compare import compare_curves, find_runs, recipe_differences, summarize
 
 MINE = {"pid": os.getpid(), "host": platform.node()}
 GONE = {"pid": 2**22 + 1, "host": platform.node()}  # above the largest process id of Linux

@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from classicnets.errors import MissingExtra, TrainingDiverged
-from classicnets.training import EpochDone, StepDone, resume, start
-from classicnets.training.step import loop
 from classicnets.runs.tensorboard import log_to_tensorboard
+from classicnets.training import EpochDone, StepDone, reopen, start
+from classicnets.training.step import loop
 
 FAST = ("epochs=2", "batch_size=512", "precision=fp32", "model.switches.depths=[1,1,1]")
 
@@ -33,7 +33,7 @@ def test_a_killed_training_that_goes_on_has_every_step_once(tmp_path):
         path.rename(tmp_path / path.name)
     (tmp_path / "kept").rename(checkpoints / "step-000002")
 
-    resumed = log_to_tensorboard(resume(job.run))
+    resumed = log_to_tensorboard(reopen(job.run))
     last = next(event for event in resumed if isinstance(event, EpochDone))
     resumed.close()
     found = scalars(job.run)
@@ -49,12 +49,12 @@ def test_steps_that_are_done_again_after_a_rollback_are_there_once(tmp_path, mon
     job = start("resnet20_cifar", "digits", settings=[*FAST, "on_nan=rollback"], out=tmp_path / "run")
     train_step, failures = loop.train_step, 1
 
-    def failing(state, *args):
+    def failing(session, state, *args):
         nonlocal failures
         if state.step == 3 and failures:
             failures -= 1
             raise TrainingDiverged("The loss is not finite.")
-        return train_step(state, *args)
+        return train_step(session, state, *args)
 
     monkeypatch.setattr(loop, "train_step", failing)
     seen = [event.step for event in log_to_tensorboard(job) if isinstance(event, StepDone)]
@@ -68,7 +68,7 @@ def test_a_training_that_goes_on_with_a_validation_keeps_the_step_before_it(tmp_
     closed = log_to_tensorboard(job)
     next(event for event in closed if isinstance(event, StepDone) and event.step == 2)
     closed.close()
-    resumed = log_to_tensorboard(resume(job.run))
+    resumed = log_to_tensorboard(reopen(job.run))
     assert isinstance(next(resumed), EpochDone)
     resumed.close()
     assert [step for step, _ in scalars(job.run)["step/loss"]] == [1, 2]

@@ -4,7 +4,6 @@ import statistics
 
 import pytest
 
-from classicnets.data.pipeline.loader import training_batches
 from classicnets.system.devices import choose_device
 from classicnets.training.recipe.plan import resolve
 from classicnets.training.run.prepare import prepare
@@ -25,12 +24,11 @@ from classicnets.training.step.optimizer import learning_rate
 )
 def test_the_chosen_recipe_makes_the_loss_fall(corners, model, steps):
     plan = resolve(model, corners, settings=["batch_size=16", "precision=fp32"])
-    parts, recipe, losses = prepare(plan.recipe, plan.data, choose_device("cpu"), None), plan.recipe, []
-    preprocess, options = parts.classifier.preprocess, {"batch_size": 16, "seed": recipe.seed}
+    prepared, recipe, losses = prepare(plan.recipe, plan.data, choose_device("cpu"), None), plan.recipe, []
     for epoch in range(steps // 5):
-        for batch in training_batches(parts.train, preprocess, recipe.augment, epoch=epoch, **options):
+        for batch in prepared.session.loader.batches(epoch):
             lr = learning_rate(recipe.optim, recipe.schedule, len(losses) / steps)
-            losses.append(train_step(parts.state, batch, lr, recipe, parts.precision))
+            losses.append(train_step(prepared.session, prepared.state, batch, lr))
     assert statistics.mean(losses[-4:]) < 0.95 * statistics.mean(losses[:3])
 
 

@@ -110,7 +110,7 @@ def train(
                     "--resume RUN goes on with the run's own model and recipe: give nothing else, or only where its "
                     "images are now, such as `classicnets train --resume RUN DATA`."
                 )
-            job = training.resume(
+            job = training.reopen(
                 resume, data=model, settings=settings, allow_change=allow_change, device=device,
                 checkpoint_every=checkpoint_every, progress=progress,
             )  # fmt: skip

@@ -19,15 +19,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from classicnets.data import Data
-from classicnets.data.pipeline.loader import Batch, training_batches
+from classicnets.data.pipeline.loader import Batch
 from classicnets.errors import ConfigError, TrainingDiverged
 from classicnets.reports.canvas import LIGHT, Theme
 from classicnets.reports.rates import Suggestion, range_test
 from classicnets.system.devices import choose_device
 from classicnets.training.recipe.plan import resolve
 from classicnets.training.recipe.schema import Recipe
-from classicnets.training.run.job import Parts
-from classicnets.training.run.prepare import Progress, prepare
+from classicnets.training.run.prepare import Prepared, Progress, prepare
 from classicnets.training.scale.processes import only_alone
 from classicnets.training.step.loop import train_step
 
@@ -95,9 +94,9 @@ def find_lr(
     low, high = lowest if low is None else low, highest if high is None else high
     if not 0 < low < high:
         raise ConfigError(f"The rates go from {low:g} to {high:g}: the first must be above 0 and below the last.")
-    parts = prepare(plan.recipe, plan.data, choose_device(device), progress)
+    prepared = prepare(plan.recipe, plan.data, choose_device(device), progress)
     rates = np.geomspace(low, high, steps).tolist()
-    losses = _climb(parts, plan.recipe, rates, progress)
+    losses = _climb(prepared, rates, progress)
     if not losses:
         raise TrainingDiverged(
             f"The loss is not finite at the first step already, with rate {low:g}. Give a lower --low."
@@ -113,7 +112,7 @@ def find_lr(
         smoothed=smoothed,
         suggestion=suggest(reached, smoothed),
         stopped_early=len(losses) < steps,
-        notes=(*plan.notes, *parts.notes),
+        notes=(*plan.notes, *prepared.notes),
     )
 
 
@@ -162,12 +161,12 @@ def draw(test: RangeTest, theme: Theme = LIGHT) -> Figure:
     return range_test(test.rates, test.losses, test.smoothed, suggestion, model=test.model, theme=theme)
 
 
-def _climb(parts: Parts, recipe: Recipe, rates: Sequence[float], progress: Progress | None) -> list[float]:
+def _climb(prepared: Prepared, rates: Sequence[float], progress: Progress | None) -> list[float]:
     """The loss of a step at each rate, up to where it blows up."""
     losses: list[float] = []
-    for lr, batch in zip(rates, _endless(parts, recipe), strict=False):
+    for lr, batch in zip(rates, _endless(prepared), strict=False):
         try:
-            losses.append(train_step(parts.state, batch, lr, recipe, parts.precision))
+            losses.append(train_step(prepared.session, prepared.state, batch, lr))
         except TrainingDiverged:
             break
         if progress is not None:
@@ -177,11 +176,7 @@ def _climb(parts: Parts, recipe: Recipe, rates: Sequence[float], progress: Progr
     return losses
 
 
-def _endless(parts: Parts, recipe: Recipe) -> Iterator[Batch]:
-    features = parts.state.features
+def _endless(prepared: Prepared) -> Iterator[Batch]:
+    session = prepared.session
     for epoch in itertools.count():
-        batches = training_batches(
-            parts.train, parts.classifier.preprocess, recipe.augment, batch_size=recipe.batch_size, seed=recipe.seed,
-            epoch=epoch, workers=recipe.workers, balanced=recipe.data.balance == "sample",
-        )  # fmt: skip
-        yield from map(features.batch, batches) if features else batches
+        yield from session.inputs(session.loader.batches(epoch))

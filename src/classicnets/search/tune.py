@@ -37,7 +37,7 @@ from classicnets.search.space import (
     value_in,
 )
 from classicnets.system.storage import written_aside
-from classicnets.training.entry import resume, start
+from classicnets.training.entry import reopen, start
 from classicnets.training.recipe.plan import resolve
 from classicnets.training.recipe.schema import Recipe, parse_recipe
 from classicnets.training.run.folder import Run
@@ -209,7 +209,7 @@ class Tuning:
     def _job(self, number: int, params: dict[str, Any]) -> Job:
         folder = self._run(number).path
         if (folder / "recipe.toml").is_file():
-            job = resume(folder, device=self._device, progress=self._progress)
+            job = reopen(folder, device=self._device, progress=self._progress)
         else:
             shutil.rmtree(folder, ignore_errors=True)  # ours, and killed before it held anything
             settings = [setting(key, value) for key, value in params.items()]
@@ -244,7 +244,7 @@ class Tuning:
                 f"None of {len(study.trials)} trials came to its end: there is no best one. Search lower rates."
             )
         run = self._run(number)
-        *_, finished = resume(run, device=self._device, progress=self._progress)
+        *_, finished = reopen(run, device=self._device, progress=self._progress)
         assert isinstance(finished, Finished), "a job ends with Finished"
         recipe = self.folder / "best-recipe.toml"
         _write(recipe, run.recipe.to_toml())

@@ -1,6 +1,6 @@
-"""Training: `train` does it all, `start` and `resume` give a job to iterate over, a `Run` is what it leaves."""
+"""Training. `train` and `resume` do it all; `start` and `reopen` give a job to iterate over; a `Run` is left."""
 
-from classicnets.training.entry import resume, start, train
+from classicnets.training.entry import reopen, resume, start, train
 from classicnets.training.recipe.schema import Recipe, load_recipe, shipped_recipes
 from classicnets.training.run.folder import Run
 from classicnets.training.run.job import Finished, Job
@@ -14,6 +14,7 @@ __all__ = [
     "Run",
     "StepDone",
     "load_recipe",
+    "reopen",
     "resume",
     "shipped_recipes",
     "start",

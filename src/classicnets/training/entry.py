@@ -1,4 +1,7 @@
-"""The ways into a training: `start` one, `resume` one, or let `train` do all of it."""
+"""The ways into a training.
+
+`train` and `resume` do all of it and return a run. `start` and `reopen` prepare it and return a job to iterate over.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,104 @@ from typing import Any
 
 from classicnets.data import Data
 from classicnets.data.check import quick_check
-from classicnets.data.pipeline.loader import steps_per_epoch
+from classicnets.data.imageset import OnError
 from classicnets.errors import ConfigError, WeightsError
 from classicnets.training.recipe.plan import load, resolve
-from classicnets.training.recipe.schema import Recipe, with_settings
+from classicnets.training.recipe.schema import OnNan, Recipe, with_settings
+from classicnets.training.recipe.settings import as_settings
 from classicnets.training.run.checkpoint import Checkpoint, newest_checkpoint
 from classicnets.training.run.equip import settled
 from classicnets.training.run.folder import Run, environment
 from classicnets.training.run.identity import check_same, identity, same_batches
-from classicnets.training.run.job import Job, Parts
-from classicnets.training.run.prepare import Progress, prepare
+from classicnets.training.run.job import Job
+from classicnets.training.run.prepare import Prepared, Progress, prepare
 from classicnets.training.scale.processes import join
+
+
+def train(
+    model: str,
+    data: str | Path | Data,
+    *,
+    epochs: int | None = None,
+    weights: str | Path | None = None,
+    seed: int | None = None,
+    recipe: str | Path | Recipe | None = None,
+    settings: Iterable[str] = (),
+    out: str | Path | None = None,
+    device: str = "auto",
+    on_error: OnError | None = None,
+    on_nan: OnNan | None = None,
+    checkpoint_every: int | None = None,
+) -> Run:
+    """Train a network on images, measure it on images it never saw, and write a report.
+
+    Args:
+        model: a name of the catalog, such as "resnet20_cifar".
+        data: what `load_data` takes, or the Data that it returned.
+        epochs: how many times to go through the training images.
+        weights: start from these: a file, a run, or "torchvision[:NAME]".
+        seed: decides the first weights, the order and the augmentation.
+        recipe: a Recipe, the name of a shipped one, or a .toml file; None chooses one that suits the data.
+        settings: changes to the recipe, `key=value` each, such as "optim.lr=0.1".
+        out: the new run folder; None is `runs/MODEL-DATA`. A number is appended if it exists.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        on_error: what to do about images that cannot be decoded: "fail" or "skip".
+        on_nan: what to do if the loss is not finite: "stop" or "rollback".
+        checkpoint_every: also save a checkpoint within an epoch, every so many steps.
+
+    Returns the run. Ctrl-C saves a checkpoint; `resume` goes on from it. Raises UnknownName, ConfigError, DataError,
+    WeightsError or StorageError before anything is written, and TrainingDiverged.
+
+    >>> run = train("resnet20_cifar", "fashion-mnist", epochs=5)  # doctest: +SKIP
+    """
+    chosen = as_settings(
+        settings,
+        {
+            "epochs": epochs,
+            "seed": seed,
+            "model.weights": None if weights is None else str(weights),
+            "data.on_error": on_error,
+            "on_nan": on_nan,
+        },
+    )
+    return _finish(
+        start(model, data, recipe=recipe, settings=chosen, out=out, device=device, checkpoint_every=checkpoint_every)
+    )
+
+
+def resume(
+    run: str | Path | Run,
+    *,
+    data: str | Path | Data | None = None,
+    epochs: int | None = None,
+    settings: Iterable[str] = (),
+    allow_change: bool = False,
+    device: str = "auto",
+    on_nan: OnNan | None = None,
+    checkpoint_every: int | None = None,
+) -> Run:
+    """Train a run to its end, from its newest whole checkpoint; on the CPU the result is the same to the bit.
+
+    Args:
+        run: the run, or its folder.
+        data: where its images are now, if they have moved, or the Data that it was trained on.
+        epochs: another number of epochs in all; needs `allow_change`.
+        settings: changes to the recipe; all except `on_nan`, `workers` and `recompute` need `allow_change`.
+        allow_change: go on although the recipe or the images have changed.
+        device, on_nan, checkpoint_every: see `train`.
+
+    Returns the run; one that is finished is returned as it is. Raises ConfigError if there is no run, if another
+    process is training it, or if its recipe has changed; DataError if its data has; WeightsError if none of its
+    checkpoints is whole.
+
+    >>> run = resume("runs/resnet20_cifar-fashion-mnist")  # doctest: +SKIP
+    """
+    chosen = as_settings(settings, {"epochs": epochs, "on_nan": on_nan})
+    return _finish(
+        reopen(
+            run, data=data, settings=chosen, allow_change=allow_change, device=device, checkpoint_every=checkpoint_every
+        )
+    )
 
 
 def start(
@@ -35,100 +125,83 @@ def start(
     checkpoint_every: int | None = None,
     progress: Progress | None = None,
 ) -> Job:
-    """Prepare a training of the catalog's `model` on `data` from the beginning, and make its run folder.
+    """Prepare a training from the beginning, make its run folder, and return the job to iterate over.
 
-    `recipe` is a Recipe, a shipped name or a file; None chooses one by the data and says why in `Job.notes`.
-    `settings` are `key=value` changes to it. `out` is the run folder, `runs/MODEL-DATA` if None; a number is appended
-    where it exists. `checkpoint_every` is in steps, beside the checkpoint after each epoch.
-    Started again by torchrun after a process was lost, it goes on with the run that it made before.
+    Args:
+        model, data, recipe, settings, out, device, checkpoint_every: see `train`.
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    If torchrun restarted this process after another one was lost, the run that was made before goes on.
     Raises UnknownName, ConfigError, DataError, WeightsError or StorageError; then no folder was made.
     """
     folder = Path(out).resolve() if out is not None else None
     if folder is not None and not folder.name:
-        raise ConfigError(f"--out {out} is no folder for a run. Give one that can be made anew, such as runs/mine.")
+        raise ConfigError(f"--out must name a new folder, such as runs/mine; got {out}.")
     processes = join()
     with processes.connected():
-        target = processes.together(lambda: processes.device(device))
-        plan = processes.together(lambda: resolve(model, data, recipe=recipe, settings=settings))
+        target = processes.main_first(lambda: processes.device(device))
+        plan = processes.main_first(lambda: resolve(model, data, recipe=recipe, settings=settings))
         path = folder or Path("runs") / f"{model}-{plan.data.name}"
         if earlier := processes.on_main(lambda: Run.of_launch(path, plan.recipe)):
-            return resume(earlier, device=device, checkpoint_every=checkpoint_every, progress=progress)
-        parts = processes.together(lambda: prepare(plan.recipe, plan.data, target, progress, processes=processes))
-        run = processes.on_main(lambda: Run.create(path, plan.recipe, parts.precision.name))
-    notes = [*quick_check(parts.data), *plan.notes]
-    return Job(run, plan.recipe, parts, checkpoint_every=checkpoint_every, notes=notes)
+            return reopen(earlier, device=device, checkpoint_every=checkpoint_every, progress=progress)
+        prepared = processes.main_first(lambda: prepare(plan.recipe, plan.data, target, progress, processes=processes))
+        run = processes.on_main(lambda: Run.create(path, plan.recipe, prepared.session.precision.name))
+    notes = [*quick_check(prepared.data), *plan.notes]
+    return Job(run, plan.recipe, prepared, checkpoint_every=checkpoint_every, notes=notes)
 
 
-def resume(
+def reopen(
     run: str | Path | Run,
     *,
-    data: str | Path | None = None,
+    data: str | Path | Data | None = None,
     settings: Iterable[str] = (),
     allow_change: bool = False,
     device: str = "auto",
     checkpoint_every: int | None = None,
     progress: Progress | None = None,
 ) -> Job:
-    """Go on with a run from its newest whole checkpoint, with its own recipe and data; on the CPU, bit for bit.
+    """Prepare a run to go on from its newest whole checkpoint, and return the job to iterate over.
 
-    `data` is where its images are now, if they have moved. A recipe that has changed, by `settings` or in the run's
-    recipe.toml, and images that are not the same are refused, unless `allow_change`; `on_nan`, `workers` and
-    `recompute` may always change. A run that is finished gives a job that says so and changes nothing.
-    Raises ConfigError where there is no run, or one that another process is training, or where its recipe is not what
-    it was, DataError where its data is not, WeightsError where none of its checkpoints is whole.
+    Args:
+        run, data, settings, allow_change, device, checkpoint_every: see `resume`.
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    A finished run gives a job that says so and changes nothing. Raises what `resume` raises.
     """
     processes = join()
     path = run.path if isinstance(run, Run) else Path(run)
     with processes.connected(), ExitStack() as stack:
-        target = processes.together(lambda: processes.device(device))
+        target = processes.main_first(lambda: processes.device(device))
         opened = processes.on_main(lambda: Run.open(path))
         processes.on_main(lambda: stack.enter_context(opened.locked()))
         left = processes.on_main(lambda: _left_by(opened))
-        moved = [] if data is None else [_source(data)]
+        moved = [] if data is None or isinstance(data, Data) else [_source(data)]
         recipe, notes = settled(with_settings(left.recipe, [*settings, *moved]))
         notes = [*left.notes, *notes]
-        loaded = processes.together(lambda: load(recipe.data.source, recipe))
+        loaded = data if isinstance(data, Data) else processes.main_first(lambda: load(recipe.data.source, recipe))
         if data is not None:
             recipe = with_settings(recipe, [_source(loaded.source)])
         before = left.checkpoint.trainer["identity"] if left.checkpoint else None
         changes: list[str] = []
         if before:
             changes = check_same(before, identity(recipe, loaded), run=str(path), allow_change=allow_change)
-        parts = processes.together(
+        prepared = processes.main_first(
             lambda: prepare(recipe, loaded, target, progress, left.checkpoint, processes=processes)
         )
         if changes:
-            notes.append(f"Going on otherwise than before: {'; '.join(changes)}.")
-            processes.on_main(opened.begin_again)
-        if before and not same_batches(before, parts.identity):
-            parts.state.begin_epoch(steps_per_epoch(len(parts.train.labels), recipe.batch_size))
-            notes.append("The epoch under way begins again, as its batches are others.")
+            notes.append(f"Going on with changes: {'; '.join(changes)}.")
+            processes.on_main(opened.reopen)
+        if before and not same_batches(before, prepared.identity):
+            prepared.state.begin_epoch(len(prepared.session.loader))
+            notes.append("The epoch under way begins again, because its batches have changed.")
         if recipe != left.recipe:
             processes.on_main(lambda: opened.write_recipe(recipe))
-    notes.append(_where_it_stands(left, parts, opened, recipe, changed=bool(changes)))
-    notes += _other_machine(left.environment, parts)
-    return Job(opened, recipe, parts, checkpoint_every=checkpoint_every, notes=notes, changed=bool(changes))
+    notes.append(_where_it_stands(left, prepared, opened, recipe, changed=bool(changes)))
+    notes += _other_machine(left.environment, prepared)
+    return Job(opened, recipe, prepared, checkpoint_every=checkpoint_every, notes=notes, changed=bool(changes))
 
 
-def train(
-    model: str,
-    data: str | Path | Data,
-    *,
-    epochs: int | None = None,
-    recipe: str | Path | Recipe | None = None,
-    settings: Iterable[str] = (),
-    out: str | Path | None = None,
-    device: str = "auto",
-    checkpoint_every: int | None = None,
-) -> Run:
-    """Train the catalog's `model` on `data`, measure it on the test images, and return the run.
-
-    The arguments are those of `start`. To see the training as it goes, iterate over `start(...)` instead.
-    """
-    settings = [*settings, *([f"epochs={epochs}"] if epochs is not None else [])]
-    job = start(
-        model, data, recipe=recipe, settings=settings, out=out, device=device, checkpoint_every=checkpoint_every
-    )
+def _finish(job: Job) -> Run:
     for _ in job:
         pass
     return job.run
@@ -156,9 +229,9 @@ def _left_by(run: Run) -> _Left:
     return _Left(run.recipe, run.environment, run.finished, checkpoint, notes)
 
 
-def _where_it_stands(left: _Left, parts: Parts, run: Run, recipe: Recipe, *, changed: bool) -> str:
+def _where_it_stands(left: _Left, prepared: Prepared, run: Run, recipe: Recipe, *, changed: bool) -> str:
     """Where the run is that goes on."""
-    state = parts.state
+    state = prepared.state
     if left.finished and not changed:
         return f"{run.path} is finished already, after step {state.step}: its report is {run.page}."
     if left.checkpoint is None:
@@ -166,9 +239,9 @@ def _where_it_stands(left: _Left, parts: Parts, run: Run, recipe: Recipe, *, cha
     return f"Going on after step {state.step}, epoch {len(state.history)} of {recipe.epochs}."
 
 
-def _other_machine(before: dict[str, Any], parts: Parts) -> list[str]:
+def _other_machine(before: dict[str, Any], prepared: Prepared) -> list[str]:
     """What is not as it was when the run began, and may change the last bits."""
-    now = environment(parts.precision.name)
+    now = environment(prepared.session.precision.name)
     return [
         f"{what} was {before.get(what)} and is {now[what]}: the last bits may differ."
         for what in ("torch", "cpu", "threads", "processes", "precision")

@@ -4,21 +4,21 @@ import pytest
 import torch
 
 from classicnets.data.pipeline.augment import Augment
-from classicnets.data.pipeline.loader import Part, steps_per_epoch, training_batches
+from classicnets.data.pipeline.loader import Loader, Shard, steps_per_epoch
 from classicnets.data.pipeline.pack import Packed
 from classicnets.preprocess import Preprocess
 
 CONFIG = Augment(crop="pad", padding=2, flip=True, jitter=0.2, erase=0.5)
 KINDS = {
-    "plain": {"config": CONFIG},
-    "trivial": {"config": Augment(policy="trivial", crop="pad", padding=2)},
-    "rand": {"config": Augment(policy="rand", crop="resized", rotate=10)},
-    "mixup": {"config": Augment(mixup=0.4, flip=True)},
-    "cutmix": {"config": Augment(cutmix=1.0, flip=True)},
-    "mixed": {"config": Augment(mixup=0.2, cutmix=1.0, mix_probability=0.7, policy="trivial", erase=0.25)},
-    "mixed and smaller": {"config": Augment(mixup=0.2, cutmix=1.0), "image_size": (8, 8)},
-    "balanced": {"config": CONFIG, "balanced": True},
-    "balanced and mixed": {"config": Augment(cutmix=1.0, flip=True), "balanced": True},
+    "plain": {"augment": CONFIG},
+    "trivial": {"augment": Augment(policy="trivial", crop="pad", padding=2)},
+    "rand": {"augment": Augment(policy="rand", crop="resized", rotate=10)},
+    "mixup": {"augment": Augment(mixup=0.4, flip=True)},
+    "cutmix": {"augment": Augment(cutmix=1.0, flip=True)},
+    "mixed": {"augment": Augment(mixup=0.2, cutmix=1.0, mix_probability=0.7, policy="trivial", erase=0.25)},
+    "mixed and smaller": {"augment": Augment(mixup=0.2, cutmix=1.0), "image_size": (8, 8)},
+    "balanced": {"augment": CONFIG, "balanced": True},
+    "balanced and mixed": {"augment": Augment(cutmix=1.0, flip=True), "balanced": True},
 }
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 PREPROCESS = Preprocess(input_size=(12, 12), mean=(0.4,), std=(0.2,))
@@ -33,8 +33,9 @@ def packed():
 
 
 def batches(packed, **changes):
-    options = {"config": CONFIG, "batch_size": 16, "seed": 1, "epoch": 2, **changes}
-    return list(training_batches(packed, PREPROCESS, **options))
+    options = {"augment": CONFIG, "batch_size": 16, "seed": 1, **changes}
+    epoch, start, size = options.pop("epoch", 2), options.pop("start", 0), options.pop("image_size", None)
+    return list(Loader(packed, PREPROCESS, **options).batches(epoch, start=start, image_size=size))
 
 
 def same(a, b):
@@ -70,20 +71,20 @@ def test_a_sample_is_made_alike_in_any_batch_size(packed, kind):
 @every_kind
 @pytest.mark.parametrize("world", [2, 3])
 def test_the_parts_of_all_processes_are_the_whole(packed, kind, world):
-    parts = [batches(packed, part=Part(rank, world), **kind) for rank in range(world)]
+    parts = [batches(packed, shard=Shard(rank, world), **kind) for rank in range(world)]
     for step, whole in enumerate(batches(packed, **kind)):
         assert same(joined([part[step] for part in parts]), [whole])
 
 
 def test_fewer_images_than_a_batch_are_mixed_too(packed):
     few = Packed(packed.images[:5], packed.labels[:5], packed.ids[:5], packed.num_classes)
-    (batch,) = batches(few, config=Augment(mixup=1.0))
+    (batch,) = batches(few, augment=Augment(mixup=1.0))
     assert sorted(batch.indices.tolist()) == list(range(5))
     assert batch.targets.shape == (5, 8)
 
 
 def test_mixed_targets_are_shares_of_the_own_label_and_the_next_one(packed):
-    whole, mixed = batches(packed)[0], batches(packed, config=Augment(mixup=1.0))[0]
+    whole, mixed = batches(packed)[0], batches(packed, augment=Augment(mixup=1.0))[0]
     assert torch.equal(mixed.labels, whole.labels)
     assert torch.equal(mixed.indices, whole.indices)
     assert mixed.targets.sum(1).allclose(torch.ones(16))

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from classicnets.reports import figures as plots
-from classicnets.training import resume, start
+from classicnets.training import reopen, start
 from classicnets.training.run.checkpoint import newest_checkpoint
 from classicnets.training.run.folder import Run
 from classicnets.weights.files import load_safetensors
@@ -110,7 +110,7 @@ def in_a_process(work: Callable[[], None]) -> bool:
 def train_or_go_on(path: Path, model: str, settings: list[str]) -> None:
     """The same command over and over: what a script on a machine that may vanish runs."""
     job = (
-        resume(path, checkpoint_every=1)
+        reopen(path, checkpoint_every=1)
         if path.exists()
         else start(model, "digits", settings=settings, out=path, checkpoint_every=1)
     )

@@ -7,7 +7,7 @@ import torch
 
 from classicnets.errors import ConfigError
 from classicnets.runs.compare import summarize
-from classicnets.training import EpochDone, resume, start
+from classicnets.training import EpochDone, reopen, start
 from small import FAST
 
 
@@ -28,7 +28,7 @@ def weights_after(job, epoch):
     while not (isinstance(event := next(events), EpochDone) and event.epoch == epoch):
         pass
     events.close()
-    return {name: weight.clone() for name, weight in job._parts.state.tensors().items()}
+    return {name: weight.clone() for name, weight in job._state.tensors().items()}
 
 
 def same(a, b):
@@ -47,7 +47,7 @@ def test_a_frozen_trunk_is_run_once_and_only_the_head_learns(tmp_path, before):
     old = before.classifier.model.state_dict()
     assert {name.split(".")[0] for name in old if not torch.equal(old[name], learned[f"model.{name}"])} == {"head"}
     weights_after(again := job(tmp_path, *settings, out="again"), epoch=1)
-    assert same(learned, weights_after(resume(again.run), epoch=2))
+    assert same(learned, weights_after(reopen(again.run), epoch=2))
 
 
 def test_a_trunk_that_learned_nothing_is_not_frozen(tmp_path):
@@ -62,7 +62,7 @@ def test_a_teacher_is_learned_from_and_needed_to_go_on(tmp_path, before):
     learned = weights_after(taught, epoch=2)
     assert not same(learned, weights_after(job(tmp_path), epoch=2))
     weights_after(again := job(tmp_path, *settings), epoch=1)
-    assert same(learned, weights_after(resume(again.run), epoch=2))
+    assert same(learned, weights_after(reopen(again.run), epoch=2))
 
 
 def test_a_teacher_cannot_teach_a_head_alone(tmp_path, before):
@@ -71,9 +71,9 @@ def test_a_teacher_cannot_teach_a_head_alone(tmp_path, before):
 
 
 def test_classes_can_be_balanced_by_the_loss(tmp_path):
-    weighted = job(tmp_path, "data.balance=loss")._parts.state.class_weights
+    weighted = job(tmp_path, "data.balance=loss")._session.class_weights
     assert weighted.shape == (10,)
-    assert job(tmp_path)._parts.state.class_weights is None
+    assert job(tmp_path)._session.class_weights is None
 
 
 def test_a_run_out_of_patience_ends_early_and_says_so(tmp_path):
@@ -98,8 +98,8 @@ def test_a_run_out_of_patience_that_is_not_measured_is_over_too(tmp_path):
 
 def test_what_a_frozen_trunk_rules_out_is_left_out_of_a_changed_run_too(tmp_path, before):
     weights_after(first := job(tmp_path, f'model.weights="{before.path}"', "finetune.freeze=1"), epoch=1)
-    again = resume(first.run, settings=["augment.mixup=0.5", "epochs=3"], allow_change=True)
+    again = reopen(first.run, settings=["augment.mixup=0.5", "epochs=3"], allow_change=True)
     assert not again.recipe.augment.mixes
     assert any("augmentation and progressive sizes are off" in note for note in again.notes)
     with pytest.raises(ConfigError, match=r"distill\.teacher"):
-        resume(first.run, settings=[f'distill.teacher="{before.path}"'], allow_change=True)
+        reopen(first.run, settings=[f'distill.teacher="{before.path}"'], allow_change=True)

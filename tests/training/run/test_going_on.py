@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 
@@ -11,10 +12,13 @@ import torch
 
 import classicnets.training.step.objective as minimised
 from classicnets.classifier import Classifier
+from classicnets.data import load_data
 from classicnets.errors import ConfigError, StorageError, TrainingDiverged, WeightsError
+from classicnets.evaluation import evaluate
+from classicnets.reports import write_report
 from classicnets.search.find_lr import find_lr
 from classicnets.search.tune import resume_tuning
-from classicnets.training import EpochDone, Finished, Run, StepDone, resume, start
+from classicnets.training import EpochDone, Finished, Run, StepDone, reopen, start
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.checkpoint import newest_checkpoint, save_checkpoint
 from classicnets.training.step import loop
@@ -68,10 +72,10 @@ def fail_at(monkeypatch, step, times=1):
     seen: TrainState
     objective, train_step = minimised.objective, loop.train_step
 
-    def watching(state, *args):
+    def watching(session, state, *args):
         nonlocal seen
         seen = state
-        return train_step(state, *args)
+        return train_step(session, state, *args)
 
     monkeypatch.setattr(minimised, "objective", failing)
     monkeypatch.setattr(loop, "train_step", watching)
@@ -99,7 +103,7 @@ def test_a_rollback_lowers_the_rate_and_is_resumed_bit_for_bit(tmp_path, monkeyp
     assert "Went back to step 2, and on with 0.25 of the rate (1 of at most 3 times)" in parted.warnings[0]
     assert [event["rate"] for event in events(parted.run) if event["event"] == "rollback"] == [0.25]
     assert event.lr < 0.03
-    assert until(resume(parted.run), epoch=3).val_loss == row.val_loss
+    assert until(reopen(parted.run), epoch=3).val_loss == row.val_loss
     a, b = newest(whole.run), newest(parted.run)
     assert a.trainer["rollbacks"] == b.trainer["rollbacks"] == 1
     assert all(torch.equal(a.tensors[name], b.tensors[name]) for name in a.tensors)
@@ -130,7 +134,7 @@ def test_sigterm_while_validating_is_obeyed_at_once_and_nothing_is_lost(tmp_path
     monkeypatch.undo()
     assert newest(job.run).trainer["step"] == 2
     assert newest(job.run).trainer["history"] == []
-    assert until(resume(job.run), epoch=2).val_loss == row.val_loss
+    assert until(reopen(job.run), epoch=2).val_loss == row.val_loss
 
 
 def test_one_run_is_written_by_one_process(tmp_path):
@@ -138,9 +142,9 @@ def test_one_run_is_written_by_one_process(tmp_path):
     going = iter(job)
     next(going)
     with pytest.raises(ConfigError, match=rf"being trained by process {os.getpid()} on .*stop it first"):
-        resume(job.run)
+        reopen(job.run)
     going.close()
-    assert resume(job.run).notes
+    assert reopen(job.run).notes
 
 
 def test_what_a_kill_left_is_mended(tmp_path):
@@ -152,7 +156,7 @@ def test_what_a_kill_left_is_mended(tmp_path):
     (path / "model").rename(aside / "old")
     with (path / "events.jsonl").open("a") as file:
         file.write('{"time": "2026-')
-    resume(job.run)
+    reopen(job.run)
     assert Run(path).classifier.classes
     assert not list(path.glob(".*"))
     assert events(job.run)[-1]["event"] == "stopped"
@@ -163,7 +167,7 @@ def test_a_best_epoch_whose_model_a_kill_left_unwritten_is_written(tmp_path):
     until(job, epoch=1)
     config = job.run.path / "model" / "config.json"
     config.unlink()
-    next(going := iter(resume(job.run)))
+    next(going := iter(reopen(job.run)))
     going.close()
     assert config.is_file()
 
@@ -173,20 +177,20 @@ def test_a_run_goes_on_where_its_images_have_moved_and_changed_only_if_allowed(p
     job = start("resnet20_cifar", photo_folder, settings=settings, out=tmp_path / "run")
     until(job, step=1)
     moved = photo_folder.rename(tmp_path / "elsewhere")
-    assert f"{photo_folder}" not in resume(job.run, data=moved).run.recipe.data.source
+    assert f"{photo_folder}" not in reopen(job.run, data=moved).run.recipe.data.source
     next(moved.rglob("*.jpg")).unlink()
     with pytest.raises(ConfigError, match=r"batch_size was 8 and is 4; 30 train images were there and 29 are"):
-        resume(job.run, settings=["batch_size=4"])
-    *_, finished = (job := resume(job.run, settings=["batch_size=4"], allow_change=True))
+        reopen(job.run, settings=["batch_size=4"])
+    *_, finished = (job := reopen(job.run, settings=["batch_size=4"], allow_change=True))
     assert isinstance(finished, Finished)
     assert any("begins again" in note for note in job.notes)
     assert newest(job.run).trainer["step"] == 7
     before = {path: path.stat().st_mtime_ns for path in job.run.path.rglob("*")}
-    again = resume(job.run)
+    again = reopen(job.run)
     assert [type(event) for event in again] == [Finished]
     assert any("finished already, after step 7" in note for note in again.notes)
     assert {path: path.stat().st_mtime_ns for path in job.run.path.rglob("*")} == before
-    assert any("Going on otherwise" in n for n in resume(job.run, settings=["epochs=2"], allow_change=True).notes)
+    assert any("Going on with changes" in n for n in reopen(job.run, settings=["epochs=2"], allow_change=True).notes)
     assert not job.run.finished
 
 
@@ -210,18 +214,18 @@ def test_a_disk_that_fills_leaves_the_last_checkpoint_and_goes_on_later(tmp_path
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert newest(job.run).trainer["step"] == 2
-    assert until(resume(job.run), epoch=2).val_loss == row.val_loss
+    assert until(reopen(job.run), epoch=2).val_loss == row.val_loss
 
 
 def test_a_finished_run_trains_on_for_more_epochs_and_is_measured_again(tmp_path):
     list(job := begin(tmp_path))
     run = job.run
     with pytest.raises(ConfigError, match="cannot be divided"):
-        resume(run, settings=["epochs=4", "accumulate=1000"], allow_change=True)
+        reopen(run, settings=["epochs=4", "accumulate=1000"], allow_change=True)
     assert run.finished
-    next(going := iter(resume(run, settings=["epochs=4"], allow_change=True)))
+    next(going := iter(reopen(run, settings=["epochs=4"], allow_change=True)))
     going.close()
-    *rows, finished = resume(run)
+    *rows, finished = reopen(run)
     assert [row.epoch for row in rows if isinstance(row, EpochDone)] == [4]
     assert isinstance(finished, Finished)
     assert [event["event"] for event in events(run)].count("finished") == 2
@@ -230,18 +234,18 @@ def test_a_finished_run_trains_on_for_more_epochs_and_is_measured_again(tmp_path
 def test_a_changed_run_needs_to_be_allowed_once(tmp_path):
     """Killed at any time after that, it goes on by itself."""
     until(begin(tmp_path), epoch=1)
-    going = iter(resume(tmp_path / "run", settings=["optim.lr=0.01"], allow_change=True))
+    going = iter(reopen(tmp_path / "run", settings=["optim.lr=0.01"], allow_change=True))
     next(going)
     assert newest(Run(tmp_path / "run")).trainer["identity"]["recipe"]["optim"]["lr"] == 0.01
     going.close()
-    assert resume(tmp_path / "run").recipe.optim.lr == 0.01
+    assert reopen(tmp_path / "run").recipe.optim.lr == 0.01
 
 
 def test_recomputing_may_change_and_changes_no_bit(tmp_path):
     for name in ("kept", "recomputed"):
         until(begin(tmp_path, name=name), epoch=1)
-    row = until(resume(tmp_path / "kept"), epoch=2)
-    assert until(resume(tmp_path / "recomputed", settings=["recompute=true"]), epoch=2).val_loss == row.val_loss
+    row = until(reopen(tmp_path / "kept"), epoch=2)
+    assert until(reopen(tmp_path / "recomputed", settings=["recompute=true"]), epoch=2).val_loss == row.val_loss
 
 
 @pytest.mark.parametrize("other", [{"history": [{"more": 1.0}]}, {"tally": {"more": 1}}])
@@ -251,7 +255,7 @@ def test_a_checkpoint_with_other_columns_names_the_other_version(tmp_path, other
     checkpoint.trainer.update(other)
     save_checkpoint(job.run.path / "checkpoints", 1, checkpoint)
     with pytest.raises(WeightsError, match=r"another version of classicnets .*more.*--weights RUN"):
-        resume(job.run)
+        reopen(job.run)
 
 
 def test_a_torchrun_without_a_name_goes_on_with_its_own_run_only(tmp_path, monkeypatch):
@@ -271,3 +275,50 @@ def test_what_one_process_does_is_refused_to_several(monkeypatch, search):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="Start it without torchrun"):
         search()
+
+
+def test_measuring_a_stopped_run_does_not_finish_it(tmp_path):
+    """Its events alone say that a run is finished; a report that somebody else wrote does not."""
+    until(job := begin(tmp_path), epoch=1)
+    run = job.run
+    write_report(run.path, evaluate(run.classifier, load_data("digits").test), load_data("digits").test)
+    assert run.page.is_file()
+    assert not run.finished
+    *events_now, finished = reopen(run)
+    assert [event.epoch for event in events_now if isinstance(event, EpochDone)] == [2, 3]
+    assert run.finished
+    assert finished.report.num_images == run.report.num_images
+
+
+def test_a_report_that_is_gone_is_made_again(tmp_path):
+    *_, finished = (job := begin(tmp_path, "epochs=1"))
+    shutil.rmtree(job.run.path / "evaluation")
+    *_, again = reopen(job.run)
+    assert again.report.top1 == finished.report.top1
+
+
+def test_a_job_that_is_held_does_not_undo_what_another_trained(tmp_path):
+    until(held := begin(tmp_path), epoch=1)
+    held = reopen(held.run)
+    until(reopen(held.run), epoch=2)
+    kept = newest(held.run).trainer["step"]
+    with pytest.raises(ConfigError, match="has been trained by another process since"):
+        next(iter(held))
+    assert newest(held.run).trainer["step"] == kept
+    assert len(held.run.metrics("epoch")) == 2
+
+
+def test_a_new_run_that_another_process_trained_is_not_begun_again(tmp_path):
+    held = begin(tmp_path)
+    until(reopen(held.run), epoch=1)
+    with pytest.raises(ConfigError, match="--resume"):
+        next(iter(held))
+    assert len(held.run.metrics("epoch")) == 1
+
+
+def test_a_part_of_one_image_is_refused_beforehand_with_batch_norm(tmp_path):
+    with pytest.raises(ConfigError, match="batch norm needs at least 2 images in each part"):
+        begin(tmp_path, "batch_size=4", "accumulate=4")
+    assert list(tmp_path.iterdir()) == []
+    without = ["batch_size=4", "accumulate=4", *FAST[1:2], "epochs=1"]
+    start("nin_cifar", "digits", settings=without, out=tmp_path / "nin")

@@ -49,5 +49,20 @@ def test_what_no_checkpoint_survives_is_refused_in_any_case(corners, recipe, set
 def test_changed_classes_are_refused_in_any_case(corners, recipe):
     classes = ("NW", "NE", "SW", "middle")
     parts = {name: replace(images, classes=classes) for name, images in corners.parts.items()}
-    with pytest.raises(DataError, match=r"now without SE and with middle.*--weights"):
+    with pytest.raises(DataError, match=r"removed 'SE' and added 'middle'.*--weights"):
         check(identity(recipe, corners), identity(recipe, replace(corners, **parts)), allow_change=True)
+
+
+def test_a_key_that_came_later_has_its_default_in_an_older_run(corners, recipe):
+    before = identity(recipe, corners)
+    del before["recipe"]["patience"], before["recipe"]["distill"]["temperature"], before["recipe"]["progressive"]
+    assert check(before, identity(recipe, corners)) == []
+    with pytest.raises(ConfigError, match="patience was None and is 3"):
+        check(before, identity(with_settings(recipe, ["patience=3"]), corners))
+
+
+def test_a_key_of_another_version_says_which_version_can_go_on(corners, recipe):
+    before = identity(recipe, corners)
+    before["recipe"]["optim"]["lookahead"] = 5
+    with pytest.raises(ConfigError, match=r"another version.*optim\.lookahead.*environment\.json.*--weights runs/mine"):
+        check(before, identity(recipe, corners))

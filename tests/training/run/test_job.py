@@ -20,7 +20,7 @@ from classicnets.errors import (
     UnknownName,
     WeightsError,
 )
-from classicnets.training import EpochDone, Finished, StepDone, resume, start, train
+from classicnets.training import EpochDone, Finished, StepDone, reopen, start, train
 from classicnets.weights.files import load_safetensors
 from small import FAST
 
@@ -85,7 +85,7 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on_bit_for_bit(tmp_path,
         assert stopped.value.code == 143
     assert [p.name for p in (job.run.path / "checkpoints").iterdir()] == ["step-000001"]
     assert Classifier.load(job.run.path).predict(torch.zeros(3, 8, 8, dtype=torch.uint8)).label in "0123456789"
-    for _ in (again := resume(job.run)):
+    for _ in (again := reopen(job.run)):
         pass
     assert any("after step 1" in note for note in again.notes)
     assert same(weights(again.run), weights(whole))
@@ -105,7 +105,7 @@ def test_closing_after_an_epoch_keeps_the_epoch(job):
     events = iter(job)
     first = next(event for event in events if isinstance(event, EpochDone))
     events.close()
-    *_, finished = resumed = list(resume(job.run))
+    *_, finished = resumed = list(reopen(job.run))
     assert [event.epoch for event in resumed if isinstance(event, EpochDone)] == [first.epoch + 1]
     assert isinstance(finished, Finished)
 
@@ -116,7 +116,7 @@ def test_a_second_interrupt_stops_at_once_and_keeps_the_last_whole_checkpoint(tm
 
     def interrupted(self, *args):
         update(self, *args)
-        if job._parts.state.step == 2:
+        if job._state.step == 2:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(torch.optim.SGD, "step", interrupted)
@@ -124,7 +124,7 @@ def test_a_second_interrupt_stops_at_once_and_keeps_the_last_whole_checkpoint(tm
         list(job)
     monkeypatch.undo()
     assert [p.name for p in (job.run.path / "checkpoints").iterdir()] == ["step-000002"]
-    for _ in (again := resume(job.run)):
+    for _ in (again := reopen(job.run)):
         pass
     assert same(weights(again.run), weights(whole))
 
@@ -135,8 +135,8 @@ def test_weights_that_are_not_finite_reach_no_checkpoint(job):
         for event in job:
             if isinstance(event, StepDone) and event.step == 2:
                 with torch.no_grad():
-                    job._parts.state.model.head.classifier.bias.fill_(-math.inf)
-                    job._parts.state.model.head.classifier.bias[0] = 0
+                    job._state.model.head.classifier.bias.fill_(-math.inf)
+                    job._state.model.head.classifier.bias[0] = 0
 
     with pytest.raises(TrainingDiverged, match=r"optim\.lr"):
         follow()
@@ -160,7 +160,7 @@ def test_a_run_without_whole_checkpoints_keeps_its_model(job):
     for manifest in job.run.path.glob("checkpoints/*/manifest.json"):
         manifest.write_text("{}")
     with pytest.raises(WeightsError, match="no whole checkpoint"):
-        resume(job.run)
+        reopen(job.run)
     assert same(weights(job.run), before)
 
 
@@ -168,7 +168,7 @@ def test_data_that_was_divided_otherwise_is_found_again(tmp_path):
     data = load_data("digits", seed=7, val_fraction=0.3, test_fraction=0.2)
     run = train("resnet20_cifar", data, epochs=1, settings=FAST, out=tmp_path / "run")
     assert (run.recipe.data.split_seed, run.recipe.data.val_fraction, run.recipe.data.test_fraction) == (7, 0.3, 0.2)
-    *_, finished = resume(run)
+    *_, finished = reopen(run)
     assert finished.report.num_images == len(data.test)
 
 
@@ -182,7 +182,7 @@ def test_weights_to_start_from_are_not_needed_to_go_on(tmp_path):
         pass
     events.close()
     shutil.rmtree(first.path)
-    *_, finished = resume(job.run)
+    *_, finished = reopen(job.run)
     assert len(rows(finished.run)) == 2
 
 
@@ -205,13 +205,13 @@ def test_without_test_images_the_validation_images_are_named(photo_folder, tmp_p
 def test_resuming_a_finished_run_changes_nothing(job):
     *_, finished = job
     before = weights(job.run)
-    *_, again = resume(job.run)
+    *_, again = reopen(job.run)
     assert same(weights(job.run), before)
     assert again.report.top1 == finished.report.top1
 
 
 def test_resuming_before_any_checkpoint_starts_from_the_beginning(job):
-    *events, _ = resume(job.run)
+    *events, _ = reopen(job.run)
     assert sum(isinstance(event, EpochDone) for event in events) == 2
 
 
@@ -223,7 +223,7 @@ def test_resume_refuses_other_images(photo_folder, tmp_path):
         pass
     next(photo_folder.rglob("*.jpg")).unlink()
     with pytest.raises(DataError, match="30 train images were there and 29 are"):
-        resume(job.run)
+        reopen(job.run)
 
 
 def test_mistakes_are_told_before_anything_is_made(tmp_path):
@@ -258,7 +258,7 @@ def test_mistakes_are_told_before_anything_is_made(tmp_path):
 
 def test_resume_needs_a_run(tmp_path):
     with pytest.raises(ConfigError, match="not a run folder"):
-        resume(tmp_path)
+        reopen(tmp_path)
 
 
 def test_photos_are_trained_at_a_sensible_size_with_skipped_files_listed(photo_folder, tmp_path):

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import torch
 
-from classicnets.classifier import Classifier
 from classicnets.data.pipeline.pack import Packed
 from classicnets.errors import DataError, StorageError
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
-from classicnets.system.devices import Precision
 from classicnets.training.recipe.schema import Recipe, with_settings
 from classicnets.training.scale.processes import join
 from classicnets.training.step.loop import fit
 from classicnets.training.step.state import StepDone, TrainState
+
+sys.path.append(str(Path(__file__).parents[2]))  # torchrun knows this folder alone
+from sessions import session_for
 
 ALEXNET = {"widths": (8, 8, 8, 8, 8), "hidden": (16, 16)}
 RESNET = {"depths": (1, 1, 1), "widths": (8, 8, 8)}
@@ -52,15 +53,10 @@ def outcomes() -> dict[str, dict]:
         recipe = with_settings(Recipe(), [*SETTINGS, *settings])
         model = create(name, num_classes=3, in_channels=1, generator=torch.Generator().manual_seed(0), **switches)
         model.to(memory_format=torch.channels_last)
-        classifier = Classifier(
-            model=model,
-            model_name=name,
-            classes=("a", "b", "c"),
-            preprocess=Preprocess(input_size=(16, 16), mean=(0.3,), std=(0.2,)),
-        )
+        preprocess = Preprocess(input_size=(16, 16), mean=(0.3,), std=(0.2,))
         state = TrainState.begin(model, recipe)
-        precision = Precision.choose("fp32", torch.device("cpu"))
-        *steps, epoch = fit(state, images(90, 0), images(21, 1), classifier, recipe, precision, processes)
+        session = session_for(recipe, images(90, 0), images(21, 1), preprocess, name=name, processes=processes)
+        *steps, epoch = fit(session, state)
         assert all(isinstance(step, StepDone) for step in steps)
         weights = b"".join(tensor.numpy().tobytes() for tensor in state.tensors().values())
         found[case] = {
@@ -86,7 +82,7 @@ def errors() -> dict[str, str]:
 
     found = {}
     for name, call in (
-        ("together", lambda: processes.together(no_image)),
+        ("together", lambda: processes.main_first(no_image)),
         ("main", lambda: processes.on_main(full)),
     ):
         try:
@@ -97,5 +93,5 @@ def errors() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    found = {"outcomes": outcomes(), "errors": errors(), "order": join().together(lambda: join().rank)}
+    found = {"outcomes": outcomes(), "errors": errors(), "order": join().main_first(lambda: join().rank)}
     (Path(sys.argv[1]) / f"{join().rank}.json").write_text(json.dumps(found))

@@ -4,19 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from classicnets.classifier import Classifier
-from classicnets.data.pipeline.loader import Part
+from classicnets.data.pipeline.loader import Shard
 from classicnets.data.pipeline.pack import pack_data
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
-from classicnets.system.devices import Precision
 from classicnets.training import start
 from classicnets.training.recipe.schema import with_settings
 from classicnets.training.scale.whole_batch import whole_batch
 from classicnets.training.step.loop import fit
 from classicnets.training.step.state import TrainState
+from sessions import session_for
 
-CPU = torch.device("cpu")
 ALEXNET = {"widths": (8, 8, 8, 8, 8), "hidden": (16, 16), "dropout": 0.5, "batch_norm": False}
 RESNET = {"depths": (1, 1, 1), "widths": (8, 16, 16)}
 
@@ -27,8 +25,7 @@ def trained(data, recipe, name, switches):
     packed = pack_data(data, preprocess)
     model = create(name, num_classes=4, in_channels=1, generator=torch.Generator().manual_seed(0), **switches)
     state = TrainState.begin(model, recipe)
-    classifier = Classifier(model=model, model_name=name, classes=data.classes, preprocess=preprocess)
-    events = list(fit(state, packed.train, packed.val, classifier, recipe, Precision.choose("fp32", CPU)))
+    events = list(fit(session_for(recipe, packed.train, packed.val, preprocess, name=name), state))
     return state.tensors(), [event.loss for event in events[:-1]]
 
 
@@ -67,7 +64,7 @@ def test_recomputing_changes_no_bit(corners, recipe, name, switches):
 
 def test_recompute_of_the_recipe_reaches_the_network(corners, tmp_path):
     job = start("resnet20_cifar", corners, settings=["epochs=1", "recompute=true"], out=tmp_path / "run")
-    assert job._parts.state.model.config.checkpointing
+    assert job._state.model.config.checkpointing
 
 
 @pytest.mark.parametrize("shape", [(12, 4), (12, 4, 5, 5)])
@@ -78,11 +75,11 @@ def test_dropout_of_a_part_is_the_part_of_the_dropout(shape):
     torch.manual_seed(1)
     expected = layer(x)
     for rank in range(5):
-        part = Part(rank, 5)
+        part = Shard(rank, 5)
         torch.manual_seed(1)
         with whole_batch(layer, part, len(x), processes=1):
             assert torch.equal(layer(x[part.of(len(x))]), expected[part.of(len(x))])
     assert "forward" not in vars(layer)
     layer.eval()
-    with whole_batch(layer, Part(0, 2), len(x), processes=1):
+    with whole_batch(layer, Shard(0, 2), len(x), processes=1):
         assert torch.equal(layer(x[:6]), x[:6])

@@ -6,18 +6,16 @@ from dataclasses import fields
 import pytest
 import torch
 
-from classicnets.classifier import Classifier
 from classicnets.data.pipeline.pack import pack_data
 from classicnets.errors import TrainingDiverged
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
-from classicnets.system.devices import Precision
 from classicnets.training.recipe.schema import ProgressiveSection, with_settings
 from classicnets.training.step.loop import fit, image_size_at, update_average
 from classicnets.training.step.state import EpochDone, StepDone, TrainState
+from sessions import session_for
 
 PREPROCESS = Preprocess(input_size=(12, 12), mean=(0.2,), std=(0.25,))
-CPU = torch.device("cpu")
 
 
 class Training:
@@ -32,10 +30,7 @@ class Training:
             name, num_classes=4, in_channels=1, generator=torch.Generator().manual_seed(recipe.seed), **switches
         )
         self.state = TrainState.begin(model, recipe)
-        classifier = Classifier(model=model, model_name=name, classes=data.classes, preprocess=PREPROCESS)
-        self.events = fit(
-            self.state, packed.train, packed.val, classifier, recipe, Precision.choose(recipe.precision, CPU)
-        )
+        self.events = fit(session_for(recipe, packed.train, packed.val, PREPROCESS, name=name), self.state)
 
     def run(self, steps=None):
         """Train to the end, or for so many steps; returns the events."""

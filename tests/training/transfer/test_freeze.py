@@ -8,7 +8,7 @@ from torch import nn
 
 from classicnets.classifier import Classifier
 from classicnets.data.pipeline.augment import Augment
-from classicnets.data.pipeline.pack import pack_data
+from classicnets.data.pipeline.pack import Packed, pack_data
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
@@ -18,15 +18,14 @@ from classicnets.training.scale.processes import Processes
 from classicnets.training.step.loop import fit
 from classicnets.training.step.optimizer import make_optimizer
 from classicnets.training.step.state import EpochDone, StepDone, TrainState
+from classicnets.training.transfer.features import CachedValidation, Features, split_head
 from classicnets.training.transfer.freeze import (
-    Features,
-    KeptViews,
     freeze,
     num_frozen,
-    split_head,
     stages,
     train_mode,
 )
+from sessions import session_for
 
 PREPROCESS = Preprocess(input_size=(12, 12), mean=(0.2,), std=(0.25,))
 CPU = Precision.choose("fp32", torch.device("cpu"))
@@ -39,18 +38,20 @@ def small(name="resnet20_cifar", **switches):
     )
 
 
+def equipped(model, recipe, train):
+    classes = tuple(map(str, range(train.num_classes)))
+    return equip(model, recipe, train, classes, PREPROCESS, CPU, progress=lambda done, total: None)
+
+
 def trained(data, recipe, *, cached):
     """A head trained on a frozen trunk, its features kept or computed at every step: the state and the notes."""
     packed = pack_data(data, PREPROCESS)
     model = small()
     state = TrainState.begin(model, recipe)
-    train, notes = packed.train, []
-    if cached:
-        train, notes = equip(state, recipe, train, data.classes, PREPROCESS, CPU, progress=lambda done, total: None)
-    classifier = Classifier(model=model, model_name="resnet20_cifar", classes=data.classes, preprocess=PREPROCESS)
-    for _ in fit(state, train, packed.val, classifier, recipe, CPU):
+    equipment = equipped(model, recipe, packed.train) if cached else None
+    for _ in fit(session_for(recipe, packed.train, packed.val, PREPROCESS, equipment=equipment), state):
         pass
-    return state, notes
+    return state, equipment.notes if equipment else ()
 
 
 def test_stages_take_their_pools_along():
@@ -78,9 +79,8 @@ def test_frozen_stages_keep_weights_and_statistics_and_the_others_learn(corners,
     model = small()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     state = TrainState.begin(model, recipe)
-    classifier = Classifier(model=model, model_name="resnet20_cifar", classes=corners.classes, preprocess=PREPROCESS)
     changed = []
-    for _ in fit(state, packed.train, packed.val, classifier, recipe, CPU):
+    for _ in fit(session_for(recipe, packed.train, packed.val, PREPROCESS), state):
         now = model.state_dict()
         changed.append({k.split(".")[1] for k, v in now.items() if not torch.equal(v, before[k])})
     assert changed[5] == {"classifier"}  # 5 steps and a validation: half of the run
@@ -115,8 +115,7 @@ def test_the_rate_of_a_group_is_the_rate_times_its_scale(corners, recipe):
     packed = pack_data(corners, PREPROCESS)
     model = small()
     state = TrainState.begin(model, recipe)
-    classifier = Classifier(model=model, model_name="resnet20_cifar", classes=corners.classes, preprocess=PREPROCESS)
-    step = next(fit(state, packed.train, packed.val, classifier, recipe, CPU))
+    step = next(fit(session_for(recipe, packed.train, packed.val, PREPROCESS), state))
     assert [group["lr"] for group in state.optimizer.param_groups] == [
         step.lr * group["scale"] for group in state.optimizer.param_groups
     ]
@@ -159,24 +158,25 @@ def test_kept_features_validate_to_the_bit(name, tta):
     preprocess = Preprocess(input_size=(32, 32), mean=(0.2,) * 3, std=(0.25,) * 3)
     classifier = Classifier(model=model, model_name=name, classes=tuple("abcd"), preprocess=preprocess, tta=tta)
     images = torch.randint(0, 256, (21, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    kept = KeptViews(classifier, images, CPU, batch_size=8)
+    packed = Packed(images, torch.zeros(21, dtype=torch.int64), tuple(map(str, range(21))), num_classes=4)
+    cached = CachedValidation(classifier.card, packed, CPU, batch_size=8)
     for change in (0.0, 0.1):
         with torch.no_grad():
             for parameter in split_head(model.head)[1].parameters():
                 parameter += change
-        assert torch.equal(kept.logits(), classifier.logits(images, batch_size=8))
+        assert torch.equal(cached.logits(model), classifier.logits(images, batch_size=8))
 
 
 def test_a_frozen_trunk_sees_the_validation_images_once(corners, recipe):
     recipe = with_settings(recipe, ["finetune.freeze=1", "ema=0.9"]).model_copy(update={"augment": Augment()})
     packed, model = pack_data(corners, PREPROCESS), small()
     state = TrainState.begin(model, recipe)
-    train, _ = equip(state, recipe, packed.train, corners.classes, PREPROCESS, CPU, progress=lambda done, total: None)
+    equipment = equipped(model, recipe, packed.train)
     seen = []
     for network in (model, state.average):
         network.trunk[0].register_forward_hook(lambda stage, inputs, output: seen.append(len(output)))
-    classifier = Classifier(model=model, model_name="resnet20_cifar", classes=corners.classes, preprocess=PREPROCESS)
-    rows = [event for event in fit(state, train, packed.val, classifier, recipe, CPU) if isinstance(event, EpochDone)]
+    session = session_for(recipe, packed.train, packed.val, PREPROCESS, equipment=equipment)
+    rows = [event for event in fit(session, state) if isinstance(event, EpochDone)]
     assert len(rows) == 3
     assert seen == [20]
 
@@ -216,12 +216,9 @@ def test_what_learns_is_made_parallel_whenever_it_is_not_as_it_was(corners, reci
     recipe = with_settings(recipe, ["finetune.freeze=0.2", "finetune.unfreeze=gradual"])
     packed = pack_data(corners, PREPROCESS)
     state = TrainState.begin(small(), recipe)
-    classifier = Classifier(
-        model=state.model, model_name="resnet20_cifar", classes=corners.classes, preprocess=PREPROCESS
-    )
-    fitted = (packed.train, packed.val, classifier, recipe, CPU, Recorded())
+    session = session_for(recipe, packed.train, packed.val, PREPROCESS, processes=Recorded())
     seen = []
-    for event in fit(state, *fitted):
+    for event in fit(session, state):
         if isinstance(event, StepDone):
             seen.append(learning(state.model))
             assert Recorded.found[-1] == seen[-1]
@@ -229,5 +226,5 @@ def test_what_learns_is_made_parallel_whenever_it_is_not_as_it_was(corners, reci
     assert len(Recorded.found) == 5
     state.history.clear()
     state.step = 0
-    next(fit(state, *fitted))
+    next(fit(session, state))
     assert Recorded.found[5:] == Recorded.found[:1]

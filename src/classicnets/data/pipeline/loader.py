@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -31,72 +33,90 @@ class Batch(NamedTuple):
     indices: Tensor
 
 
-class Part(NamedTuple):
-    """Which part of every batch this process makes: the `rank`-th of `world` equal ones."""
+class Shard(NamedTuple):
+    """The share of every batch that this process makes: the `rank`-th of `world` equal ones."""
 
     rank: int
     world: int
 
     def of(self, n: int) -> slice:
-        """The part of `n` samples."""
+        """The shard of `n` samples."""
         return slice(n * self.rank // self.world, n * (self.rank + 1) // self.world)
 
 
-WHOLE = Part(0, 1)
+WHOLE = Shard(0, 1)
 """All of every batch."""
 
 
-def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """How many batches an epoch has: only full ones, and one of all images where there are fewer than a batch."""
-    return max(1, num_images // batch_size)
+@dataclass(frozen=True, eq=False)
+class Loader:
+    """Makes the training batches of any epoch, from packed images.
 
-
-def training_batches(
-    packed: Packed,
-    preprocess: Preprocess,
-    config: Augment,
-    *,
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    start: int = 0,
-    image_size: tuple[int, int] | None = None,
-    workers: int = 0,
-    part: Part = WHOLE,
-    balanced: bool = False,
-) -> Iterator[Batch]:
-    """The batches of `epoch` from number `start` on, each augmented; `workers` threads make them ahead of time.
-
-    With `part`, only that part of each: `batch_size` is that of all processes together.
-    With `image_size` (progressive resizing) the network gets images of that size instead of the preprocessing's.
-    With `balanced`, each class comes equally often, so that images of a small one come several times, each time changed
-    otherwise. What is left over after the last full batch waits for another epoch, whose order is another one.
-    Images are mixed with the next one in the order of the epoch: neither `batch_size` nor `part` makes a difference.
+    Attributes:
+        packed: the images and their labels.
+        preprocess: normalises the images; its input size is the size of the batches.
+        augment: what happens to an image.
+        batch_size: images in a batch, over all processes.
+        seed: with the epoch and the image's index, decides the order and every change.
+        workers: threads that make batches ahead of time; 0 makes them when asked for.
+        shard: which share of every batch this process makes.
+        balanced: show each class equally often. Images of a small class come several times, changed differently.
     """
-    n = len(packed.labels)
-    order = random.balanced_permutation(seed, epoch, packed.labels) if balanced else random.permutation(seed, epoch, n)
 
-    def make(step: int) -> Batch:
-        first = step * batch_size
-        mine = part.of(min(batch_size, n - first))
+    packed: Packed
+    preprocess: Preprocess
+    augment: Augment
+    batch_size: int
+    seed: int = 0
+    workers: int = 0
+    shard: Shard = WHOLE
+    balanced: bool = False
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        return steps_per_epoch(len(self.packed), self.batch_size)
+
+    def batches(self, epoch: int, *, start: int = 0, image_size: tuple[int, int] | None = None) -> Iterator[Batch]:
+        """Yield the batches of `epoch` (from 0), from number `start` on.
+
+        With `image_size` (height, width), for progressive resizing, the network gets images of that size instead of
+        the preprocessing's. What is left over after the last full batch waits for another epoch, whose order differs.
+        Images are mixed with the next one in the order of the epoch: neither `batch_size` nor `shard` matters.
+        """
+        order = self._order(epoch)
+        steps = range(start, len(self))
+        make = partial(self._batch, epoch, order, image_size)
+        return _ahead(make, steps, self.workers) if self.workers else map(make, steps)
+
+    def _order(self, epoch: int) -> Tensor:
+        if self.balanced:
+            return random.balanced_permutation(self.seed, epoch, self.packed.labels)
+        return random.permutation(self.seed, epoch, len(self.packed))
+
+    def _batch(self, epoch: int, order: Tensor, image_size: tuple[int, int] | None, step: int) -> Batch:
+        packed, config = self.packed, self.augment
+        n = len(packed)
+        first = step * self.batch_size
+        mine = self.shard.of(min(self.batch_size, n - first))
         places = torch.arange(first + mine.start, first + mine.stop + config.mixes) % n
         drawn = order[places]
         indices = drawn % n
-        images = augment(
-            packed.images.index_select(0, indices), draw(seed, epoch, drawn, config), config, preprocess.input_size
-        )
-        images = preprocess.normalize(images)
-        if image_size is not None and image_size != preprocess.input_size:
+        draws = draw(self.seed, epoch, drawn, config)
+        images = augment(packed.images.index_select(0, indices), draws, config, self.preprocess.input_size)
+        images = self.preprocess.normalize(images)
+        if image_size is not None and image_size != self.preprocess.input_size:
             images = F.interpolate(images, size=image_size, mode="bilinear", antialias=True)
         labels = packed.labels[indices]
         if not config.mixes:
             return Batch(images, labels, labels, indices)
-        draws = mixing.draw(seed, epoch, drawn[:-1])
-        images, targets = mixing.mix(images, labels, draws, config, packed.num_classes)
+        mixes = mixing.draw(self.seed, epoch, drawn[:-1])
+        images, targets = mixing.mix(images, labels, mixes, config, packed.num_classes)
         return Batch(images, labels[:-1], targets, indices[:-1])
 
-    steps = range(start, steps_per_epoch(len(order), batch_size))
-    return _ahead(make, steps, workers) if workers else map(make, steps)
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """How many batches an epoch has: only full ones, and one of all images if there are fewer than a batch."""
+    return max(1, num_images // batch_size)
 
 
 def _ahead(make: Callable[[int], Batch], steps: range, workers: int) -> Iterator[Batch]:

@@ -30,6 +30,7 @@ class _Section(BaseModel):
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+OnNan = Literal["stop", "rollback"]
 Side = Annotated[int, Field(ge=8, le=4096)]
 
 
@@ -152,7 +153,7 @@ class Recipe(_Section):
     patience: Annotated[int, Field(ge=1)] | None = None
     flip_at_test: bool = False
     workers: Annotated[int, Field(ge=0, le=64)] = 0
-    on_nan: Literal["stop", "rollback"] = "stop"
+    on_nan: OnNan = "stop"
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     optim: OptimSection = OptimSection()

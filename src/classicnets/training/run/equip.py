@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
 
 from classicnets.data.pipeline.augment import Augment
 from classicnets.data.pipeline.pack import Packed
 from classicnets.errors import ConfigError
+from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
 from classicnets.training.recipe.schema import ProgressiveSection, Recipe
 from classicnets.training.step.objective import class_weights
-from classicnets.training.step.state import TrainState
 from classicnets.training.transfer.distill import Teacher
-from classicnets.training.transfer.freeze import Features, without_pixels
+from classicnets.training.transfer.features import Features, without_pixels
 
 
 def settled(recipe: Recipe) -> tuple[Recipe, list[str]]:
@@ -40,8 +43,21 @@ def settled(recipe: Recipe) -> tuple[Recipe, list[str]]:
     ] if plain != recipe else []
 
 
+class Equipment(NamedTuple):
+    """What a recipe asks for beside the network, None if it does not; `notes` say what was done.
+
+    `train` are the images to train on: a black pixel each, once their features are kept.
+    """
+
+    train: Packed
+    class_weights: Tensor | None
+    teacher: Teacher | None
+    features: Features | None
+    notes: tuple[str, ...]
+
+
 def equip(
-    state: TrainState,
+    model: ConvNet,
     recipe: Recipe,
     train: Packed,
     classes: Sequence[str],
@@ -49,23 +65,23 @@ def equip(
     precision: Precision,
     *,
     progress: Callable[[int, int], None],
-) -> tuple[Packed, list[str]]:
-    """Give `state` what the recipe asks for. Returns the images to train on, and what was done, in sentences.
+) -> Equipment:
+    """Make what the recipe asks for.
 
     Raises ConfigError or WeightsError for a teacher that cannot teach, StorageError for features that cannot be kept.
     """
-    notes = []
+    weights, teacher, features, notes = None, None, None, []
     if recipe.data.balance == "loss":
-        state.class_weights = class_weights(train.labels, len(classes)).to(precision.device)
+        weights = class_weights(train.labels, len(classes)).to(precision.device)
     if recipe.distill.teacher:
-        state.teacher = Teacher(recipe.distill, classes, preprocess, precision.device)
-        notes.append(f"learning from {recipe.distill.teacher}, a {state.teacher.classifier.model_name}")
+        teacher = Teacher(recipe.distill, classes, preprocess, precision.device)
+        notes.append(f"learning from {recipe.distill.teacher}, a {teacher.classifier.model_name}")
     if recipe.finetune.freeze == 1:
         before = time.perf_counter()
-        state.features = Features.compute(state.model, train, preprocess, precision, progress=progress)
-        values, seconds = state.features.values, time.perf_counter() - before
+        features = Features.compute(model, train, preprocess, precision, progress=progress)
+        values, seconds = features.values, time.perf_counter() - before
         notes.append(
             f"features of {len(values):,} images computed once: {values.nbytes / 2**20:,.1f} MiB, {seconds:.1f} s"
         )
         train = without_pixels(train)
-    return train, notes
+    return Equipment(train, weights, teacher, features, tuple(notes))

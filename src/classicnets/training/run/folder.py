@@ -37,6 +37,9 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+LIFE = ("started", "reopened", "epoch", "stopped", "finished")
+"""The events that tell what became of a run: the last one says it."""
+
 _MAKE_ROOM = "Free some space, or make it writable."
 
 
@@ -121,10 +124,32 @@ class Run:
         """The HTML report."""
         return self.path / "report.html"
 
+    def __fspath__(self) -> str:
+        """A run stands wherever a path to it does: `cn.load(run)`."""
+        return str(self.path)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The lines of `events.jsonl`, oldest first, without lines that cannot be read: the last may be cut short."""
+        try:
+            lines = (self.path / "events.jsonl").read_text("utf-8", errors="replace").splitlines()
+        except OSError:
+            return []
+        events = []
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and "event" in event:
+                events.append(event)
+        return events
+
     @property
     def finished(self) -> bool:
-        """Whether the report is there; its page is written last of all."""
-        return self.page.is_file() and (self.path / "evaluation" / "report.json").is_file()
+        """Whether the training came to its end and was measured. Its events decide, and nothing else."""
+        life = [event["event"] for event in self.events if event["event"] in LIFE]
+        return bool(life) and life[-1] == "finished"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -157,19 +182,18 @@ class Run:
 
     def _writer(self) -> str:
         """Who wrote the last `started` line."""
-        for line in reversed((self.path / "events.jsonl").read_text("utf-8", errors="replace").splitlines()):
-            if '"event": "started"' in line:
-                started = json.loads(line)
-                return f"process {started.get('pid')} on {started.get('host')}"
+        for event in reversed(self.events):
+            if event["event"] == "started":
+                return f"process {event.get('pid')} on {event.get('host')}"
         return "another process"
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write `recipe.toml` anew: the run goes on otherwise than it began."""
         self._write("recipe.toml", recipe.to_toml())
 
-    def begin_again(self) -> None:
-        """What is about to be trained makes an earlier report untrue: remove its page, the sign of a finished run."""
-        self.page.unlink(missing_ok=True)
+    def reopen(self) -> None:
+        """Note that the training goes on: what follows makes an earlier report untrue."""
+        self.log("reopened")
 
     def write_metrics(self, history: Sequence[EpochDone]) -> None:
         """Write `metrics.csv` anew: one row an epoch."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from pydantic import ValidationError
 
 from classicnets.data import Data
 from classicnets.data.pipeline.loader import steps_per_epoch
+from classicnets.data.sources.given import listed
 from classicnets.errors import ConfigError, DataError
 from classicnets.training.recipe.schema import Recipe
 
@@ -34,7 +37,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, run: str, a
     `allow_change` only for those that no checkpoint survives: the classes, the network, its image size, whether there
     is an average, and which optimizer.
     """
-    old, new = dict(_flat(before["recipe"])), dict(_flat(now["recipe"]))
+    old, new = dict(_flat(_as_known_now(before["recipe"], run))), dict(_flat(now["recipe"]))
     keys = [key for key in {**old, **new} if key not in _FREE and old.get(key) != new.get(key)]
     recipe = [f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in keys]
     data = _data_differences(before, now)
@@ -52,6 +55,21 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, run: str, a
     return [*recipe, *data]
 
 
+def _as_known_now(recipe: Mapping[str, Any], run: str) -> dict[str, Any]:
+    """A recipe of an earlier version, with the keys that have come since at their defaults.
+
+    Raises ConfigError for a key that this version does not have.
+    """
+    try:
+        return Recipe.model_validate(recipe).model_dump(mode="json")
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ConfigError(
+            f"{run} was trained by another version of classicnets, whose recipe has {key}. Go on with that version, "
+            f"which the run's environment.json names, or start from what was learned: --weights {run}"
+        ) from None
+
+
 def same_batches(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether an epoch has the same number of batches, of the same size, as it had."""
     return all(
@@ -64,10 +82,7 @@ def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
         return []
     found = []
     if before["classes"] != now["classes"]:
-        gone = [name for name in before["classes"] if name not in now["classes"]]
-        come = [name for name in now["classes"] if name not in before["classes"]]
-        changes = [f"without {', '.join(gone)}"] * bool(gone) + [f"with {', '.join(come)}"] * bool(come)
-        found.append(f"the classes are now {' and '.join(changes) or 'in another order'}")
+        found.append(f"the classes have changed: {_class_changes(before['classes'], now['classes'])}")
     for part in {**before["images"], **now["images"]}:
         was, is_ = before["images"].get(part, 0), now["images"].get(part, 0)
         if was != is_:
@@ -88,3 +103,14 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{key}.")
         else:
             yield prefix + key, value
+
+
+def _class_changes(before: Sequence[str], now: Sequence[str]) -> str:
+    removed = sorted(set(before) - set(now))
+    added = sorted(set(now) - set(before))
+    changes = []
+    if removed:
+        changes.append(f"removed {listed(removed)}")
+    if added:
+        changes.append(f"added {listed(added)}")
+    return " and ".join(changes) or "another order"

@@ -11,47 +11,27 @@ import os
 import platform
 import shlex
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from classicnets.classifier import Classifier
-from classicnets.data import Data
-from classicnets.data.pipeline.loader import steps_per_epoch
-from classicnets.data.pipeline.pack import Packed
-from classicnets.errors import StorageError, TrainingDiverged
+from classicnets.errors import ConfigError, StorageError, TrainingDiverged
 from classicnets.evaluation import Report, evaluate
 from classicnets.reports import write_report
-from classicnets.system.devices import Precision
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from classicnets.training.run.folder import Run
+from classicnets.training.run.prepare import Prepared
 from classicnets.training.run.stopping import StopRequests
-from classicnets.training.scale.processes import Processes
 from classicnets.training.step.diagnose import diverged, stuck
 from classicnets.training.step.loop import fit
-from classicnets.training.step.state import EpochDone, StepDone, TrainState
+from classicnets.training.step.state import EpochDone, StepDone
 
 _MOST_ROLLBACKS = 3
 _SOME_STEPS = 50  # after so many, a training that learns has a loss that shows it
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a job works with, all made from the recipe, the data and the checkpoint alone."""
-
-    train: Packed
-    val: Packed
-    test: Packed | None
-    data: Data
-    state: TrainState
-    classifier: Classifier
-    precision: Precision
-    processes: Processes
-    identity: dict[str, Any]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -80,7 +60,7 @@ class Job:
         self,
         run: Run,
         recipe: Recipe,
-        parts: Parts,
+        prepared: Prepared,
         *,
         checkpoint_every: int | None,
         notes: Iterable[str],
@@ -88,22 +68,25 @@ class Job:
     ) -> None:
         self.run = run
         self.recipe = recipe
-        self.notes = (*notes, *parts.notes)
-        self.num_steps = recipe.epochs * steps_per_epoch(len(parts.train.labels), recipe.batch_size)
+        self.notes = (*notes, *prepared.notes)
+        self.num_steps = recipe.epochs * len(prepared.session.loader)
         self.warnings: list[str] = []
-        self.is_main = parts.processes.is_main
-        self._parts = parts
+        self.is_main = prepared.session.processes.is_main
+        self._session = prepared.session
+        self._state = prepared.state
+        self._prepared = prepared
         self._checkpoint_every = checkpoint_every
         self._changed = changed  # the run goes on otherwise than its newest checkpoint says
         self._steps_per_epoch = self.num_steps // recipe.epochs
         self._at_rest = False  # whether the state is between two steps, and can be kept
         self._reached: dict[str, Any] | None = None
+        self._seen = self._session.processes.on_main(lambda: len(run.events))
 
     def __iter__(self) -> Iterator[StepDone | EpochDone | Finished]:
-        processes, run = self._parts.processes, self.run
+        processes, run = self._session.processes, self.run
         with processes.connected(), ExitStack() as stack:
-            processes.on_main(lambda: stack.enter_context(run.locked()))
-            if processes.on_main(lambda: run.finished):
+            processes.on_main(lambda: stack.enter_context(self._locked()))
+            if processes.on_main(self._is_complete):
                 yield Finished(run, processes.on_main(lambda: run.report), run.page)
                 return
             try:
@@ -118,16 +101,37 @@ class Job:
                 go_on = f"classicnets train --resume {shlex.quote(str(run.path))}"
                 raise StorageError(f"{error} Then go on with: {go_on}") from error
 
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes from the run. Raises ConfigError if one has trained it since this job was prepared."""
+        with self.run.locked():
+            if len(self.run.events) != self._seen:
+                raise ConfigError(
+                    f"{self.run.path} has been trained by another process since this job was prepared: going on from "
+                    f"here would lose what that one did. Resume the run again: "
+                    f"classicnets train --resume {shlex.quote(str(self.run.path))}"
+                )
+            try:
+                yield
+            finally:
+                self._seen = len(self.run.events)
+
+    def _is_complete(self) -> bool:
+        """Whether the run is finished and its report is still there."""
+        return (
+            self.run.finished and (self.run.path / "evaluation" / "report.json").is_file() and self.run.page.is_file()
+        )
+
     @property
     def _step(self) -> int:
-        return self._parts.state.step
+        return self._state.step
 
     def _begin(self) -> None:
         """Write what the state says, and a kill may have left unwritten."""
-        state = self._parts.state
+        state = self._state
         host = {"pid": os.getpid(), "host": platform.node()}
         self.run.log("started", step=state.step, **host, notes=self.notes)
-        self.run.write_skipped(self._parts.data.skipped)
+        self.run.write_skipped(self._prepared.data.skipped)
         self.run.write_metrics(state.history)
         if state.history and state.improved and not state.tally.images:
             self._save_classifier()
@@ -135,7 +139,7 @@ class Job:
             self._save_checkpoint()
 
     def _train(self) -> Iterator[StepDone | EpochDone]:
-        processes = self._parts.processes
+        processes = self._session.processes
         with StopRequests(processes) as stop:
             try:
                 for event in self._kept_events():
@@ -145,7 +149,7 @@ class Job:
                     stop.obey()
                     # After an epoch's last step comes its validation, which changes nothing: that can be left at once.
                     self._at_rest = isinstance(event, StepDone) and event.step % self._steps_per_epoch == 0
-                    self._reached = self._parts.state.trainer() if self._at_rest else None
+                    self._reached = self._state.trainer() if self._at_rest else None
                     stop.at_once = self._at_rest
             except BaseException as stopped:
                 stop.at_once = False
@@ -157,13 +161,10 @@ class Job:
 
     def _kept_events(self) -> Iterator[StepDone | EpochDone]:
         """The events of `fit`, what was done kept in the run; where numbers go wrong, from a checkpoint again."""
-        parts = self._parts
         while True:
             try:
-                for event in fit(
-                    parts.state, parts.train, parts.val, parts.classifier, self.recipe, parts.precision, parts.processes
-                ):
-                    parts.processes.on_main(partial(self._keep, event))
+                for event in fit(self._session, self._state):
+                    self._session.processes.on_main(partial(self._keep, event))
                     yield event
                 return
             except TrainingDiverged as error:
@@ -171,7 +172,7 @@ class Job:
 
     def _go_back(self, error: TrainingDiverged) -> None:
         """Restore the newest whole checkpoint and lower the rate, for `on_nan = "rollback"`; else raise `error`."""
-        state, processes = self._parts.state, self._parts.processes
+        state, processes = self._state, self._session.processes
         if self.recipe.on_nan == "stop":
             go_on = f"classicnets train --resume {shlex.quote(str(self.run.path))} --on-nan rollback"
             raise TrainingDiverged(f"{error} Or go back to a checkpoint, and on at a lower rate: {go_on}") from error
@@ -201,7 +202,7 @@ class Job:
         self.run.log("warning", text=text)
 
     def _keep(self, event: StepDone | EpochDone) -> None:
-        state = self._parts.state
+        state = self._state
         if isinstance(event, EpochDone):
             self._save_checkpoint()
             if state.improved:
@@ -209,7 +210,7 @@ class Job:
             self.run.write_metrics(state.history)
             self.run.log("epoch", **asdict(event))
             first_look = event.step >= _SOME_STEPS > event.step * (event.epoch - 1) // event.epoch
-            learned = (event.train_loss, event.train_accuracy, len(self._parts.data.classes))
+            learned = (event.train_loss, event.train_accuracy, len(self._prepared.data.classes))
             if first_look and (warning := stuck(*learned, event.step, self.recipe, state.model)):
                 self._warn(warning)
         elif self._checkpoint_every and event.step % self._checkpoint_every == 0:
@@ -218,48 +219,48 @@ class Job:
     def _keep_what_was_reached(self) -> None:
         """After Ctrl-C or SIGTERM: a checkpoint to go on from, and a classifier even in the first epoch."""
         self._save_checkpoint(self._reached)
-        if not self._parts.state.history:
+        if not self._state.history:
             self._save_classifier()
 
     def _save_checkpoint(self, trainer: dict[str, Any] | None = None) -> None:
         """Save the state; `trainer` is its plain part where that was taken before."""
-        state, preprocess = self._parts.state, self._parts.classifier.preprocess
+        state = self._state
         tensors = state.tensors()
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise diverged(f"Weights are no longer finite after step {state.step}.", self.recipe)
         trainer = {
             **(trainer or state.trainer()),
-            "identity": self._parts.identity,
-            "preprocess": preprocess.to_dict(),
+            "identity": self._prepared.identity,
+            "preprocess": self._session.preprocess.to_dict(),
         }
         save_checkpoint(self.run.path / "checkpoints", state.step, Checkpoint(tensors, trainer))
 
     def _save_classifier(self) -> None:
-        state, classifier = self._parts.state, self._parts.classifier
+        state, card = self._state, self._session.validation.card
         reached = {"step": state.step, "epochs": len(state.history), "seconds": round(state.seconds, 1)}
         if state.history:
             best = state.best_epoch
             reached |= {"best_epoch": best.epoch, "val_accuracy": best.val_accuracy}
-        classifier.provenance["training"] = reached | {"recipe": self.recipe.model_dump(mode="json")}
-        classifier.model = state.evaluated
-        classifier.save(self.run.path / "model")
+        training = reached | {"recipe": self.recipe.model_dump(mode="json")}
+        card = replace(card, provenance={**card.provenance, "training": training})
+        Classifier.of(card, state.validated_model).save(self.run.path / "model")
 
     def _finish(self) -> Finished:
         """Measure the best epoch's classifier on the test images, and write the report."""
-        processes, data = self._parts.processes, self._parts.data
+        processes, data = self._session.processes, self._prepared.data
         best = processes.on_main(lambda: self.run.classifier)
-        best.model.to(self._parts.precision.device)
-        if data.test is not None and self._parts.test is not None:
-            part, images, packed = "test", data.test, self._parts.test
+        best.model.to(self._session.precision.device)
+        if data.test is not None and self._prepared.test is not None:
+            part, images, packed = "test", data.test, self._prepared.test
         else:
-            part, images, packed = "validation", data.val, self._parts.val
+            part, images, packed = "validation", data.val, self._session.validation.packed
             self.warnings.append("These images chose the best epoch, for want of test images: expect less on new ones.")
-        logits = processes.rows(best.logits(packed.images[processes.part.of(len(packed))]), len(packed))
+        logits = processes.rows(best.logits(packed.images[processes.shard.of(len(packed))]), len(packed))
         report = evaluate(best, images, packed=packed, logits=logits, data=f"{data.name} {part}")
 
         def write() -> Path:
-            best.provenance["metrics"] = report.headline()
-            best.save(self.run.path / "model")
+            measured = replace(best.card, provenance={**best.card.provenance, "metrics": report.headline()})
+            Classifier.of(measured, best.model).save(self.run.path / "model")
             page = write_report(self.run.path, report, images)
             self.run.log("finished", **report.headline())
             return page
@@ -267,7 +268,7 @@ class Job:
         return Finished(self.run, report, processes.on_main(write))
 
     def _say_if_early(self) -> None:
-        state, epochs = self._parts.state, self.recipe.epochs
+        state, epochs = self._state, self.recipe.epochs
         if len(state.history) < epochs:
             self.warnings.append(
                 f"Stopped after epoch {len(state.history)} of {epochs}: since epoch {state.best_reached} none had "

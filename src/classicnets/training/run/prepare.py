@@ -1,22 +1,26 @@
 """From a resolved recipe and its data to all that a job works with.
 
-network, weights -> pack the images -> state, or that of a checkpoint -> what else the recipe asks for -> Parts
+network, weights -> pack the images -> state, or that of a checkpoint -> what else the recipe asks for -> Prepared
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
+from torch import nn
 
 import classicnets
-from classicnets.classifier import Classifier
+from classicnets.card import Card
 from classicnets.data import Data
-from classicnets.data.pipeline.pack import channel_stats, pack_data
+from classicnets.data.pipeline.loader import Loader
+from classicnets.data.pipeline.pack import Packed, channel_stats, pack_data
 from classicnets.errors import ConfigError
 from classicnets.models.catalog import create
+from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
 from classicnets.system.memory import keep_memory
@@ -25,9 +29,11 @@ from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.checkpoint import Checkpoint
 from classicnets.training.run.equip import equip
 from classicnets.training.run.identity import identity
-from classicnets.training.run.job import Parts
 from classicnets.training.scale.processes import ALONE, Processes
+from classicnets.training.step.session import Session
 from classicnets.training.step.state import TrainState
+from classicnets.training.step.validation import Validation
+from classicnets.training.transfer.features import CachedValidation
 from classicnets.weights import pretrained
 
 _NAMES = {
@@ -41,6 +47,27 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """All that a job works with, made from the recipe, the data and the checkpoint alone.
+
+    Attributes:
+        session: what does not change.
+        state: what does.
+        test: the test images, packed, or None.
+        data: all images, without those that could not be decoded.
+        identity: what the run must find again to go on.
+        notes: what was done, in sentences.
+    """
+
+    session: Session
+    state: TrainState
+    test: Packed | None
+    data: Data
+    identity: dict[str, Any]
+    notes: tuple[str, ...]
+
+
 def prepare(
     recipe: Recipe,
     data: Data,
@@ -49,7 +76,7 @@ def prepare(
     checkpoint: Checkpoint | None = None,
     *,
     processes: Processes = ALONE,
-) -> Parts:
+) -> Prepared:
     """The network, the packed images and all else that a resolved recipe needs, from the checkpoint where there is one.
 
     Raises DataError or WeightsError.
@@ -80,13 +107,7 @@ def prepare(
     large = round(side * recipe.augment.packing_scale)
     sizes = {"train": replace(plain, input_size=(large, large)), "val": plain, "test": plain}
     packed = pack_data(data, sizes, progress=report)
-    batch_size = min(recipe.batch_size, len(packed.train))
-    if batch_size < processes.world * recipe.accumulate:
-        among = f"among {processes.world} processes and" if processes.world > 1 else "into"
-        raise ConfigError(
-            f"A batch of {batch_size} images cannot be divided {among} {recipe.accumulate} parts: it would have empty "
-            f"ones. Set a larger batch_size, a smaller accumulate, or use fewer processes."
-        )
+    _check_parts(model, min(recipe.batch_size, len(packed.train)), recipe.accumulate, processes.world)
     state = TrainState.begin(model, recipe)
     if checkpoint is not None:
         preprocess = Preprocess.from_dict(checkpoint.trainer["preprocess"])
@@ -95,11 +116,10 @@ def prepare(
         known = found.preprocess if found else None
         mean, std = (known.mean, known.std) if known else channel_stats(packed.train)
         preprocess = replace(plain, mean=mean, std=std)
-    train, notes = equip(
-        state, recipe, packed.train, data.classes, preprocess, precision, progress=partial(report, "features")
+    equipment = equip(
+        model, recipe, packed.train, data.classes, preprocess, precision, progress=partial(report, "features")
     )
-    classifier = Classifier(
-        model=model,
+    card = Card(
         model_name=source.name,
         classes=data.classes,
         preprocess=preprocess,
@@ -109,15 +129,48 @@ def prepare(
             "versions": {"classicnets": classicnets.__version__, "torch": torch.__version__},
         },
     )
-    return Parts(
-        train=train,
-        val=packed.val,
-        test=packed.test,
-        data=packed.data,
-        state=state,
-        classifier=classifier,
+    loader = Loader(
+        packed=equipment.train,
+        preprocess=preprocess,
+        augment=recipe.augment,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        workers=recipe.workers,
+        shard=processes.shard,
+        balanced=recipe.data.balance == "sample",
+    )
+    make_validation = CachedValidation if equipment.features else Validation
+    validation = make_validation(card, packed.val, precision, max(64, recipe.batch_size), processes)
+    session = Session(
+        recipe=recipe,
+        loader=loader,
+        validation=validation,
         precision=precision,
         processes=processes,
+        class_weights=equipment.class_weights,
+        teacher=equipment.teacher,
+        features=equipment.features,
+    )
+    return Prepared(
+        session=session,
+        state=state,
+        test=packed.test,
+        data=packed.data,
         identity=known_by,
-        notes=(*((f"starting from {found.source}", *found.notes) if found else ()), *notes),
+        notes=(*((f"starting from {found.source}", *found.notes) if found else ()), *equipment.notes),
+    )
+
+
+def _check_parts(model: ConvNet, batch_size: int, accumulate: int, world: int) -> None:
+    """Raise ConfigError if a batch cannot be divided into parts that the network can learn from."""
+    smallest = batch_size // (world * accumulate)
+    norms = any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in model.modules())
+    if smallest >= 2 or (smallest == 1 and not norms):
+        return
+    among = f"among {world} processes and" if world > 1 else "into"
+    parts = f"{accumulate} part{'s' if accumulate > 1 else ''}"
+    problem = "some parts would be empty" if smallest == 0 else "batch norm needs at least 2 images in each part"
+    raise ConfigError(
+        f"A batch of {batch_size} images cannot be divided {among} {parts}: {problem}. "
+        f"Set a larger batch_size, a smaller accumulate, or use fewer processes."
     )

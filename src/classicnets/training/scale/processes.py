@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from classicnets.data.pipeline.loader import Part
+from classicnets.data.pipeline.loader import Shard
 from classicnets.errors import ClassicNetsError, ConfigError, ProcessLost
 from classicnets.system.devices import choose_device
 
@@ -54,15 +54,15 @@ class Processes:
         return self.rank == 0
 
     @property
-    def part(self) -> Part:
-        """This process's part of whatever is divided."""
-        return Part(self.rank, self.world)
+    def shard(self) -> Shard:
+        """This process's share of whatever is divided."""
+        return Shard(self.rank, self.world)
 
     def device(self, name: str) -> torch.device:
         """The device of that name; of GPUs, this process's own. Raises ConfigError where there is none."""
         return choose_device(name)
 
-    def together(self, work: Callable[[], T]) -> T:
+    def main_first(self, work: Callable[[], T]) -> T:
         """What `work` returns here. The first process works before the others, who find what it cached.
 
         Where it fails in any process, all raise the first one's error. `work` calls no other method of this class.
@@ -88,12 +88,12 @@ class Processes:
         """
         return module
 
-    def apart(self, module: nn.Module) -> AbstractContextManager[None]:
+    def without_sync(self, module: nn.Module) -> AbstractContextManager[None]:
         """Within, the gradients of a `parallel` module add up in this process alone, for more to come."""
         return contextlib.nullcontext()
 
     def rows(self, mine: Tensor, n: int) -> Tensor:
-        """All `n` rows of a table, of which `mine` are this process's `part`: float32 (n, K)."""
+        """All `n` rows of a table, of which `mine` are this process's `shard`: float32 (n, K)."""
         return mine
 
     def connected(self) -> AbstractContextManager[None]:
@@ -126,7 +126,7 @@ class Group(Processes):
         torch.cuda.set_device(local)
         return torch.device("cuda", local)
 
-    def together(self, work: Callable[[], T]) -> T:
+    def main_first(self, work: Callable[[], T]) -> T:
         result, error = _attempt(work) if self.is_main else (None, None)
         error = self._told(error)
         if error is None and not self.is_main:
@@ -168,13 +168,13 @@ class Group(Processes):
         options: dict[str, Any] = {name: False}
         return DistributedDataParallel(module, **options)
 
-    def apart(self, module: nn.Module) -> AbstractContextManager[None]:
+    def without_sync(self, module: nn.Module) -> AbstractContextManager[None]:
         assert isinstance(module, DistributedDataParallel)
         return module.no_sync()
 
     def rows(self, mine: Tensor, n: int) -> Tensor:
         rows = torch.zeros(n, mine.shape[1])
-        rows[self.part.of(n)] = mine
+        rows[self.shard.of(n)] = mine
         dist.all_reduce(rows)  # every row is of one process, and of zeros in the others
         return rows
 

@@ -17,14 +17,14 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from classicnets.data.pipeline.loader import Part
+from classicnets.data.pipeline.loader import Shard
 from classicnets.training.memory.lean import replaced_forwards
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 @contextmanager
-def whole_batch(model: nn.Module, part: Part, size: int, *, processes: int) -> Iterator[None]:
+def whole_batch(model: nn.Module, part: Shard, size: int, *, processes: int) -> Iterator[None]:
     """Within, a training pass of `part` of a batch of `size` images computes what it would as a part of the whole.
 
     The layers are the model's own, with another `forward` for as long: names, state and type stay. With one process,

@@ -12,91 +12,54 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from classicnets.classifier import Classifier
-from classicnets.data.pipeline.loader import Batch, Part, steps_per_epoch, training_batches
-from classicnets.data.pipeline.pack import Packed
+from classicnets.data.pipeline.loader import Batch, Shard
 from classicnets.evaluation.metrics import balanced_accuracy, cross_entropy, topk_accuracy
 from classicnets.models.contract import ConvNet
-from classicnets.system.devices import Precision
 from classicnets.training.memory.lean import replaced_forwards
-from classicnets.training.recipe.schema import ProgressiveSection, Recipe
-from classicnets.training.scale.processes import ALONE, Processes
+from classicnets.training.recipe.schema import ProgressiveSection
 from classicnets.training.scale.whole_batch import whole_batch
 from classicnets.training.step.diagnose import diverged, first_not_finite
 from classicnets.training.step.optimizer import learning_rate
+from classicnets.training.step.session import Session
 from classicnets.training.step.state import EpochDone, StepDone, Tally, TrainState
-from classicnets.training.transfer.freeze import KeptViews, freeze, train_mode
+from classicnets.training.step.statistics import measure_statistics
+from classicnets.training.transfer.freeze import freeze, train_mode
 
 
-def fit(
-    state: TrainState,
-    train: Packed,
-    val: Packed,
-    classifier: Classifier,
-    recipe: Recipe,
-    precision: Precision,
-    processes: Processes = ALONE,
-) -> Iterator[StepDone | EpochDone]:
-    """Train `state` on `train` until `recipe.epochs` are done or patience is, validating on `val` after each.
+def fit(session: Session, state: TrainState) -> Iterator[StepDone | EpochDone]:
+    """Train `state` until the recipe's epochs are done or its patience is over; validate after each epoch.
 
-    `classifier` gives the preprocessing, and validates: its model becomes `state.evaluated`. Raises TrainingDiverged
-    when the loss is no longer finite, before the step is taken. All `processes` iterate alike and get the same events.
+    Yields a StepDone after every optimizer step and an EpochDone after every validation. All processes iterate alike
+    and get the same events. Raises TrainingDiverged when the loss is no longer finite, before the step is taken.
     """
-    trained: nn.Module | None = None
-    mine, val_batch = val.images[processes.part.of(len(val))], max(64, recipe.batch_size)
-    kept = KeptViews(classifier, mine, precision, val_batch) if state.features else None
-    size_of_batch = min(recipe.batch_size, len(train.labels))
-    per_epoch = steps_per_epoch(len(train.labels), recipe.batch_size)
-
-    def done() -> float:
-        """The share of the run that is over."""
-        return state.step / (per_epoch * recipe.epochs)
-
-    def rate() -> float:
-        return state.rate * learning_rate(recipe.optim, recipe.schedule, done())
-
+    recipe, loader = session.recipe, session.loader
+    objective: nn.Module | None = None
     while not state.is_over(recipe):
         epoch = len(state.history)
         size = image_size_at(
-            recipe.progressive, classifier.preprocess.input_size, epoch / recipe.epochs, state.model.config.min_size
+            recipe.progressive, session.preprocess.input_size, epoch / recipe.epochs, state.model.config.min_size
         )
-        batches = training_batches(
-            train, classifier.preprocess, recipe.augment, batch_size=recipe.batch_size, seed=recipe.seed, epoch=epoch,
-            start=state.step - epoch * per_epoch, image_size=size, workers=recipe.workers,
-            balanced=recipe.data.balance == "sample", part=processes.part,
-        )  # fmt: skip
+        batches = loader.batches(epoch, start=state.step - epoch * len(loader), image_size=size)
         before = time.perf_counter()
-        for batch in map(state.features.batch, batches) if state.features else batches:
-            if freeze(state.model, recipe.finetune, done()) or trained is None:
-                trained = processes.parallel(state.trained(recipe.loss))
-            lr = rate()
-            loss = train_step(state, batch, lr, recipe, precision, processes, trained, size_of_batch)
+        for batch in session.inputs(batches):
+            if freeze(state.model, recipe.finetune, share_done(session, state)) or objective is None:
+                objective = session.processes.parallel(session.objective(state.model))
+            lr = rate_now(session, state)
+            loss = train_step(session, state, batch, lr, objective)
             now = time.perf_counter()
-            state.tally.seconds, before = state.tally.seconds + now - before, now
             tally = state.tally
-            yield StepDone(epoch + 1, state.step, loss, tally.correct / tally.images, lr, tally.images / tally.seconds)
-        classifier.model = state.evaluated
-        logits = kept.logits() if kept else classifier.logits(mine, batch_size=val_batch, precision=precision.name)
-        logits = processes.rows(logits, len(val))
+            tally.seconds, before = tally.seconds + now - before, now
+            yield StepDone(epoch + 1, state.step, loss, tally.accuracy, lr, tally.images_per_second)
+        measure_statistics(session, state)
+        logits = session.validation.logits(state.validated_model)
         state.seconds += state.tally.seconds + time.perf_counter() - before
-        row = EpochDone(
-            epoch=epoch + 1,
-            step=state.step,
-            image_size=size[0],
-            lr=rate(),
-            train_loss=state.tally.loss / state.tally.images,
-            train_accuracy=state.tally.correct / state.tally.images,
-            val_loss=cross_entropy(logits, val.labels),
-            val_accuracy=topk_accuracy(logits, val.labels, k=1),
-            val_balanced_accuracy=balanced_accuracy(logits, val.labels),
-            images_per_second=state.tally.images / state.tally.seconds,
-            seconds=state.seconds,
-        )
+        row = _epoch_done(session, state, logits, size[0])
         if not math.isfinite(row.val_loss):
             raise diverged(
                 f"The validation loss is {row.val_loss} after epoch {row.epoch}: the weights have grown out of bounds.",
@@ -107,76 +70,135 @@ def fit(
         yield row
 
 
-def train_step(
-    state: TrainState,
-    batch: Batch,
-    lr: float,
-    recipe: Recipe,
-    precision: Precision,
-    processes: Processes = ALONE,
-    trained: nn.Module | None = None,
-    size: int | None = None,
-) -> float:
-    """One optimizer step on a batch; returns its loss.
+def share_done(session: Session, state: TrainState) -> float:
+    """The share of the run that is over, 0..1."""
+    return state.step / (len(session.loader) * session.recipe.epochs)
 
-    Of several processes, `batch` is this one's part of `size` images, and `trained` what `processes.parallel` made of
-    the objective. Gradients are those of the mean over the whole batch.
+
+def rate_now(session: Session, state: TrainState) -> float:
+    """The learning rate of the next step."""
+    recipe = session.recipe
+    return state.rate * learning_rate(recipe.optim, recipe.schedule, share_done(session, state))
+
+
+def train_step(
+    session: Session, state: TrainState, batch: Batch, lr: float, objective: nn.Module | None = None
+) -> float:
+    """Take one optimizer step on a batch and return its loss.
+
+    Args:
+        session: what the training works with.
+        state: what the step changes.
+        batch: this process's share of the batch.
+        lr: the learning rate.
+        objective: what `processes.parallel` made of `session.objective`; made here if None.
+
+    The gradients are those of the mean over the whole batch, of all processes. Raises TrainingDiverged if the loss or
+    the gradient is not finite; then no weight has changed.
     """
-    trained = trained or state.trained(recipe.loss)
-    size = size or len(batch.labels)
-    images, labels, targets = (tensor.to(precision.device) for tensor in (batch.images, batch.labels, batch.targets))
+    batch = Batch(*(tensor.to(session.precision.device) for tensor in batch))
+    summed = _forward_backward(session, state, batch, objective or session.objective(state.model))
+    loss = summed.loss / session.batch_size
+    parameters = [parameter for parameter in state.model.parameters() if parameter.grad is not None]
+    norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    if not (math.isfinite(loss) and math.isfinite(norm.item())):
+        raise diverged(
+            f"The loss is {loss} and the gradient's norm {norm.item()} at step {state.step + 1}, with learning rate "
+            f"{lr:.3g}.", session.recipe, _first_failure(session, state, batch),
+        )  # fmt: skip
+    if session.recipe.optim.clip_norm:
+        clip_grads_with_norm_(parameters, session.recipe.optim.clip_norm, norm)
+    _update(session, state, lr)
+    state.tally.loss += summed.loss
+    state.tally.correct += summed.correct
+    state.tally.images += session.batch_size
+    return loss
+
+
+class _Summed(NamedTuple):
+    """The loss and the number of right answers, added up over the images of a batch."""
+
+    loss: float
+    correct: int
+
+
+def _forward_backward(session: Session, state: TrainState, batch: Batch, objective: nn.Module) -> _Summed:
+    """Compute the gradients, part by part if the recipe accumulates."""
+    processes, precision, size = session.processes, session.precision, session.batch_size
     train_mode(state.model)
     state.optimizer.zero_grad(set_to_none=True)
-    seed, loss_sum, correct = (recipe.seed << 32) + state.step, 0.0, 0
-    parts = [
-        Part(processes.rank * recipe.accumulate + i, processes.world * recipe.accumulate)
-        for i in range(recipe.accumulate)
-    ]
-    first = parts[0].of(size).start
-    for part in parts:
-        more_to_come = processes.apart(trained) if part is not parts[-1] else nullcontext()
-        here = slice(part.of(size).start - first, part.of(size).stop - first)
+    loss_sum, correct = 0.0, 0
+    shards = _shards(session)
+    first = shards[0].of(size).start
+    for shard in shards:
+        here = slice(shard.of(size).start - first, shard.of(size).stop - first)
+        more_to_come = processes.without_sync(objective) if shard is not shards[-1] else nullcontext()
         with (
-            seeded(seed, precision.device),  # dropout, a function of the step
-            whole_batch(state.model, part, size, processes=processes.world),
+            seeded(_seed(session, state), precision.device),  # dropout, a function of the step
+            whole_batch(state.model, shard, size, processes=processes.world),
             replaced_forwards(state.lean.forwards),
             more_to_come,
         ):
             with precision():
-                loss, logits = trained(images[here], targets[here])
+                loss, logits = objective(batch.images[here], batch.targets[here])
             # Gradients of parts add up, and those of processes are averaged.
             (loss * (len(logits) / size * processes.world)).backward()
         loss_sum += loss.item() * len(logits)
-        correct += int((logits.argmax(1) == labels[here]).sum())
+        correct += int((logits.argmax(1) == batch.labels[here]).sum())
     loss_sum, correct_everywhere = processes.sums(loss_sum, correct)
-    value = loss_sum / size
-    parameters = [p for p in state.model.parameters() if p.grad is not None]
-    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if not (math.isfinite(value) and math.isfinite(norm.item())):
+    return _Summed(loss_sum, int(correct_everywhere))
 
-        def again() -> object:
-            with seeded(seed, precision.device), precision():
-                return state.trained(recipe.loss)(images, targets)
 
-        raise diverged(
-            f"The loss is {value} and the gradient's norm {norm.item()} at step {state.step + 1}, with learning rate "
-            f"{lr:.3g}.", recipe, first_not_finite(state.learner, images, again),
-        )  # fmt: skip
-    if recipe.optim.clip_norm:
-        clip_grads_with_norm_(parameters, recipe.optim.clip_norm, norm)
+def _shards(session: Session) -> list[Shard]:
+    """The parts of the whole batch that this process computes, one after another."""
+    rank, world, parts = session.processes.rank, session.processes.world, session.recipe.accumulate
+    return [Shard(rank * parts + i, world * parts) for i in range(parts)]
+
+
+def _seed(session: Session, state: TrainState) -> int:
+    return (session.recipe.seed << 32) + state.step
+
+
+def _first_failure(session: Session, state: TrainState, batch: Batch) -> str:
+    """A sentence on where numbers stop being finite, found by running the batch once more."""
+
+    def again() -> Tensor:
+        with seeded(_seed(session, state), session.precision.device), session.precision():
+            loss: Tensor = session.objective(state.model)(batch.images, batch.targets).loss
+            return loss
+
+    return first_not_finite(session.trained_part(state.model), batch.images, again)
+
+
+def _update(session: Session, state: TrainState, lr: float) -> None:
+    """Move the weights by their gradients, and the average after them."""
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group["scale"]
     state.optimizer.step()
-    if processes.world == 1:  # of several, gradients are DistributedDataParallel's to place
+    if session.processes.world == 1:  # with several, DistributedDataParallel places the gradients
         state.lean.reclaim()
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
     if state.average is not None:
-        update_average(state.average, state.model, min(recipe.ema, state.step / (state.step + 9)))
-    state.tally.loss += loss_sum
-    state.tally.correct += int(correct_everywhere)
-    state.tally.images += size
-    return value
+        update_average(state.average, state.model, min(session.recipe.ema, state.step / (state.step + 9)))
+
+
+def _epoch_done(session: Session, state: TrainState, logits: Tensor, side: int) -> EpochDone:
+    """The row of the epoch that is over."""
+    labels, tally = session.validation.labels, state.tally
+    return EpochDone(
+        epoch=len(state.history) + 1,
+        step=state.step,
+        image_size=side,
+        lr=rate_now(session, state),
+        train_loss=tally.loss / tally.images,
+        train_accuracy=tally.accuracy,
+        val_loss=cross_entropy(logits, labels),
+        val_accuracy=topk_accuracy(logits, labels, k=1),
+        val_balanced_accuracy=balanced_accuracy(logits, labels),
+        images_per_second=tally.images_per_second,
+        seconds=state.seconds,
+    )
 
 
 @contextmanager

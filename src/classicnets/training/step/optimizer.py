@@ -10,7 +10,7 @@ import torch
 from classicnets.models.contract import ConvNet
 from classicnets.training.recipe.schema import FinetuneSection, OptimSection, ScheduleSection
 from classicnets.training.step.muon import Muon
-from classicnets.training.transfer.freeze import ALL_LEARN, parts
+from classicnets.training.transfer.freeze import ALL_LEARN, parameter_groups
 
 
 def make_optimizer(
@@ -22,7 +22,7 @@ def make_optimizer(
     beginning: made in the first step, it would lie behind all that the step needs, which could then not be used again.
     """
     groups: list[dict[str, Any]] = []
-    for part in parts(model, finetune):
+    for part in parameter_groups(model, finetune):
         trainable = [p for p in part.parameters if p.requires_grad]
         weights, others = [p for p in trainable if p.ndim > 1], [p for p in trainable if p.ndim <= 1]
         groups += [

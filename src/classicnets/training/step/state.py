@@ -7,17 +7,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from classicnets.errors import WeightsError
 from classicnets.evaluation.best import Best, best_index, score_of
 from classicnets.models.contract import ConvNet
 from classicnets.training.memory.lean import Lean
-from classicnets.training.recipe.schema import LossSection, Recipe
-from classicnets.training.step.objective import Trained
+from classicnets.training.recipe.schema import Recipe
 from classicnets.training.step.optimizer import make_optimizer
-from classicnets.training.transfer.distill import Teacher
-from classicnets.training.transfer.freeze import Features, freeze
+from classicnets.training.transfer.freeze import freeze
 
 
 @dataclass(frozen=True)
@@ -68,26 +66,39 @@ class Tally:
     images: int = 0
     seconds: float = 0.0
 
+    @property
+    def accuracy(self) -> float:
+        """The share of the images that were right, 0..1."""
+        return self.correct / self.images
+
+    @property
+    def images_per_second(self) -> float:
+        """Images trained on per second."""
+        return self.images / self.seconds
+
 
 @dataclass
 class TrainState:
-    """Everything that changes while training. `average` is the moving average of the weights, or None.
+    """Everything that changes while training.
 
-    `lean` are the model's layers that train in less memory; what they hold between steps is of no consequence.
-
-    What it goes by stays: `best` is how epochs are compared, `class_weights` (K,), `teacher` and `features` (those of
-    a trunk that never learns) are None where the recipe asks for none.
-    `rollbacks` says how often the run went back because numbers went wrong: each has quartered the rate.
+    Attributes:
+        model: the network that learns.
+        optimizer: its optimizer.
+        lean: the layers that train in less memory. What they hold between steps does not matter.
+        best: how epochs are compared.
+        average: the moving average of the weights, or None.
+        step: optimizer steps done.
+        seconds: time spent in the epochs that are done.
+        rollbacks: how often the run went back because numbers went wrong. Each time quarters the learning rate.
+        tally: the epoch under way.
+        history: the epochs that are done.
     """
 
     model: ConvNet
     optimizer: torch.optim.Optimizer
     lean: Lean
+    best: Best
     average: ConvNet | None = None
-    best: Best = "accuracy"
-    class_weights: Tensor | None = None
-    teacher: Teacher | None = None
-    features: Features | None = None
     step: int = 0
     seconds: float = 0.0
     rollbacks: int = 0
@@ -96,22 +107,15 @@ class TrainState:
 
     @classmethod
     def begin(cls, model: ConvNet, recipe: Recipe) -> TrainState:
+        """The state before the first step."""
         average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
         freeze(model, recipe.finetune, done=1.0)  # what is frozen at the end never learns: no optimizer needs to know
-        return cls(model, make_optimizer(model, recipe.optim, recipe.finetune), Lean(model), average, recipe.best)
+        optimizer = make_optimizer(model, recipe.optim, recipe.finetune)
+        return cls(model, optimizer, Lean(model), recipe.best, average)
 
     @property
-    def learner(self) -> nn.Module:
-        """The network that learns from a batch: all of it, or what comes after features that are kept."""
-        return self.features.rest if self.features else self.model
-
-    def trained(self, recipe: LossSection) -> Trained:
-        """What is minimised, as a module over the learner."""
-        return Trained(self.learner, recipe, self.class_weights, self.teacher)
-
-    @property
-    def evaluated(self) -> ConvNet:
-        """The network to validate and keep: the average where there is one."""
+    def validated_model(self) -> ConvNet:
+        """The network that is validated and kept: the average if there is one."""
         return self.average or self.model
 
     @property

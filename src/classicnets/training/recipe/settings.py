@@ -1,0 +1,16 @@
+"""Arguments of a function or a command as settings of the recipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+
+def as_settings(given: Iterable[str], options: Mapping[str, object]) -> list[str]:
+    """The settings `given`, then those `options` (value by dotted key) that are not None, as `key=value` each.
+
+    >>> as_settings(["batch_size=64"], {"epochs": 5, "model.weights": None})
+    ['batch_size=64', 'epochs=5']
+    """
+    chosen = {key: value for key, value in options.items() if value is not None}
+    return [*given, *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in chosen.items())]

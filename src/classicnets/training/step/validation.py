@@ -1,0 +1,51 @@
+"""`Validation`: a network's logits on the validation images, after every epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from classicnets.card import Card
+from classicnets.classifier import Classifier
+from classicnets.data.pipeline.pack import Packed
+from classicnets.models.contract import ConvNet
+from classicnets.system.devices import Precision
+from classicnets.training.scale.processes import ALONE, Processes
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Computes what a classifier with this card would answer, with any network in it.
+
+    Attributes:
+        card: classes, preprocessing and test-time averaging.
+        packed: the validation images.
+        precision: the device and the arithmetic.
+        batch_size: images that go through the network at a time.
+        processes: each computes its share of the images.
+    """
+
+    card: Card
+    packed: Packed
+    precision: Precision
+    batch_size: int
+    processes: Processes = ALONE
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 (N,)."""
+        return self.packed.labels
+
+    def logits(self, network: ConvNet) -> Tensor:
+        """float32 (N, K) on the CPU, in every process. The network is left in the mode that it was in."""
+        return self.processes.rows(self._share(network), len(self.packed))
+
+    @property
+    def images(self) -> Tensor:
+        """The images of this process, uint8 (n, C, H, W)."""
+        return self.packed.images[self.processes.shard.of(len(self.packed))]
+
+    def _share(self, network: ConvNet) -> Tensor:
+        classifier = Classifier.of(self.card, network)
+        return classifier.logits(self.images, batch_size=self.batch_size, precision=self.precision.name)

@@ -1,0 +1,145 @@
+"""The features of a trunk that never learns: computed once, and used by every epoch and every validation."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from classicnets.classifier import Classifier, averaged, evaluating
+from classicnets.data.pipeline.loader import Batch
+from classicnets.data.pipeline.pack import MEMORY_LIMIT, Packed, default_cache
+from classicnets.errors import StorageError
+from classicnets.models.contract import ConvNet
+from classicnets.preprocess import Preprocess
+from classicnets.system.devices import Precision
+from classicnets.training.step.validation import Validation
+
+_BATCH = 64  # images that the trunk sees at a time, always as many: on the CPU the features are the same, bit for bit
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a frozen trunk makes of the training images, and the part of the head that learns from it.
+
+    `values` (N, ...) are on the CPU, in the number format that the network computes in; `rest` turns them into logits.
+    """
+
+    values: Tensor
+    rest: nn.Sequential
+
+    @classmethod
+    def compute(
+        cls,
+        model: ConvNet,
+        packed: Packed,
+        preprocess: Preprocess,
+        precision: Precision,
+        *,
+        progress: Callable[[int, int], None],
+        memory_limit: int = MEMORY_LIMIT,
+    ) -> Features:
+        """Run the trunk, and all of the head that never changes, over every image once.
+
+        Raises StorageError where the features cannot be kept.
+        """
+        fixed, rest = split_head(model.head)
+        (values,) = _computed(
+            nn.Sequential(model.trunk, fixed), packed.images, lambda images: [preprocess.normalize(images)], precision,
+            _BATCH, progress=progress, memory_limit=memory_limit,
+        )  # fmt: skip
+        return cls(values, rest)
+
+    def batch(self, batch: Batch) -> Batch:
+        """The batch with the features of its images instead of the images."""
+        return batch._replace(images=self.values[batch.indices])
+
+
+@dataclass(frozen=True, eq=False)
+class CachedValidation(Validation):
+    """Validation from features, for a trunk that never learns: on the CPU the same logits, to the bit.
+
+    The trunk is run once for each network, over every view that the card's test-time averaging takes.
+    """
+
+    _views: dict[ConvNet, list[Tensor]] = field(default_factory=dict)
+
+    def _share(self, network: ConvNet) -> Tensor:
+        fixed, rest = split_head(network.head)
+        classifier = Classifier.of(self.card, network)
+        images, size = self.images, self.batch_size
+        if network not in self._views:
+            before = nn.Sequential(network.trunk, fixed)
+            self._views[network] = _computed(before, images, classifier.views, self.precision, size)
+        logits = torch.empty(len(images), len(self.card.classes))
+        with evaluating(rest), self.precision():
+            for start in range(0, len(images), size):
+                rows = slice(start, start + size)
+                views = [rest(view[rows].to(self.precision.device)) for view in self._views[network]]
+                logits[rows] = averaged(views)
+        return logits
+
+
+def split_head(head: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
+    """The head's first layers, which have neither weights nor chance (pooling), and the rest; they share its layers."""
+    layers = list(head.children())
+    first = next(i for i, layer in enumerate(layers) if isinstance(layer, nn.Dropout) or [*layer.parameters()])
+    return nn.Sequential(*layers[:first]), nn.Sequential(*layers[first:])
+
+
+def _computed(
+    before: nn.Module,
+    images: Tensor,
+    views: Callable[[Tensor], list[Tensor]],
+    precision: Precision,
+    batch_size: int,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    memory_limit: int = MEMORY_LIMIT,
+) -> list[Tensor]:
+    """What `before`, in eval mode, makes of each view of all images, on the CPU.
+
+    Above `memory_limit` bytes it lies in a file without a name in the cache, gone with the process.
+    """
+    before.eval()
+    values: list[Tensor] = []
+    with torch.no_grad(), precision():
+        for start in range(0, len(images), batch_size):
+            some = [before(view) for view in views(images[start : start + batch_size].to(precision.device))]
+            values = values or [_room((len(images), *view.shape[1:]), view.dtype, memory_limit) for view in some]
+            for value, view in zip(values, some, strict=True):
+                value[start : start + len(view)] = view
+            progress(start + len(some[0]), len(images))
+    return values
+
+
+def without_pixels(packed: Packed) -> Packed:
+    """The same images as a single black pixel each: all that the order of an epoch needs, once features are kept."""
+    return replace(packed, images=packed.images.new_zeros(1).expand(*packed.images.shape[:2], 1, 1))
+
+
+def _room(shape: tuple[int, ...], dtype: torch.dtype, memory_limit: int) -> Tensor:
+    size = math.prod(shape) * dtype.itemsize
+    if size <= memory_limit:
+        return torch.empty(shape, dtype=dtype)
+    folder: Path = default_cache()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # writing to a mapped file on a full disk would kill the process
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            return torch.from_numpy(np.memmap(file, np.uint8, "r+", shape=(size,))).view(dtype).view(shape)
+    except OSError as error:
+        raise StorageError(
+            f"Cannot keep {size / 2**20:,.0f} MiB of features in {folder}: {error.strerror}. "
+            f"Free some space, or set CLASSICNETS_CACHE to another folder."
+        ) from error
