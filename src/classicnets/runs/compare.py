@@ -146,9 +146,14 @@ def recipe_differences(recipes: Sequence[Recipe]) -> dict[str, list[Any]]:
 
 
 def compare_curves(runs: Mapping[str, Path], theme: Theme = LIGHT) -> Figure:
-    """Draw loss and accuracy by epoch of every run, by name.
+    """Draw loss and accuracy by epoch of every run, each with the accuracy of the epoch that it keeps.
 
-    Raises ConfigError if none of them has finished an epoch.
+    Args:
+        runs: run folders, by the names to show. Runs without an epoch are left out.
+        theme: the colours.
+
+    Raises:
+        ConfigError: none of the runs has finished an epoch.
     """
     trainings = [Training(name, read_curves(path / "metrics.csv"), read_best(path)) for name, path in runs.items()]
     return compared_curves(trainings, theme)
