@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from classicnets.cli.output import JsonFlag, console, print_json, print_table, progress_bars
+from classicnets.cli.output import JsonFlag, answer, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from classicnets.data.check import DataCheck
@@ -55,7 +55,7 @@ def _print(found: DataCheck) -> None:
     parts = list(found.counts)
     classes = list(found.counts["train"])
     noun = "class" if len(classes) == 1 else "classes"
-    _say(f"{found.name}: {found.num_images:,} images, {len(classes):,} {noun}\n", style="bold")
+    answer(f"{found.name}: {found.num_images:,} images, {len(classes):,} {noun}\n", style="bold")
     if found.notes or found.warnings or found.problems:
         _print_findings(found)
     print_table(
@@ -64,41 +64,39 @@ def _print(found: DataCheck) -> None:
         + [("all", *(sum(found.counts[part].values()) for part in parts))],
     )
     if len(classes) > _MOST_CLASSES:
-        _say(f"({len(classes) - _MOST_CLASSES:,} more classes; --json lists all)")
-    _say(f"\nsplit: {found.split}")
+        answer(f"({len(classes) - _MOST_CLASSES:,} more classes; --json lists all)")
+    answer(f"\nsplit: {found.split}")
     sizes = [f"{width}x{height} ({count:,})" for (height, width), count in found.sizes.items()]
-    _say(f"sizes, width x height: {', '.join(sizes[:5])}" + (f" and {len(sizes) - 5} others" if len(sizes) > 5 else ""))
+    answer(
+        f"sizes, width x height: {', '.join(sizes[:5])}" + (f" and {len(sizes) - 5} others" if len(sizes) > 5 else "")
+    )
     _list("Cannot be read", found.unreadable)
     _list("The same, byte for byte", found.duplicates)
     _list("Near-identical", found.near_duplicates)
-    _say("")
+    answer("")
     if found.problems:
         number = len(found.problems)
-        _say("1 problem must be fixed." if number == 1 else f"{number} problems must be fixed.", style="red")
+        answer("1 problem must be fixed." if number == 1 else f"{number} problems must be fixed.", style="red")
     else:
-        _say("Nothing must be fixed." if found.warnings else "All is well.", style="green")
+        answer("Nothing must be fixed." if found.warnings else "All is well.", style="green")
 
 
 def _print_findings(found: DataCheck) -> None:
     """How the data was read and what is wrong, before the numbers."""
     for note in found.notes:
-        _say(f"note: {note}")
+        answer(f"note: {note}")
     for warning in found.warnings:
-        _say(f"warning: {warning}", style="yellow")
+        answer(f"warning: {warning}", style="yellow")
     for problem in found.problems:
-        _say(f"problem: {problem}", style="red")
-    _say("")
+        answer(f"problem: {problem}", style="red")
+    answer("")
 
 
 def _list(title: str, lines: tuple[object, ...]) -> None:
     if not lines:
         return
-    _say(f"\n{title}: {len(lines):,}", style="bold")
+    answer(f"\n{title}: {len(lines):,}", style="bold")
     for line in lines[:_MOST_LINES]:
-        _say(f"  {line}")
+        answer(f"  {line}")
     if len(lines) > _MOST_LINES:
-        _say(f"  and {len(lines) - _MOST_LINES:,} more; --json lists all")
-
-
-def _say(text: str, style: str = "") -> None:
-    console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        answer(f"  and {len(lines) - _MOST_LINES:,} more; --json lists all")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from classicnets.cli.output import JsonFlag, error_console, print_json
+from classicnets.cli.output import JsonFlag, note, print_json
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -62,7 +62,7 @@ def convert(
 
     done = convert_weights(file, model, to=to.value, out=out)
     for remark in done.remarks:
-        error_console().print(f"note: {remark}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        note(remark)
     if as_json:
         print_json(done.to_dict())
         return

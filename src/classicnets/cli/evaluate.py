@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from classicnets.cli.options import Device
-from classicnets.cli.output import JsonFlag, console, error_console, print_json, print_table, progress_bars
+from classicnets.cli.output import JsonFlag, answer, print_json, print_table, progress_bars
+from classicnets.cli.output import note as say_note
 
 if TYPE_CHECKING:
     from classicnets.evaluation import Report
@@ -93,7 +94,7 @@ def evaluate(
     else:
         chosen = given_images(data, part, on_error=on_error.value, run=run_of(run))
     for note in chosen.notes:
-        error_console().print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say_note(note)
     with progress_bars() as progress:
         report = evaluation.evaluate(
             classifier, chosen.images, data=chosen.name, on_error=chosen.on_error, precision=precision.value,
@@ -105,7 +106,7 @@ def evaluate(
         print_json({**report.to_dict(), "report": page and str(page)})
     else:
         _print(report)
-        _say(f"\nreport: {page}" if page else "\nNo report was written. Use --out FOLDER to write one.")
+        answer(f"\nreport: {page}" if page else "\nNo report was written. Use --out FOLDER to write one.")
 
 
 def _folder_in(run: Path, chosen: Chosen) -> Path | None:
@@ -117,9 +118,9 @@ def _folder_in(run: Path, chosen: Chosen) -> Path | None:
 
 def _print(report: Report) -> None:
     low, high = report.top1_interval
-    _say(f"{report.model} on {report.data}: {report.num_images:,} images, {len(report.mistakes):,} wrong")
+    answer(f"{report.model} on {report.data}: {report.num_images:,} images, {len(report.mistakes):,} wrong")
     for line in report.skipped:
-        _say(f"skipped: {line}")
+        answer(f"skipped: {line}")
     numbers = [
         ("top-1 accuracy", f"{report.top1:.2%}", f"95% interval {low:.2%} to {high:.2%}"),
         ("top-5 accuracy", f"{report.top5:.2%}", "") if len(report.classes) > 5 else None,
@@ -128,7 +129,7 @@ def _print(report: Report) -> None:
         ("calibration error", f"{report.calibration.ece:.2%}", "how far scores are from the true frequencies"),
     ]
     for name, value, note in filter(None, numbers):
-        _say(f"  {name:18} {value:>8}   {note}".rstrip())
+        answer(f"  {name:18} {value:>8}   {note}".rstrip())
     scores = sorted(report.per_class.items(), key=lambda item: item[1].f1)
     scores = [item for item in scores if item[1].support]
     print_table(
@@ -137,10 +138,6 @@ def _print(report: Report) -> None:
         title="\nclass by class, worst first",
     )
     if len(scores) > _MOST_CLASSES:
-        _say(f"({len(scores) - _MOST_CLASSES} more; per_class.csv has all)")
+        answer(f"({len(scores) - _MOST_CLASSES} more; per_class.csv has all)")
     if report.confusions:
         print_table(("true class", "predicted as", "images"), report.confusions[:5], title="\nmost frequent confusions")
-
-
-def _say(text: str) -> None:
-    console().print(text, markup=False, highlight=False, soft_wrap=True)

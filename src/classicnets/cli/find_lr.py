@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from classicnets.cli.options import DATA, MODEL, Device, RecipeName, StartWeights, settings_of
-from classicnets.cli.output import JsonFlag, error_console, one_voice, print_json, progress_bars
+from classicnets.cli.options import DATA, MODEL, Device, RecipeName, StartWeights
+from classicnets.cli.output import JsonFlag, one_voice, print_json, progress_bars, say
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -59,10 +59,11 @@ def find_lr(
     """
     from classicnets.reports.canvas import check_figure_path, save_figure
     from classicnets.search import find_lr as library
+    from classicnets.training.recipe.settings import as_settings
 
     if figure is not None:
         check_figure_path(figure)
-    settings = settings_of(set_, {"model.weights": weights})
+    settings = as_settings(set_ or (), {"model.weights": weights})
     with progress_bars() as progress:
         found = library.find_lr(
             model, data, steps=steps, low=low, high=high, recipe=recipe, settings=settings, device=device,
@@ -74,7 +75,7 @@ def find_lr(
         print_json(found.to_dict())
         return
     for note in found.notes:
-        error_console().print(note, style="dim", markup=False, highlight=False, soft_wrap=True)
+        say(note, "dim")
     if found.suggestion is None:
         typer.echo(f"The loss did not fall at any rate in {steps} steps.")
         typer.echo(f"Try more steps (--steps {3 * steps}). With trained weights, there may be little left to learn.")

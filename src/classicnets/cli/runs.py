@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from classicnets.cli.output import JsonFlag, clock, error_console, print_json, print_table
+from classicnets.cli.output import JsonFlag, clock, print_json, print_table, say
 
 if TYPE_CHECKING:
     from classicnets.runs.compare import RunSummary
@@ -73,10 +73,7 @@ def runs(
 
 def _print(rows: list[RunSummary], names: dict[Path, str], given: list[Path]) -> None:
     if not rows:
-        error_console().print(
-            f"No runs in {', '.join(map(str, given))}. Train one with: classicnets train MODEL DATA",
-            markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        say(f"No runs in {', '.join(map(str, given))}. Train one with: classicnets train MODEL DATA")
         return
     listed = [row for row in rows if row.state != "damaged"]
     if listed:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from classicnets.cli.evaluate import OnBadImage
-from classicnets.cli.options import DATA, MODEL, Device, RecipeName, settings_of
+from classicnets.cli.options import DATA, MODEL, Device, RecipeName
 from classicnets.cli.output import JsonFlag, one_voice, print_json, progress_bars
 from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
     from classicnets.training import Finished
+    from classicnets.training.recipe.settings import as_settings
 
 
 class OnNan(StrEnum):
@@ -99,7 +100,7 @@ def train(
     if tensorboard:
         require_tensorboard()
     values = {"epochs": epochs, "seed": seed, "model.weights": weights, "data.on_error": on_error, "on_nan": on_nan}
-    settings = settings_of(set_, values)
+    settings = as_settings(set_ or (), values)
     with progress_bars() as progress:
         if resume is not None:
             if data or recipe or out or weights:

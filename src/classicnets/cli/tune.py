@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from classicnets.cli.options import DATA, MODEL, Device, RecipeName, StartWeights, settings_of
-from classicnets.cli.output import JsonFlag, error_console, one_voice, print_json, print_table, progress_bars
+from classicnets.cli.options import DATA, MODEL, Device, RecipeName, StartWeights
+from classicnets.cli.output import JsonFlag, one_voice, print_json, print_table, progress_bars, say
 from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
     from classicnets.evaluation.best import Best
     from classicnets.search.trials import TrialDone, Tuned
     from classicnets.search.tuning import Tuning
+    from classicnets.training.recipe.settings import as_settings
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -78,7 +79,7 @@ def tune(
     from classicnets.search.space import read_space
 
     values = {"epochs": epochs, "seed": seed, "model.weights": weights}
-    settings = settings_of(set_, values)
+    settings = as_settings(set_ or (), values)
     searched = [*(read_space(space) if space is not None else ()), *(param or ())]
     with progress_bars() as progress:
         if resume is not None:
@@ -110,9 +111,6 @@ def _follow(tuning: Tuning, progress: Callable[[str, int, int], None]) -> Tuned:
     from classicnets.training import StepDone
 
     by = tuning.recipe.best
-
-    def say(text: str, style: str = "") -> None:
-        error_console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     for note in tuning.notes:
         say(note, "dim")

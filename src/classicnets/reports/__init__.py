@@ -9,11 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from classicnets.system.paths import give_libraries_a_home
+
 if TYPE_CHECKING:
     from classicnets.data.imageset import ImageSet
     from classicnets.evaluation.report import Report
 
 __all__ = ["write_report"]
+
+give_libraries_a_home()  # before anything here imports Matplotlib
 
 
 def write_report(folder: str | Path, report: Report, images: ImageSet) -> Path:
