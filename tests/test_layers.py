@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import grimp
+
 import classicnets
 
 ROOT = Path(__file__).parents[1]
@@ -50,3 +52,20 @@ def test_every_module_has_a_layer() -> None:
     planned = {name.strip("()") for name in names if name.startswith("(")}
     modules = {f"classicnets.{module.name}" for module in pkgutil.iter_modules(classicnets.__path__)}
     assert needed <= modules - {"classicnets.__main__"} <= needed | planned
+
+
+STAND_WITHOUT_TRAINING = ("explanation", "deployment", "serving")
+"""A model that was trained elsewhere is explained, exported and served like any other: these never import training."""
+
+
+def trains(graph: grimp.ImportGraph, package: str) -> bool:
+    """Whether anything in the package imports `classicnets.training`, directly or through others."""
+    return graph.chain_exists(f"classicnets.{package}", "classicnets.training", as_packages=True)
+
+
+def test_what_uses_a_trained_model_does_not_import_training() -> None:
+    graph = grimp.build_graph("classicnets", exclude_type_checking_imports=True, cache_dir=None)
+    there = [package for package in STAND_WITHOUT_TRAINING if f"classicnets.{package}" in graph.modules]
+    for package in ("scorer", "classifier", "evaluation", "reports", *there):
+        assert not trains(graph, package), package
+    assert trains(graph, "search")
