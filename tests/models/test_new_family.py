@@ -19,7 +19,8 @@ from classicnets.models.catalog import create, index
 from classicnets.models.contract import ConvNet, Family, NetConfig, TrainingOutputs
 from classicnets.models.facts import FACTS
 from classicnets.models.names import ForeignNames, TorchvisionModel
-from classicnets.training.recipe.schema import LossSection, Recipe, with_settings
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import LossSection, Recipe
 from classicnets.training.step.diagnose import stuck
 from classicnets.training.step.objective import objective
 from classicnets.weights import translate
