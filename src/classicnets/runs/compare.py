@@ -5,7 +5,6 @@ Only the small files of a run folder are read, and nothing is written.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
@@ -23,7 +22,7 @@ from classicnets.reports.canvas import LIGHT, Theme
 from classicnets.reports.comparison import Training, compared_curves
 from classicnets.reports.curves import read_best, read_curves
 from classicnets.training.recipe.schema import Recipe, flat
-from classicnets.training.run.folder import Run
+from classicnets.training.run.folder import LIFE, Run
 
 _LEFT_BY_A_RUN = ("recipe.toml", "metrics.csv", "events.jsonl", "checkpoints")
 _QUIET = 3600  # seconds without an event, after which a run on another machine counts as stopped
@@ -109,7 +108,7 @@ def summarize(path: str | Path) -> RunSummary:
         return RunSummary(run.path, "damaged", reason=str(error))
     index = best_index([row[by] for row in rows], recipe.best)
     best_row = None if index is None else rows[index]
-    events = _events(run.path / "events.jsonl")
+    events = run.events
     measured: dict[str, Any] = next((event for event in reversed(events) if event["event"] == "finished"), {})
     return RunSummary(
         path=run.path,
@@ -163,26 +162,9 @@ def _is_run(path: Path) -> bool:
     return path.is_dir() and any((path / name).exists() for name in _LEFT_BY_A_RUN)
 
 
-def _events(path: Path) -> list[dict[str, Any]]:
-    """The events in a log, without lines that cannot be read: the last one may be cut short."""
-    try:
-        lines = path.read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    events = []
-    for line in lines:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and "event" in event:
-            events.append(event)
-    return events
-
-
 def _state(events: Sequence[Mapping[str, Any]], *, done: bool) -> str:
     """The state of a run that is not damaged; `done` is whether it has all its epochs."""
-    life = [event for event in events if event["event"] in ("started", "epoch", "stopped", "finished")]
+    life = [event for event in events if event["event"] in LIFE]
     last = life[-1]["event"] if life else "stopped"
     if last == "finished":
         return "finished"

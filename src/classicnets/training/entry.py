@@ -222,9 +222,10 @@ def reopen(
             notes.append("The epoch under way begins again, because its batches have changed.")
         if recipe != left.recipe:
             processes.on_main(lambda: opened.write_recipe(recipe))
-    notes.append(_where_it_stands(left, prepared, opened, recipe, changed=bool(changes)))
-    notes += _other_machine(left.environment, prepared)
-    return Job(opened, recipe, prepared, checkpoint_every=checkpoint_every, notes=notes, changed=bool(changes))
+        notes.append(_where_it_stands(left, prepared, opened, recipe, changed=bool(changes)))
+        notes += _other_machine(left.environment, prepared)
+        # Made under the lock: a job knows by the run's events whether another process has trained it since.
+        return Job(opened, recipe, prepared, checkpoint_every=checkpoint_every, notes=notes, changed=bool(changes))
 
 
 def _finish(job: Job, *, tensorboard: bool, quiet: bool) -> Run:
