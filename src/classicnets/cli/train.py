@@ -15,7 +15,6 @@ from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
     from classicnets.training import Finished
-    from classicnets.training.recipe.settings import as_settings
 
 
 class OnNan(StrEnum):
@@ -95,6 +94,7 @@ def train(
     """Train a network on images, measure it on images it never saw, and write a report."""
     from classicnets import training
     from classicnets.training.progress import follow
+    from classicnets.training.recipe.settings import as_settings
     from classicnets.training.run.tensorboard import log_to_tensorboard, require_tensorboard
 
     if tensorboard:

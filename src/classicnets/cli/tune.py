@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from classicnets.evaluation.best import Best
     from classicnets.search.trials import TrialDone, Tuned
     from classicnets.search.tuning import Tuning
-    from classicnets.training.recipe.settings import as_settings
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -77,6 +76,7 @@ def tune(
     """
     from classicnets.search import tune as library
     from classicnets.search.space import read_space
+    from classicnets.training.recipe.settings import as_settings
 
     values = {"epochs": epochs, "seed": seed, "model.weights": weights}
     settings = as_settings(set_ or (), values)
