@@ -130,4 +130,4 @@ def test_a_model_without_such_names_is_refused(run_cli, here):
     torch.save(create("nin_cifar").state_dict(), "nin.pth")
     answer = run_cli("convert", "nin.pth", "--model", "nin_cifar", "--to", "torchvision")
     assert answer.code == 2
-    assert "no names in 'torchvision'; it has them in classicnets" in answer.err
+    assert "no names in 'torchvision'. It has names in classicnets." in answer.err
