@@ -158,7 +158,7 @@ def test_what_a_kill_left_is_mended(tmp_path):
         file.write('{"time": "2026-')
     reopen(job.run)
     assert Run(path).classifier.classes
-    assert not list(path.glob(".*"))
+    assert not list(path.glob(".*.aside"))
     assert events(job.run)[-1]["event"] == "stopped"
 
 

@@ -51,8 +51,8 @@ def test_a_run_holds_everything_that_is_needed_later(job):
     assert isinstance(finished, Finished)
     names = {p.name for p in run.path.iterdir()}
     assert names == {
-        "recipe.toml", "environment.json", "metrics.csv", "events.jsonl", "checkpoints", "model", "evaluation",
-        "figures", "report.html",
+        ".lock", "recipe.toml", "environment.json", "images.csv", "metrics.csv", "events.jsonl", "checkpoints",
+        "model", "evaluation", "figures", "report.html",
     }  # fmt: skip
     assert [row["epoch"] for row in rows(run)] == ["1", "2"]
     assert json.loads((run.path / "environment.json").read_text())["precision"] == "fp32"
@@ -242,7 +242,7 @@ def test_mistakes_are_told_before_anything_is_made(tmp_path):
         start("resnet20_cifar", "digits", settings=["model.switches.in_channels=3"], out=out)
     with pytest.raises(ConfigError, match="cannot be built"):
         start("resnet20_cifar", "digits", settings=["model.switches.widths=[-1,16,16]"], out=out)
-    with pytest.raises(ConfigError, match="32 pixels or more"):
+    with pytest.raises(ConfigError, match="at least 32 pixels"):
         start("vgg11", "digits", settings=["image_size=16"], out=out)
     with pytest.raises(ConfigError, match="give it as the argument"):
         start("resnet20_cifar", "digits", settings=["model.name=vgg11"], out=out)
