@@ -135,15 +135,12 @@ def keep():
 torch.ones(1 << 20)
 before = mib()
 print(keep() - before, mib() - before)
-fill()
-print(mib() - before)
 """
 
 
 @pytest.mark.skipif(memory._glibc() is None, reason="needs glibc")
 def test_memory_is_kept_inside_and_returned_afterwards() -> None:
     done = subprocess.run([sys.executable, "-c", _FREE_MUCH], capture_output=True, text=True, check=True)
-    inside, after, later = map(int, done.stdout.split())
+    inside, after = map(int, done.stdout.split())
     assert inside > 180
     assert after < 40
-    assert later < 80

@@ -10,7 +10,6 @@ from classicnets.training.recipe.files import with_settings
 from classicnets.training.step.loop import fit
 from classicnets.training.step.state import EpochDone, TrainState
 from classicnets.training.step.statistics import measure_statistics
-from classicnets.training.transfer.freeze import freeze
 from sessions import session_for
 
 PREPROCESS = Preprocess(input_size=(12, 12), mean=(0.2,), std=(0.25,))
@@ -52,7 +51,7 @@ def test_the_statistics_are_those_of_the_activations(corners, recipe, ema):
 def test_they_are_left_alone_when_the_run_is_old_and_in_frozen_stages(corners, recipe):
     recipe = with_settings(recipe, ["finetune.freeze=0.5", "finetune.unfreeze=gradual"])
     session, state = begin(corners, recipe)
-    freeze(state.model, recipe.finetune, done=0.5)
+    state.step = 9  # of 15: the last stage learns again
     before = statistics(state.model)
     measure_statistics(session, state)
     changed = {name.split(".")[1] for name, value in statistics(state.model).items() if not value.equal(before[name])}

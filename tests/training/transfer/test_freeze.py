@@ -127,7 +127,9 @@ def test_kept_features_give_the_same_head(corners, recipe, settings):
     recipe = with_settings(recipe, [*settings, "finetune.freeze=1"]).model_copy(update={"augment": Augment()})
     whole, _ = trained(corners, recipe, cached=False)
     cached, notes = trained(corners, recipe, cached=True)
-    assert cached.features.values.shape == (80, 16)
+    assert equipped(small(), recipe, pack_data(corners, PREPROCESS).train).features.values.shape == (80, 16)
+    features = equipped(small(), recipe, pack_data(corners, PREPROCESS).train).features
+    assert features.values.shape == (80, 16)
     assert any("features of 80 images" in note for note in notes)
     start = small().state_dict()
     for name, weight in whole.model.state_dict().items():

@@ -21,7 +21,7 @@ from classicnets.training.scale.whole_batch import BatchNorm, whole_batch
 from classicnets.training.step.session import Session
 from classicnets.training.step.state import TrainState
 from classicnets.training.transfer.features import split_head
-from classicnets.training.transfer.freeze import train_mode
+from classicnets.training.transfer.freeze import freeze, train_mode
 
 SETTLED = 200
 """Optimizer steps after which the running statistics fit by themselves."""
@@ -36,7 +36,10 @@ def measure_statistics(session: Session, state: TrainState) -> None:
     interrupted and done again finds the same.
     """
     network = state.validated_model
-    if state.step >= SETTLED or not (norms := _learning_norms(state, network)):
+    if state.step >= SETTLED:
+        return
+    norms = _learning_norms(session, state, network)
+    if not norms:
         return
     part = split_head(network.head)[1] if session.features else network
     batches = session.inputs(session.loader.batches(len(state.history)))
@@ -50,8 +53,10 @@ def measure_statistics(session: Session, state: TrainState) -> None:
                 part(batch.images.to(session.precision.device))
 
 
-def _learning_norms(state: TrainState, network: nn.Module) -> list[BatchNorm]:
-    """The batch norms of `network` whose statistics change while the model trains."""
+def _learning_norms(session: Session, state: TrainState, network: nn.Module) -> list[BatchNorm]:
+    """The batch norms of `network` that learned in the last step: what a resumed run has frozen yet does not matter."""
+    last_step = max(0, state.step - 1)
+    freeze(state.model, session.recipe.finetune, last_step / (len(session.loader) * session.recipe.epochs))
     train_mode(state.model)
     norms = {name: module for name, module in state.model.named_modules() if isinstance(module, BatchNorm)}
     validated = dict(network.named_modules())
