@@ -1,5 +1,5 @@
 # Every target sets up what it needs: a virtual environment in .venv with the packages pinned in constraints.txt.
-# It needs Python 3.11 or newer and make; name another Python with `make PYTHON=python3.12 ...`.
+# They need Python 3.11 or newer and make. Name another Python with `make PYTHON=python3.12 ...`.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,13 +14,13 @@ EXAMPLES := $(filter-out examples/demo.py,$(wildcard examples/*.py))
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## Make the virtual environment and install everything, pinned
+setup: $(READY) ## Create the virtual environment and install everything, pinned
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' || { \
 		echo "classicnets needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
 			"Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@echo "Making a virtual environment in $(VENV) with $$($(PYTHON) --version)"
+	@echo "Creating a virtual environment in $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
@@ -30,7 +30,7 @@ $(READY): $(VENV)/.created pyproject.toml constraints.txt
 	@$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $@
 
-demo: $(READY) ## Train a classifier on Fashion-MNIST, measure it, predict with it, and show where the report is
+demo: $(READY) ## Train a classifier on Fashion-MNIST, measure it and predict with it
 	$(BIN)/python examples/demo.py
 
 test: $(READY) ## Run the tests
@@ -39,9 +39,9 @@ test: $(READY) ## Run the tests
 test-slow: $(READY) ## Run the tests that take long
 	$(BIN)/pytest -m slow
 
-check: lint types layers test ## Everything that must pass: format, lint, types, the layers, tests
+check: lint types layers test ## Run everything that must pass: lint, types, layers, tests
 
-format: $(READY) ## Format the code and mend what the linter can mend
+format: $(READY) ## Format the code and fix what the linter can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
@@ -58,17 +58,17 @@ layers: $(READY) ## Check that imports point down
 examples: $(READY) ## Run every example
 	@set -e; for example in $(EXAMPLES); do echo "$(BIN)/python $$example"; $(BIN)/python $$example; done
 
-facts: $(READY) ## Make facts.json, docs/models.md and the tables of docs/training.md again
+facts: $(READY) ## Write facts.json, docs/models.md and the tables of docs/training.md again
 	$(BIN)/python -m classicnets.analysis.make_facts
 	$(BIN)/python benchmarks/models_table.py
 	$(BIN)/python benchmarks/recipe_tables.py
 
-bench-train: $(READY) ## Measure training beside torchvision and timm: speed, memory, loading (half an hour)
+bench-train: $(READY) ## Measure training next to torchvision and timm (half an hour)
 	$(BIN)/python benchmarks/training_peers.py
 	$(BIN)/python benchmarks/loading.py
 
-bench: $(READY) ## Measure what the README states (an hour or two); results go to benchmarks/results
-	@set -e; for bench in $(filter-out benchmarks/report.py benchmarks/timed_training.py benchmarks/models_table.py benchmarks/recipe_tables.py,$(wildcard benchmarks/*.py)); do \
+bench: $(READY) ## Run all benchmarks (hours); results go to benchmarks/results
+	@set -e; for bench in $(filter-out benchmarks/report.py benchmarks/timed_training.py benchmarks/models_table.py benchmarks/recipe_tables.py benchmarks/six_networks.py,$(wildcard benchmarks/*.py)); do \
 		echo "$(BIN)/python $$bench"; $(BIN)/python $$bench; done
 
 clean: ## Remove the virtual environment, caches and build outputs; runs/ and downloaded data stay
