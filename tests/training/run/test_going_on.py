@@ -100,7 +100,7 @@ def test_a_rollback_lowers_the_rate_and_is_resumed_bit_for_bit(tmp_path, monkeyp
     fail_at(monkeypatch, 3)
     event = until(parted, step=4)
     monkeypatch.undo()
-    assert "Went back to step 2, and on with 0.25 of the rate (1 of at most 3 times)" in parted.warnings[0]
+    assert "Returned to step 2 and continued at 0.25 of the rate (rollback 1 of at most 3)" in parted.warnings[0]
     assert [event["rate"] for event in events(parted.run) if event["event"] == "rollback"] == [0.25]
     assert event.lr < 0.03
     assert until(reopen(parted.run), epoch=3).val_loss == row.val_loss
