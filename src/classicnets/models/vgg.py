@@ -205,8 +205,8 @@ FAMILY = Family(
     config=VGGConfig,
     variants=VARIANTS,
     stuck_because=(
-        "a VGG without batch norm learns at a narrow band of rates only; Simonyan and Zisserman (Sec. 3.1) first "
-        "trained a shallow one"
+        "a VGG without batch norm learns only in a narrow range of learning rates; Simonyan and Zisserman (Sec. 3.1) "
+        "trained a shallow one first"
     ),
     torchvision={
         "vgg11": TorchvisionModel("vgg11"),

@@ -56,7 +56,7 @@ def test_a_changed_byte_is_found_and_the_one_before_is_used(tmp_path, name):
 def test_a_missing_file_is_found(tmp_path, name):
     path = save_checkpoint(tmp_path, 1, checkpoint(1))
     (path / name).unlink()
-    with pytest.raises(WeightsError, match="not a whole checkpoint"):
+    with pytest.raises(WeightsError, match="not a complete checkpoint"):
         load_checkpoint(path)
     assert newest_checkpoint(tmp_path)[0] is None
 

@@ -58,7 +58,7 @@ def test_a_trunk_that_learned_nothing_is_not_frozen(tmp_path):
 def test_a_teacher_is_learned_from_and_needed_to_go_on(tmp_path, before):
     settings = (f'distill.teacher="{before.path}"', "distill.weight=0.9")
     taught = job(tmp_path, *settings)
-    assert any("learning from" in note for note in taught.notes)
+    assert any("distilling from" in note for note in taught.notes)
     learned = weights_after(taught, epoch=2)
     assert not same(learned, weights_after(job(tmp_path), epoch=2))
     weights_after(again := job(tmp_path, *settings), epoch=1)

@@ -85,7 +85,8 @@ def test_numbers_that_go_wrong_name_step_layer_and_remedy(tmp_path, monkeypatch)
     job = begin(tmp_path)
     fail_at(monkeypatch, 3)
     with pytest.raises(
-        TrainingDiverged, match=r"is inf .* at step 3, .*gradient is the first to fail.*optim\.lr=.*--on-nan rollback"
+        TrainingDiverged,
+        match=r"is inf .* at step 3, .*outputs are finite; the gradient of .* is not\..*optim\.lr=.*--on-nan rollback",
     ):
         list(job)
     assert newest(job.run).trainer["step"] == 2
@@ -100,7 +101,7 @@ def test_a_rollback_lowers_the_rate_and_is_resumed_bit_for_bit(tmp_path, monkeyp
     fail_at(monkeypatch, 3)
     event = until(parted, step=4)
     monkeypatch.undo()
-    assert "Went back to step 2, and on with 0.25 of the rate (1 of at most 3 times)" in parted.warnings[0]
+    assert "Returned to step 2 and continued at 0.25 of the rate (rollback 1 of at most 3)" in parted.warnings[0]
     assert [event["rate"] for event in events(parted.run) if event["event"] == "rollback"] == [0.25]
     assert event.lr < 0.03
     assert until(reopen(parted.run), epoch=3).val_loss == row.val_loss

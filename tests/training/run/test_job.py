@@ -149,7 +149,7 @@ def test_a_loss_that_stays_at_chance_is_named(tmp_path):
     )
     for _ in job:
         pass
-    assert "nothing is learned" in job.warnings[0]
+    assert "has learned nothing" in job.warnings[0]
     assert "warning" in (job.run.path / "events.jsonl").read_text()
 
 

@@ -73,7 +73,7 @@ def test_the_command_line_goes_on_from_a_kill_and_from_a_damaged_checkpoint(tmp_
     going_on = command(tmp_path / "killed", "--resume", "run")
     assert going_on.returncode == 0, going_on.stderr
     assert newest.name in going_on.stderr
-    assert "Looking for the one before" in going_on.stderr
+    assert "Trying the checkpoint before it" in going_on.stderr
     weights = [tmp_path / name / "run" / "model" / "model.safetensors" for name in ("whole", "killed")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     shutil.rmtree(run / "evaluation")

@@ -38,7 +38,7 @@ def test_the_first_layer_whose_output_overflows(model):
     name, layer = conv(model, 0)
     with torch.no_grad():
         layer.weight.fill_(1e38)
-    assert f"The first layer to fail is {name} (Conv2d): its inputs reach 10," in found(
+    assert f"The first layer whose output is not finite is {name} (Conv2d); its inputs reach 10." in found(
         model, torch.full_like(IMAGES, 10)
     )
 
@@ -52,7 +52,7 @@ def test_a_gradient_that_fails_although_every_output_is_finite(model):
     assert found(model) == "Every layer's output is finite."
     for _, layer in (conv(model, 0), conv(model, 2)):
         layer.weight.grad[0] = math.nan
-    assert found(model) == f"The gradient is the first to fail, at {conv(model, 2)[0]}.weight."
+    assert found(model) == f"The outputs are finite; the gradient of {conv(model, 2)[0]}.weight is not."
 
 
 def test_no_hook_stays(model):
@@ -76,12 +76,12 @@ def test_only_what_is_not_yet_so_is_advised(settings, said):
     ("name", "switches", "said"),
     [
         ("alexnet_cifar", {"batch_norm": False}, "ReLUs die"),
-        ("vgg11_cifar", {"batch_norm": False}, "narrow band"),
+        ("vgg11_cifar", {"batch_norm": False}, "narrow range"),
         ("nin_cifar", {}, "the map of a class"),
         ("googlenet_cifar", {"batch_norm": False}, "auxiliary"),
-        ("vgg11_cifar", {}, "labels do not belong"),
-        ("resnet20_cifar", {}, "labels do not belong"),
-        ("densenet40_k12_cifar", {}, "labels do not belong"),
+        ("vgg11_cifar", {}, "labels do not match"),
+        ("resnet20_cifar", {}, "labels do not match"),
+        ("densenet40_k12_cifar", {}, "labels do not match"),
     ],
 )
 def test_a_loss_at_chance_names_the_cause_of_the_family(name, switches, said):
@@ -90,5 +90,5 @@ def test_a_loss_at_chance_names_the_cause_of_the_family(name, switches, said):
     warning = stuck(math.log(10), 0.1, 10, 60, recipe, model)
     assert said in warning
     assert "ln(10)" in warning
-    assert ("variant with batch norm" in warning) == (said != "labels do not belong")
+    assert ("variant with batch norm" in warning) == (said != "labels do not match")
     assert stuck(2.0, 0.1, 10, 60, recipe, model) is None

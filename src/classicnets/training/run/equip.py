@@ -1,4 +1,4 @@
-"""What a training gets where its recipe asks for it: class weights, a teacher, the features of a frozen trunk."""
+"""The optional parts of a training: class weights, a teacher, the cached features of a frozen trunk."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ from classicnets.training.transfer.features import Features, without_pixels
 
 
 class Equipment(NamedTuple):
-    """What a recipe asks for beside the network, None if it does not; `notes` say what was done.
+    """The optional parts that a recipe asks for.
 
-    `train` are the images to train on: a black pixel each, once their features are kept.
+    Attributes:
+        train: the training images. With `features`, they are single black pixels.
+        class_weights: float32 (K,), or None.
+        teacher: the classifier to distil from, or None.
+        features: cached features of the training images, or None.
+        notes: what was done, one sentence each.
     """
 
     train: Packed
@@ -41,16 +46,31 @@ def equip(
     *,
     progress: Callable[[int, int], None],
 ) -> Equipment:
-    """Make what the recipe asks for.
+    """Create the optional parts that the recipe asks for.
 
-    Raises ConfigError or WeightsError for a teacher that cannot teach, StorageError for features that cannot be kept.
+    Args:
+        model: the network to train.
+        recipe: the resolved recipe.
+        train: the training images.
+        classes: the class names, in the order of the labels.
+        preprocess: how an image becomes network input.
+        precision: the device and the arithmetic of the forward pass.
+        progress: called with (done, total) images while features are computed.
+
+    Returns:
+        The parts; those that the recipe does not ask for are None.
+
+    Raises:
+        ConfigError: the teacher's classes or channels differ from the data's.
+        WeightsError: the teacher cannot be read.
+        StorageError: the features cannot be stored.
     """
     weights, teacher, features, notes = None, None, None, []
     if recipe.data.balance == "loss":
         weights = class_weights(train.labels, len(classes)).to(precision.device)
     if recipe.distill.teacher:
         teacher = Teacher(recipe.distill, classes, preprocess, precision.device)
-        notes.append(f"learning from {recipe.distill.teacher}, a {teacher.classifier.model_name}")
+        notes.append(f"distilling from {recipe.distill.teacher}, a {teacher.classifier.model_name}")
     if recipe.finetune.freeze == 1:
         before = time.perf_counter()
         features = Features.compute(model, train, preprocess, precision, progress=progress)

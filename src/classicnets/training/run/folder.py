@@ -1,4 +1,4 @@
-"""The run folder: where a training writes what it did, and where everything after it reads.
+"""`Run`: the folder that a training writes, and that evaluation, prediction and reports read.
 
 runs/resnet20_cifar-fashion-mnist/
   recipe.toml  environment.json  metrics.csv  events.jsonl
@@ -35,22 +35,37 @@ from classicnets.training.scale.processes import is_first_start, launch_id
 from classicnets.training.step.state import EpochDone
 
 LIFE = ("started", "reopened", "epoch", "stopped", "finished")
-"""The events that tell what became of a run: the last one says it."""
+"""The events that give a run's state. The last one counts."""
 
-_MAKE_ROOM = "Free some space, or make it writable."
+_MAKE_ROOM = "Free some space, or make the folder writable."
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. Its files are the truth: every property reads them."""
+    """A run folder. Every property reads the files again, so it is always up to date.
+
+    Args:
+        path: the folder. `Run.open` also checks that it is a run.
+
+    >>> Run.open("runs/resnet20_cifar-digits").finished
+    """
 
     path: Path
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, precision: str) -> Run:
-        """Make a new folder at `path`, or at `path-2`, `path-3`, ... where that is taken: nothing is overwritten.
+        """Create a run folder. Nothing is overwritten.
 
-        Raises StorageError where the place cannot be written to.
+        Args:
+            path: the folder. If it exists, the run goes to `path-2`, `path-3`, ... instead.
+            recipe: the resolved recipe, written to recipe.toml.
+            precision: "fp32" or "bf16", written to environment.json.
+
+        Returns:
+            The new run.
+
+        Raises:
+            StorageError: the folder cannot be written.
         """
         for number in range(1, 10_000):
             folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
@@ -64,13 +79,16 @@ class Run:
             except FileExistsError:
                 continue  # another process was faster
             except StorageError as error:
-                raise StorageError(f"{error} The run's folder is chosen with --out.") from None
+                raise StorageError(f"{error} Choose the run folder with --out.") from None
             return cls(folder)
-        raise StorageError(f"{path} and 9,999 numbered folders beside it exist already. Choose another --out.")
+        raise StorageError(f"{path} and 9,999 numbered folders beside it exist. Choose another folder with --out.")
 
     @classmethod
     def of_launch(cls, path: Path, recipe: Recipe) -> Run | None:
-        """The run that this torchrun made at `path` or beside it, with that recipe, before it restarted us."""
+        """Return the run with this recipe that the same torchrun created at or beside `path` before a restart.
+
+        None if there is none, or if this is not a restart.
+        """
         if (launch := launch_id()) is None or is_first_start():
             return None
         for folder in sorted(
@@ -83,23 +101,26 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """The run at `path`. Raises ConfigError where there is none."""
+        """Return the run at `path`. Raises ConfigError if the folder is not a run."""
         run = cls(Path(path))
         if not (run.path / "recipe.toml").is_file():
-            raise ConfigError(f"{path} is not a run folder: it has no recipe.toml. Give a folder that `train` made.")
+            raise ConfigError(f"{path} is not a run folder: it has no recipe.toml. Give a folder that `train` created.")
         recipe = run.recipe
         if not (recipe.model.name and recipe.data.source and recipe.image_size):
-            raise ConfigError(f"{path}/recipe.toml names no model, data or image size, as the recipe of a run does.")
+            raise ConfigError(
+                f"{path}/recipe.toml names no model, data or image size. Restore the file, or train again with it: "
+                f"classicnets train MODEL DATA --recipe {path}/recipe.toml"
+            )
         return run
 
     @property
     def recipe(self) -> Recipe:
-        """The resolved recipe, as it was trained with."""
+        """The resolved recipe of the training."""
         return parse_recipe((self.path / "recipe.toml").read_text("utf-8"), str(self.path / "recipe.toml"))
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What it began on, as `environment` tells it; empty where that is lost."""
+        """The machine and versions that the run started with; empty if the file is missing or damaged."""
         try:
             found = json.loads((self.path / "environment.json").read_text("utf-8"))
         except (OSError, ValueError):
@@ -113,12 +134,12 @@ class Run:
 
     @property
     def report(self) -> Report:
-        """What was measured on the test images, or on the validation images where there are no others."""
+        """The evaluation on the test images, or on the validation images if there are no test images."""
         return Report.load(self.path / "evaluation")
 
     @property
     def record(self) -> Path:
-        """Which image is in which part, recognisable after the images have moved."""
+        """The file that lists which image is in which part. It still matches after the images have moved."""
         return self.path / "images.csv"
 
     @property
@@ -127,12 +148,12 @@ class Run:
         return self.path / "report.html"
 
     def __fspath__(self) -> str:
-        """A run stands wherever a path to it does: `cn.load(run)`."""
+        """A run can be used as a path: `cn.load(run)`."""
         return str(self.path)
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The lines of `events.jsonl`, oldest first, without lines that cannot be read: the last may be cut short."""
+        """The events of `events.jsonl`, oldest first. Lines that cannot be read are left out."""
         try:
             lines = (self.path / "events.jsonl").read_text("utf-8", errors="replace").splitlines()
         except OSError:
@@ -149,16 +170,16 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the training came to its end and was measured. Its events decide, and nothing else."""
+        """Whether the training ended and was measured. Only the events decide."""
         life = [event["event"] for event in self.events if event["event"] in LIFE]
         return bool(life) and life[-1] == "finished"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other process from writing this run, and first put right what a killed one left half done.
+        """Lock the run for this process, and complete or undo what a killed process left half written.
 
-        The operating system holds the lock and releases it when the process ends. Raises Locked, a ConfigError, if
-        another process holds it, and StorageError if the folder cannot be written.
+        The operating system releases the lock when the process ends. Raises Locked (a ConfigError) if another process
+        holds the lock, and StorageError if the folder cannot be written.
         """
         with ExitStack() as stack:
             try:
@@ -173,7 +194,7 @@ class Run:
             yield
 
     def _drop_cut_line(self) -> None:
-        """Cut a last event that a kill left unfinished: nothing can be told from it."""
+        """Remove a last event that is cut short because its process was killed."""
         events = self.path / "events.jsonl"
         if not events.exists():
             return
@@ -186,29 +207,36 @@ class Run:
             raise StorageError(f"Cannot write {events}: {error.strerror}. {_MAKE_ROOM}") from None
 
     def _writer(self) -> str:
-        """Who wrote the last `started` line."""
+        """The process that wrote the last `started` event."""
         for event in reversed(self.events):
             if event["event"] == "started":
                 return f"process {event.get('pid')} on {event.get('host')}"
         return "another process"
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Write `recipe.toml` anew: the run goes on otherwise than it began."""
+        """Replace `recipe.toml`, for a run that continues with a changed recipe."""
         self._write("recipe.toml", recipe.to_toml())
 
     def reopen(self) -> None:
-        """Note that the training goes on: what follows makes an earlier report untrue."""
+        """Record that the training continues, so that an earlier report no longer counts as final."""
         self.log("reopened")
 
     def write_metrics(self, history: Sequence[EpochDone]) -> None:
-        """Write `metrics.csv` anew: one row an epoch."""
-        rows = [[round(v, 6) if isinstance(v, float) else v for v in astuple(row)] for row in history]
+        """Replace `metrics.csv`: one row per epoch."""
+        rows = [[_rounded(value) for value in astuple(row)] for row in history]
         self._write_csv("metrics.csv", [f.name for f in fields(EpochDone)], rows)
 
     def metrics(self, *columns: str) -> list[dict[str, float]]:
-        """These columns of `metrics.csv`, row by row; none where no epoch is done.
+        """Return columns of `metrics.csv`.
 
-        Raises StorageError, naming the line, where one cannot be read.
+        Args:
+            columns: column names, such as "val_loss"; see `EpochDone`.
+
+        Returns:
+            One dict per epoch, oldest first; empty if no epoch is done.
+
+        Raises:
+            StorageError: a line cannot be read; the message gives its number.
         """
         path, rows = self.path / "metrics.csv", []
         if not path.exists():
@@ -219,18 +247,22 @@ class Run:
                     try:
                         rows.append({key: float(row[key]) for key in columns})
                     except (KeyError, TypeError, ValueError):
-                        raise StorageError(f"{path}: line {number} cannot be read.") from None
+                        raise StorageError(
+                            f"{path}: line {number} cannot be read. Resume the run, which writes the file again."
+                        ) from None
         except (OSError, UnicodeDecodeError) as error:
-            raise StorageError(f"{path} cannot be read: {error}.") from None
+            raise StorageError(
+                f"{path} cannot be read: {error}. Resume the run, which writes the file again."
+            ) from None
         return rows
 
     def write_skipped(self, skipped: Sequence[BadImage]) -> None:
-        """Write `skipped.csv`, the images that were left out and why; no file where there are none."""
+        """Write `skipped.csv`: the images that were left out, and why. No file if there are none."""
         if skipped:
             self._write_csv("skipped.csv", ("image", "reason"), [(image.name, image.reason) for image in skipped])
 
     def log(self, event: str, **values: Any) -> None:
-        """Append a line to `events.jsonl`: when, what, and its values."""
+        """Append an event to `events.jsonl`: its time, its name and its values. Raises StorageError."""
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values}
         try:
             with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
@@ -250,8 +282,12 @@ class Run:
         self._write(name, text.getvalue())
 
 
+def _rounded(value: float) -> float:
+    return round(value, 6) if isinstance(value, float) else value
+
+
 def environment(precision: str) -> dict[str, Any]:
-    """What the training ran on, JSON-ready."""
+    """Return the machine and the versions in use, as JSON values. `precision` is "fp32" or "bf16"."""
     return {
         "classicnets": classicnets.__version__,
         "python": platform.python_version(),

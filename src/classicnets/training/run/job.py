@@ -1,8 +1,8 @@
-"""A training under way: iterate over a `Job`, and its run folder fills.
+"""`Job`: a training that runs while you iterate over it, and writes its run folder.
 
     fit ... -> checkpoints, best weights, metrics -> evaluate on the test images -> report
 
-Iterating yields the events of `fit`, then `Finished`. What was done is in the run folder before an event is yielded.
+Iterating yields the events of `fit`, then `Finished`. An event is yielded after its results are in the run folder.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ from classicnets.training.step.loop import fit
 from classicnets.training.step.state import EpochDone, StepDone
 
 _MOST_ROLLBACKS = 3
-_SOME_STEPS = 50  # after so many, a training that learns has a loss that shows it
+_SOME_STEPS = 50  # after this many steps, the loss shows whether the network learns
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The training is over, its best classifier measured: `report`, and `page`, the HTML report.
+    """The last event of a job: the training is over and its best classifier is measured.
 
-    Measured on the test images, or on the validation images where there are no others.
+    Attributes:
+        run: the run folder.
+        report: the evaluation on the test images, or on the validation images if there are no test images.
+        page: the path of the HTML report.
     """
 
     run: Run
@@ -49,11 +52,24 @@ class Finished:
 
 
 class Job:
-    """A training under way. Iterate over it once; closing the iteration early keeps what was reached.
+    """A training. Iterate over it once to run it. If you stop iterating early, the progress so far is saved.
 
-    `notes` say what was chosen before it began; `warnings` fills while it goes. With `measure` set to False, it ends
-    after the last epoch and the test images stay unseen; to resume the run measures it.
-    Several processes iterate alike, over the same events; the one with `is_main` writes, and has the warnings.
+    If several processes train together, each iterates over the same events.
+
+    Attributes:
+        run: the run folder.
+        recipe: the resolved recipe.
+        notes: what was chosen before the training starts, one sentence each.
+        warnings: problems found so far, one sentence each. Only the main process collects them.
+        num_steps: optimizer steps in the whole run.
+        is_main: whether this process writes the run folder.
+        measure: set it to False to end after the last epoch without using the test images. Resuming the run later
+            measures it.
+
+    Iterating raises Locked if another process trains the run, ConfigError if one has trained it since this job was
+    prepared, TrainingDiverged if the loss is not finite, and StorageError if the run folder cannot be written.
+
+    >>> for event in start("resnet20_cifar", "digits"): ...
     """
 
     measure = True
@@ -78,9 +94,9 @@ class Job:
         self._state = prepared.state
         self._prepared = prepared
         self._checkpoint_every = checkpoint_every
-        self._changed = changed  # the run goes on otherwise than its newest checkpoint says
+        self._changed = changed  # whether recipe or data differ from the newest checkpoint
         self._steps_per_epoch = self.num_steps // recipe.epochs
-        self._at_rest = False  # whether the state is between two steps, and can be kept
+        self._at_rest = False  # whether the state is between two steps and can be saved
         self._reached: dict[str, Any] | None = None
         self._seen = self._session.processes.on_main(lambda: len(run.events))
 
@@ -99,19 +115,19 @@ class Job:
                 if self.measure:
                     yield self._finish()
                 else:
-                    processes.on_main(lambda: run.log("stopped", step=self._step, reason="not to be measured"))
+                    processes.on_main(lambda: run.log("stopped", step=self._step, reason="measure is False"))
             except StorageError as error:
                 go_on = f"classicnets train --resume {shlex.quote(str(run.path))}"
-                raise StorageError(f"{error} Then go on with: {go_on}") from error
+                raise StorageError(f"{error} Then resume with: {go_on}") from error
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other processes from the run. Raises ConfigError if one has trained it since this job was prepared."""
+        """Lock the run. Raises ConfigError if another process has trained it since this job was prepared."""
         with self.run.locked():
             if len(self.run.events) != self._seen:
                 raise ConfigError(
-                    f"{self.run.path} has been trained by another process since this job was prepared: going on from "
-                    f"here would lose what that one did. Resume the run again: "
+                    f"{self.run.path} has been trained by another process since this job was prepared. Continuing from "
+                    f"here would overwrite its progress. Resume the run again: "
                     f"classicnets train --resume {shlex.quote(str(self.run.path))}"
                 )
             try:
@@ -130,7 +146,7 @@ class Job:
         return self._state.step
 
     def _begin(self) -> None:
-        """Write what the state says, and a kill may have left unwritten."""
+        """Write the files that a killed process may not have written."""
         state = self._state
         host = {"pid": os.getpid(), "host": platform.node()}
         self.run.log("started", step=state.step, **host, notes=self.notes)
@@ -152,20 +168,20 @@ class Job:
                     self._at_rest, self._reached = True, None
                     yield event
                     stop.obey()
-                    # After an epoch's last step comes its validation, which changes nothing: that can be left at once.
+                    # After an epoch's last step comes its validation. It changes nothing, so it can stop at once.
                     self._at_rest = isinstance(event, StepDone) and event.step % self._steps_per_epoch == 0
                     self._reached = self._state.trainer() if self._at_rest else None
                     stop.at_once = self._at_rest
             except BaseException as stopped:
                 stop.at_once = False
                 if self._at_rest and not isinstance(stopped, Exception):
-                    processes.on_main(self._keep_what_was_reached)
+                    processes.on_main(self._save_progress)
                 if self.is_main:
                     self.run.log("stopped", step=self._step, reason=type(stopped).__name__)
                 raise
 
     def _kept_events(self) -> Iterator[StepDone | EpochDone]:
-        """The events of `fit`, what was done kept in the run; where numbers go wrong, from a checkpoint again."""
+        """Yield the events of `fit`, each after it is saved. If training diverges, restart from a checkpoint."""
         while True:
             try:
                 for event in fit(self._session, self._state):
@@ -176,11 +192,13 @@ class Job:
                 self._go_back(error)
 
     def _go_back(self, error: TrainingDiverged) -> None:
-        """Restore the newest whole checkpoint and lower the rate, for `on_nan = "rollback"`; else raise `error`."""
+        """Restore the newest valid checkpoint and lower the rate if `on_nan` is "rollback"; else raise `error`."""
         state, processes = self._state, self._session.processes
         if self.recipe.on_nan == "stop":
             go_on = f"classicnets train --resume {shlex.quote(str(self.run.path))} --on-nan rollback"
-            raise TrainingDiverged(f"{error} Or go back to a checkpoint, and on at a lower rate: {go_on}") from error
+            raise TrainingDiverged(
+                f"{error} Or return to a checkpoint and continue at a lower rate: {go_on}"
+            ) from error
         if state.rollbacks == _MOST_ROLLBACKS:
             raise error
         self._at_rest = False
@@ -192,12 +210,12 @@ class Job:
         state.rollbacks = rollbacks
 
         def write() -> None:
-            self._save_checkpoint()  # so that a run killed from here on has the lower rate too
+            self._save_checkpoint()  # so that the lower rate survives a kill
             self.run.write_metrics(state.history)
             self.run.log("rollback", step=state.step, rate=state.rate, reason=str(error))
             self._warn(
-                f"{error} Went back to step {state.step}, and on with {state.rate:g} of the rate "
-                f"({rollbacks} of at most {_MOST_ROLLBACKS} times). {' '.join(notes)}".rstrip()
+                f"{error} Returned to step {state.step} and continued at {state.rate:g} of the rate "
+                f"(rollback {rollbacks} of at most {_MOST_ROLLBACKS}). {' '.join(notes)}".rstrip()
             )
 
         processes.on_main(write)
@@ -214,25 +232,32 @@ class Job:
                 self._save_classifier()
             self.run.write_metrics(state.history)
             self.run.log("epoch", **asdict(event))
-            first_look = event.step >= _SOME_STEPS > event.step * (event.epoch - 1) // event.epoch
-            learned = (event.train_loss, event.train_accuracy, len(self._prepared.data.classes))
-            if first_look and (warning := stuck(*learned, event.step, self.recipe, state.model)):
-                self._warn(warning)
+            steps_before = event.step * (event.epoch - 1) // event.epoch
+            if steps_before < _SOME_STEPS <= event.step:
+                self._warn_if_stuck(event)
         elif self._checkpoint_every and event.step % self._checkpoint_every == 0:
             self._save_checkpoint()
 
-    def _keep_what_was_reached(self) -> None:
-        """After Ctrl-C or SIGTERM: a checkpoint to go on from, and a classifier even in the first epoch."""
+    def _warn_if_stuck(self, epoch: EpochDone) -> None:
+        num_classes = len(self._prepared.data.classes)
+        warning = stuck(
+            epoch.train_loss, epoch.train_accuracy, num_classes, epoch.step, self.recipe, self._state.model
+        )  # fmt: skip
+        if warning:
+            self._warn(warning)
+
+    def _save_progress(self) -> None:
+        """After Ctrl-C or SIGTERM: save a checkpoint, and in the first epoch a classifier too."""
         self._save_checkpoint(self._reached)
         if not self._state.history:
             self._save_classifier()
 
     def _save_checkpoint(self, trainer: dict[str, Any] | None = None) -> None:
-        """Save the state; `trainer` is its plain part where that was taken before."""
+        """Save the state. `trainer` is the state's `trainer()` if it was taken earlier."""
         state = self._state
         tensors = state.tensors()
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            raise diverged(f"Weights are no longer finite after step {state.step}.", self.recipe)
+            raise diverged(f"The weights are not finite after step {state.step}.", self.recipe)
         trainer = {
             **(trainer or state.trainer()),
             "identity": self._prepared.identity,
@@ -259,7 +284,10 @@ class Job:
             part, images, packed = "test", data.test, self._prepared.test
         else:
             part, images, packed = "validation", data.val, self._session.validation.packed
-            self.warnings.append("These images chose the best epoch, for want of test images: expect less on new ones.")
+            self.warnings.append(
+                "The data has no test images, so the accuracy is that of the validation images, which chose the best "
+                "epoch. Expect less on new images."
+            )
         logits = processes.rows(best.logits(packed.images[processes.shard.of(len(packed))]), len(packed))
         report = evaluate(best, images, packed=packed, logits=logits, data=f"{data.name} {part}")
 
@@ -276,7 +304,8 @@ class Job:
         state, epochs = self._state, self.recipe.epochs
         if len(state.history) < epochs:
             self.warnings.append(
-                f"Stopped after epoch {len(state.history)} of {epochs}: since epoch {state.best_reached} none had "
-                f"a better validation {self.recipe.best.replace('_', ' ')} (patience = {self.recipe.patience})."
+                f"Stopped after epoch {len(state.history)} of {epochs}: validation "
+                f"{self.recipe.best.replace('_', ' ')} has not improved since epoch {state.best_reached} "
+                f"(patience = {self.recipe.patience})."
             )
             self.run.log("stopped_early", epoch=len(state.history), best_epoch=state.best_epoch.epoch)

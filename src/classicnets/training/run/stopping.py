@@ -1,4 +1,4 @@
-"""Stopping a training from outside: between two steps, so that what is kept is whole."""
+"""Stop a training on Ctrl-C or SIGTERM, between two steps, so that the saved state is complete."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from classicnets.training.scale.processes import ALONE, Processes
 
 
 class StopRequests:
-    """Ctrl-C and SIGTERM, noted while a step is under way and obeyed after it; a second Ctrl-C stops at once.
+    """Handle Ctrl-C and SIGTERM inside a `with` block: note the signal during a step, and stop after it.
 
-    While `at_once` is set, nothing is under way that must be ended first, and the first does too.
-    Of several processes, all obey after the same step, whichever was told. The second Ctrl-C is waited out as well:
-    torchrun passes on the first, which the terminal has sent to everyone already.
+    A second Ctrl-C stops at once. While `at_once` is True, the first does too, because no step is under way.
+
+    Several processes all stop after the same step, whichever of them got the signal. A second Ctrl-C does not stop
+    them at once: the terminal sends Ctrl-C to every process, and torchrun sends it once more.
     """
 
     def __init__(self, processes: Processes = ALONE) -> None:
@@ -43,7 +44,7 @@ class StopRequests:
                 self.obey()
 
     def obey(self) -> None:
-        """Raise what was asked for, in every process."""
+        """Raise KeyboardInterrupt or SystemExit in every process if any of them got a signal."""
         received = self._processes.largest(self._received)
         if received == signal.SIGINT:
             raise KeyboardInterrupt

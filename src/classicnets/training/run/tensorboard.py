@@ -30,7 +30,7 @@ def require_tensorboard() -> None:
 def log_to_tensorboard(job: Job) -> Iterator[StepDone | EpochDone | Finished]:
     """Iterate over a job, and write each event to `RUN/tensorboard` before it is yielded.
 
-    A resumed job appends. Steps that are done again, after that or after a rollback, replace the old ones.
+    A resumed job appends. Steps that run again after a resume or a rollback replace the old ones.
 
     Args:
         job: a job from `start` or `resume`.
@@ -49,7 +49,7 @@ def log_to_tensorboard(job: Job) -> Iterator[StepDone | EpochDone | Finished]:
     try:
         for event in job:
             if isinstance(event, StepDone | EpochDone):
-                # The first step that is still to come: an epoch is done after its last step was written.
+                # An epoch ends after its last step was written, so the next step to write is one later.
                 first = event.step + 1 if isinstance(event, EpochDone) else event.step
                 if writer is None or first <= written:
                     if writer is not None:

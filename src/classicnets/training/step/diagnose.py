@@ -1,7 +1,7 @@
-"""Find where numbers first go wrong in a training, and say what to try.
+"""Explain why a training fails, and say what to try.
 
-a loss or gradient that is not finite   the first layer whose output is not finite, or else whose gradient is not
-a loss that stays at ln(classes)        the likely cause for that family
+If the loss or the gradient is not finite, find the first layer whose output or gradient is not finite. If the loss
+stays at ln(classes), name the likely cause for the family.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ from classicnets.training.recipe.schema import Recipe
 
 
 def diverged(what: str, recipe: Recipe, where: str = "") -> TrainingDiverged:
-    """Return the error to raise: it says what went wrong and what to try.
+    """Create the error for a training that diverged. Its message says what to try.
 
-    what     a sentence, such as "The loss is nan."
-    recipe   the training's recipe; only what it does not have yet is suggested
-    where    a sentence of `first_not_finite`, or ""
+    Args:
+        what: a sentence, such as "The loss is nan."
+        recipe: the recipe of the training. Settings that it has already are not suggested.
+        where: a sentence from `first_not_finite`, or "".
+
+    Returns:
+        The error, to be raised by the caller.
 
     >>> str(diverged("The loss is nan.", Recipe()))[:33]
     'The loss is nan. Try a lower rate'
@@ -37,35 +41,40 @@ def diverged(what: str, recipe: Recipe, where: str = "") -> TrainingDiverged:
     if recipe.precision != "fp32":
         tries.append("--set precision=fp32")
     last = f" or {tries.pop()}" if len(tries) > 1 else ""
-    return TrainingDiverged(" ".join(filter(None, [what, where, f"Try {', '.join(tries)}{last}."])))
+    advice = f"Try {', '.join(tries)}{last}."
+    return TrainingDiverged(f"{what} {where} {advice}" if where else f"{what} {advice}")
 
 
 def first_not_finite(model: nn.Module, images: Tensor, forward: Callable[[], object]) -> str:
-    """Return a sentence that says where numbers first are not finite on this batch.
+    """Find the first value that is not finite: in the images, the layers in forward order, then the gradients.
 
-    model     the network, with the gradients of its last backward pass
-    images    the batch, floats (B, C, H, W)
-    forward   runs the model on the batch again, so that every layer can be watched
+    Args:
+        model: the network, with the gradients of its last backward pass.
+        images: the batch, floats (B, C, H, W).
+        forward: runs the model on the batch again, so that every layer can be watched.
 
-    It looks at the images, then at each layer's weights and output in forward order, then at the gradients. Of those
-    the last in the network is named, because a backward pass reaches it first.
+    Returns:
+        A sentence that names the place. Of several gradients, it names the one of the last layer, because the backward
+        pass reaches it first.
 
     >>> first_not_finite(nn.ReLU(), torch.tensor([torch.inf]), forward=lambda: None)
-    'The images of this batch hold numbers that are not finite.'
+    'The images of this batch contain values that are not finite.'
     """
     if not images.isfinite().all():
-        return "The images of this batch hold numbers that are not finite."
+        return "The images of this batch contain values that are not finite."
     with torch.no_grad(), _watched(model) as found:
         forward()
     if found:
         return found[0]
     failed = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
-    return f"The gradient is the first to fail, at {failed[-1]}." if failed else "Every layer's output is finite."
+    return (
+        f"The outputs are finite; the gradient of {failed[-1]} is not." if failed else "Every layer's output is finite."
+    )
 
 
 @contextmanager
 def _watched(model: nn.Module) -> Iterator[list[str]]:
-    """Collect a sentence on the first layer whose output is not finite, while the block runs."""
+    """Watch every layer inside the block, and describe the first one whose output is not finite."""
     found: list[str] = []
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -77,8 +86,8 @@ def _watched(model: nn.Module) -> Iterator[list[str]]:
                 found.append(f"The weights of {layer} are not finite.")
             else:
                 found.append(
-                    f"The first layer to fail is {layer}: its inputs reach {inputs[0].abs().max().item():.3g}, "
-                    f"and its output is not finite."
+                    f"The first layer whose output is not finite is {layer}; its inputs reach "
+                    f"{inputs[0].abs().max().item():.3g}."
                 )
 
         return look
@@ -93,19 +102,25 @@ def _watched(model: nn.Module) -> Iterator[list[str]]:
 
 
 _WITH_BATCH_NORM = (
-    "with batch norm it is seldom the network: the rate is far too high or too low, or the labels do not belong to the "
-    "images (`classicnets check`)"
+    "the learning rate is far too high or too low, or the labels do not match the images (`classicnets check` shows "
+    "them); with batch norm the network itself is rarely the cause"
 )
-_WITHOUT_BATCH_NORM = "a network without batch norm learns at a narrow band of rates only"
+_WITHOUT_BATCH_NORM = "a network without batch norm learns only in a narrow range of learning rates"
 
 
 def stuck(loss: float, accuracy: float, num_classes: int, step: int, recipe: Recipe, model: ConvNet) -> str | None:
-    """Return a warning if training has learned nothing, the classic failure of these networks, or None.
+    """Detect a training whose loss stays at chance, ln(num_classes).
 
-    loss, accuracy   means over the steps so far; an accuracy is from 0 to 1
-    num_classes      number of classes; chance is ln(num_classes)
-    step             optimizer steps so far
-    recipe, model    what is trained, and how: the warning names the likely cause for its family
+    Args:
+        loss: mean training loss so far.
+        accuracy: mean training accuracy so far, 0..1.
+        num_classes: number of classes.
+        step: optimizer steps so far.
+        recipe: the recipe of the training.
+        model: the network; the warning names the likely cause for its family.
+
+    Returns:
+        A warning, or None if the network learns.
     """
     chance = math.log(num_classes)
     if loss < 0.97 * chance or accuracy > 1.5 / num_classes:
@@ -117,6 +132,6 @@ def stuck(loss: float, accuracy: float, num_classes: int, step: int, recipe: Rec
         cause = family_of(recipe.model.name).stuck_because or _WITHOUT_BATCH_NORM
         tries = f"{rate}, or a variant with batch norm (`classicnets models`)"
     return (
-        f"After {step} steps the loss is {loss:.3f}, and guessing gives ln({num_classes}) = {chance:.3f}: nothing is "
-        f"learned. Likely cause: {cause}. Try {tries}."
+        f"After {step} steps the loss is {loss:.3f}. Guessing gives ln({num_classes}) = {chance:.3f}, so the network "
+        f"has learned nothing. Likely cause: {cause}. Try {tries}."
     )

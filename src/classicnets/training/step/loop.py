@@ -1,9 +1,9 @@
-"""The training loop. `fit` is a generator: it trains, and reports by yielding; stopping it is `close()`.
+"""The training loop. `fit` is a generator: it trains and yields an event after each step; `close()` stops it.
 
     order, augment -> forward -> loss -> backward -> step -> StepDone ... -> validate -> EpochDone ...
 
-It prints nothing and writes no file. All that changes is in `TrainState`, between any two events complete enough
-to go on from, bit for bit: what a step does is a function of the state and of (seed, step).
+It prints nothing and writes no file. Everything that changes is in `TrainState`. A step depends only on the state, the
+seed and the step number, so a training can resume bit for bit from the state between any two events.
 """
 
 from __future__ import annotations
@@ -33,10 +33,21 @@ from classicnets.training.transfer.freeze import freeze, train_mode
 
 
 def fit(session: Session, state: TrainState) -> Iterator[StepDone | EpochDone]:
-    """Train `state` until the recipe's epochs are done or its patience is over; validate after each epoch.
+    """Train `state` until the recipe's epochs are done or its patience runs out; validate after each epoch.
 
-    Yields a StepDone after every optimizer step and an EpochDone after every validation. All processes iterate alike
-    and get the same events. Raises TrainingDiverged when the loss is no longer finite, before the step is taken.
+    Every process calls it and gets the same events.
+
+    Args:
+        session: what the training works with; it does not change.
+        state: what the training changes. To resume, give a restored state.
+
+    Yields:
+        A StepDone after every optimizer step, an EpochDone after every validation.
+
+    Raises:
+        TrainingDiverged: the loss or the gradient is not finite. The step is not taken.
+
+    >>> for event in fit(session, TrainState.begin(model, recipe)): ...
     """
     recipe, loader = session.recipe, session.loader
     objective: nn.Module | None = None
@@ -62,7 +73,7 @@ def fit(session: Session, state: TrainState) -> Iterator[StepDone | EpochDone]:
         row = _epoch_done(session, state, logits, size[0])
         if not math.isfinite(row.val_loss):
             raise diverged(
-                f"The validation loss is {row.val_loss} after epoch {row.epoch}: the weights have grown out of bounds.",
+                f"The validation loss is {row.val_loss} after epoch {row.epoch}: the weights have grown too large.",
                 recipe,
             )
         state.history.append(row)
@@ -71,12 +82,12 @@ def fit(session: Session, state: TrainState) -> Iterator[StepDone | EpochDone]:
 
 
 def share_done(session: Session, state: TrainState) -> float:
-    """The share of the run that is over, 0..1."""
+    """Return the fraction of the run that is done, 0..1."""
     return state.step / (len(session.loader) * session.recipe.epochs)
 
 
 def rate_now(session: Session, state: TrainState) -> float:
-    """The learning rate of the next step."""
+    """Return the learning rate of the next step."""
     recipe = session.recipe
     return state.rate * learning_rate(recipe.optim, recipe.schedule, share_done(session, state))
 
@@ -89,12 +100,15 @@ def train_step(
     Args:
         session: what the training works with.
         state: what the step changes.
-        batch: this process's share of the batch.
+        batch: this process's part of the batch: images (B, C, H, W), targets (B,) or (B, K), labels (B,).
         lr: the learning rate.
-        objective: what `processes.parallel` made of `session.objective`; made here if None.
+        objective: `session.objective(state.model)`, wrapped by `processes.parallel`. None: created here.
 
-    The gradients are those of the mean over the whole batch, of all processes. Raises TrainingDiverged if the loss or
-    the gradient is not finite; then no weight has changed.
+    Returns:
+        The mean loss over the whole batch, of all processes. The gradients are of this mean too.
+
+    Raises:
+        TrainingDiverged: the loss or the gradient is not finite. No weight has changed.
     """
     batch = Batch(*(tensor.to(session.precision.device) for tensor in batch))
     summed = _forward_backward(session, state, batch, objective or session.objective(state.model))
@@ -116,14 +130,14 @@ def train_step(
 
 
 class _Summed(NamedTuple):
-    """The loss and the number of right answers, added up over the images of a batch."""
+    """Sums over the images of a batch: the loss, and the number of correct predictions."""
 
     loss: float
     correct: int
 
 
 def _forward_backward(session: Session, state: TrainState, batch: Batch, objective: nn.Module) -> _Summed:
-    """Compute the gradients, part by part if the recipe accumulates."""
+    """Compute the gradients of the whole batch, part by part if the recipe accumulates."""
     processes, precision, size = session.processes, session.precision, session.batch_size
     train_mode(state.model)
     state.optimizer.zero_grad(set_to_none=True)
@@ -134,14 +148,14 @@ def _forward_backward(session: Session, state: TrainState, batch: Batch, objecti
         here = slice(shard.of(size).start - first, shard.of(size).stop - first)
         more_to_come = processes.without_sync(objective) if shard is not shards[-1] else nullcontext()
         with (
-            seeded(_seed(session, state), precision.device),  # dropout, a function of the step
+            seeded(_seed(session, state), precision.device),  # dropout depends on the step alone
             whole_batch(state.model, shard, size, processes=processes.world),
             replaced_forwards(state.lean.forwards),
             more_to_come,
         ):
             with precision():
                 loss, logits = objective(batch.images[here], batch.targets[here])
-            # Gradients of parts add up, and those of processes are averaged.
+            # Gradients are summed over parts and averaged over processes.
             (loss * (len(logits) / size * processes.world)).backward()
         loss_sum += loss.item() * len(logits)
         correct += int((logits.argmax(1) == batch.labels[here]).sum())
@@ -150,7 +164,7 @@ def _forward_backward(session: Session, state: TrainState, batch: Batch, objecti
 
 
 def _shards(session: Session) -> list[Shard]:
-    """The parts of the whole batch that this process computes, one after another."""
+    """Return the parts of the batch that this process computes, in order."""
     rank, world, parts = session.processes.rank, session.processes.world, session.recipe.accumulate
     return [Shard(rank * parts + i, world * parts) for i in range(parts)]
 
@@ -160,7 +174,7 @@ def _seed(session: Session, state: TrainState) -> int:
 
 
 def _first_failure(session: Session, state: TrainState, batch: Batch) -> str:
-    """A sentence on where numbers stop being finite, found by running the batch once more."""
+    """Run the batch again, and return a sentence that names the first value that is not finite."""
 
     def again() -> Tensor:
         with seeded(_seed(session, state), session.precision.device), session.precision():
@@ -171,11 +185,11 @@ def _first_failure(session: Session, state: TrainState, batch: Batch) -> str:
 
 
 def _update(session: Session, state: TrainState, lr: float) -> None:
-    """Move the weights by their gradients, and the average after them."""
+    """Update the weights, then their moving average."""
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group["scale"]
     state.optimizer.step()
-    if session.processes.world == 1:  # with several, DistributedDataParallel places the gradients
+    if session.processes.world == 1:  # with several, DistributedDataParallel holds the gradients
         state.lean.reclaim()
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
@@ -184,7 +198,7 @@ def _update(session: Session, state: TrainState, lr: float) -> None:
 
 
 def _epoch_done(session: Session, state: TrainState, logits: Tensor, side: int) -> EpochDone:
-    """The row of the epoch that is over."""
+    """Return the metrics of the epoch that has ended."""
     labels, tally = session.validation.labels, state.tally
     return EpochDone(
         epoch=len(state.history) + 1,
@@ -203,7 +217,7 @@ def _epoch_done(session: Session, state: TrainState, logits: Tensor, side: int) 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Within, the random numbers of the CPU and of `device` are those of the seed; the caller's own are left alone."""
+    """Seed the CPU and `device` inside the block, and restore their random state afterwards."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF)
         yield
@@ -211,7 +225,13 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @torch.no_grad()
 def update_average(average: ConvNet, model: ConvNet, decay: float) -> None:
-    """Move each weight and running statistic of `average` towards `model`'s; counters are copied."""
+    """Update a moving average of a model's weights and running statistics, in place.
+
+    Args:
+        average: the average, a network like `model`.
+        model: the network that was trained.
+        decay: how much of the old average is kept, 0..1. Integer counters are copied.
+    """
     old, new = list(average.state_dict().values()), list(model.state_dict().values())
     floats = [i for i, tensor in enumerate(old) if tensor.is_floating_point()]
     torch._foreach_lerp_([old[i] for i in floats], [new[i] for i in floats], 1 - decay)
@@ -223,7 +243,17 @@ def update_average(average: ConvNet, model: ConvNet, decay: float) -> None:
 def image_size_at(
     progressive: ProgressiveSection, full: tuple[int, int], done: float, smallest: int
 ) -> tuple[int, int]:
-    """The image size (height, width) at the share `done` of the run: multiples of 4, at least `smallest`, then full."""
+    """Return the image size (height, width) for progressive resizing, in pixels.
+
+    Args:
+        progressive: where the size starts, as a fraction of `full`, and when it reaches `full`.
+        full: the full size (height, width).
+        done: the fraction of the run that is done, 0..1.
+        smallest: the smallest side that the network takes.
+
+    Returns:
+        Multiples of 4, at least `smallest` and at most `full`.
+    """
     if done >= progressive.until:
         return full
     scale = progressive.start + (1 - progressive.start) * done / progressive.until

@@ -1,4 +1,4 @@
-"""Muon: momentum whose directions all count alike (Jordan et al. 2024, kellerjordan.github.io/posts/muon)."""
+"""Muon: SGD momentum with orthogonalised updates (Jordan et al. 2024, kellerjordan.github.io/posts/muon)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from torch import Tensor
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for the groups with `orthogonal`, kernels of two or more dimensions; AdamW for the others.
+    """Muon for kernels, and AdamW for all other parameters.
 
-    A kernel is taken as the matrix (out, in * k * k). Its update has the size of AdamW's (Liu et al. 2025,
-    arXiv:2502.16982, Sec. 2.2), so that one learning rate and one decoupled weight decay serve both.
+    A kernel is reshaped to the matrix (out, in * k * k). Its update is scaled to the size of AdamW's (Liu et al. 2025,
+    arXiv:2502.16982, Sec. 2.2), so one learning rate and one decoupled weight decay serve both.
+
+    Args:
+        groups: parameter groups with `params`, `weight_decay` and `orthogonal`: True for kernels of two or more
+            dimensions, which Muon updates; False for AdamW.
+        lr: the learning rate, above 0.
+        momentum: momentum of Muon and first beta of AdamW, 0..1.
+        nesterov: whether Muon uses Nesterov momentum.
+
+    >>> Muon([{"params": [kernel], "weight_decay": 0.1, "orthogonal": True}], lr=0.01, momentum=0.9, nesterov=True)
     """
 
     def __init__(self, groups: list[dict[str, Any]], *, lr: float, momentum: float, nesterov: bool) -> None:
@@ -20,7 +29,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient. `closure` is not used."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -49,11 +58,18 @@ def _move_as_adam(parameter: Tensor, gradient: Tensor, state: dict[str, Any], gr
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
-    """About U V^T of the matrix U S V^T: its singular values brought to about 1, by five Newton-Schulz iterations.
+    """Return approximately U V^T for the matrix U S V^T, by five Newton-Schulz iterations.
 
-    The quintic is Jordan's: it does not converge, but takes every singular value above 0.01 of the norm to 0.7..1.2.
-    Each iteration multiplies the matrix by a polynomial of its small square x x^T, and polynomials commute: iterating
-    on the square, and multiplying the matrix once, is the same product with a third of the work and less.
+    Jordan's quintic does not converge. It moves every singular value above 0.01 of the norm to 0.7..1.2.
+
+    Each iteration multiplies the matrix by a polynomial in x x^T. Such polynomials commute, so it is enough to iterate
+    on the small square x x^T and to multiply the matrix once, with at most a third of the work.
+
+    Args:
+        matrix: floats (M, N).
+
+    Returns:
+        A new matrix (M, N).
     """
     wide = matrix.shape[0] <= matrix.shape[1]
     x: Tensor = matrix if wide else matrix.T
@@ -69,7 +85,7 @@ def orthogonalized(matrix: Tensor) -> Tensor:
 
 
 def _quintic(square: Tensor) -> Tensor:
-    """What x is multiplied by: 3.4445 - 4.7750 s + 2.0315 s^2, of the square s."""
+    """Return the factor on x, 3.4445 - 4.7750 s + 2.0315 s^2, for the square s = x x^T."""
     factor = torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315)
     factor.diagonal().add_(3.4445)
     return factor

@@ -1,6 +1,6 @@
-"""What training minimises: cross-entropy on the logits, plus a share of it for each auxiliary classifier.
+"""The training loss: cross-entropy on the logits, plus a weighted cross-entropy for each auxiliary classifier.
 
-Every term is a sum over the images, divided by their number, so that the parts of a batch add up to the whole.
+Every term is a sum over the images divided by their number, so the losses of a batch's parts combine exactly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from classicnets.training.transfer.distill import Teacher
 
 
 class Objective(NamedTuple):
-    """The loss to minimise, a scalar with gradient, and the logits (B, K) that it was computed from, in float32."""
+    """The result of a forward pass: the scalar loss to minimise, and the float32 logits (B, K)."""
 
     loss: Tensor
     logits: Tensor
@@ -32,14 +32,18 @@ def objective(
     class_weights: Tensor | None = None,
     teacher: Teacher | None = None,
 ) -> Objective:
-    """Return the training objective of a batch.
+    """Compute the training loss of a batch.
 
-    model           a network, or what computes its logits (a part of one, after kept features)
-    images          what the model takes: normalised floats (B, C, H, W)
-    targets         labels, int64 (B,), or probabilities, float (B, K)
-    recipe          label smoothing, and `aux_weight`, the weight of each auxiliary classifier's loss on the targets
-    class_weights   float (K,): how much an image of each class counts; None: 1
-    teacher         a network that is learned from beside the targets; None: the targets alone
+    Args:
+        model: a network, or the part of one that computes logits from cached features.
+        images: the model's input: normalised floats (B, C, H, W), or features.
+        targets: labels, int64 (B,), or probabilities, float (B, K).
+        recipe: the `[loss]` section: label smoothing, and the weight of each auxiliary classifier's loss.
+        class_weights: the weight of each class, float (K,). None: all 1.
+        teacher: a classifier to distil from. None: learn from the targets alone.
+
+    Returns:
+        The scalar loss, with gradient, and the logits.
 
     >>> batch = torch.zeros(2, 3), torch.tensor([0, 1])
     >>> objective(nn.Identity(), *batch, LossSection(label_smoothing=0)).loss  # ln 3
@@ -62,10 +66,14 @@ def objective(
 
 
 def class_weights(labels: Tensor, num_classes: int) -> Tensor:
-    """Return the weight of each class, float32 (K,): the inverse of its share.
+    """Weight each class by the inverse of its frequency.
 
-    `labels` are int64 (N,), from 0 to `num_classes` - 1. The weights are scaled so that the images count 1 on average.
-    A class without images has weight 0.
+    Args:
+        labels: int64 (N,), from 0 to `num_classes` - 1.
+        num_classes: number of classes K.
+
+    Returns:
+        float32 (K,). The weights average 1 over the images. A class without images has weight 0.
 
     >>> class_weights(torch.tensor([0, 0, 0, 1]), 2)
     tensor([0.6667, 2.0000])
@@ -76,7 +84,14 @@ def class_weights(labels: Tensor, num_classes: int) -> Tensor:
 
 
 class ObjectiveModule(nn.Module):
-    """`objective` with everything except the batch, as a module: what several processes compute in parallel."""
+    """`objective` as a module with everything except the batch, as DistributedDataParallel needs it.
+
+    Args:
+        model: a network, or the part of one that computes logits from cached features.
+        recipe: the `[loss]` section.
+        class_weights: float (K,), or None.
+        teacher: a classifier to distil from, or None. Its weights are not part of this module.
+    """
 
     def __init__(
         self, model: nn.Module, recipe: LossSection, class_weights: Tensor | None = None, teacher: Teacher | None = None
@@ -85,10 +100,10 @@ class ObjectiveModule(nn.Module):
         self.model = model
         self.recipe = recipe
         self.class_weights = class_weights
-        self.teacher = teacher  # not a module, so its weights do not belong to this one
+        self.teacher = teacher
 
     def forward(self, images: Tensor, targets: Tensor) -> Objective:
-        """Return the objective of images (B, C, H, W) and targets (B,) or (B, K)."""
+        """Compute the loss of images (B, C, H, W) and targets (B,) or (B, K)."""
         return objective(
             self.model, images, targets, self.recipe, class_weights=self.class_weights, teacher=self.teacher
         )

@@ -1,4 +1,4 @@
-"""`Session`: what a training works with and never changes. What changes is `TrainState`."""
+"""`Session`: everything that stays the same during a training. `TrainState` is what changes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from classicnets.training.transfer.features import CachedValidation, Features
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """What a training works with.
+    """Everything that stays the same during a training.
 
     Attributes:
         recipe: the resolved recipe.
-        loader: makes the training batches.
-        validation: measures a network on the validation images.
+        loader: yields the training batches.
+        validation: computes logits on the validation images.
         precision: the device and the arithmetic of the forward pass.
         processes: the processes that train together, as seen from this one.
-        class_weights: how much an image of each class counts (K,), or None.
-        teacher: a classifier to learn from beside the labels, or None.
-        features: what a trunk that never learns makes of the training images, or None.
+        class_weights: the weight of each class, float32 (K,), or None.
+        teacher: a classifier to distil from, or None.
+        features: cached features of a trunk that never learns, or None.
     """
 
     recipe: Recipe
@@ -59,7 +59,19 @@ class Session:
         teacher: Teacher | None = None,
         features: Features | None = None,
     ) -> Session:
-        """The session that a recipe describes, for packed images. The card is that of the classifier to be made."""
+        """Create the session that a recipe describes.
+
+        Args:
+            recipe: the resolved recipe.
+            card: the card of the classifier to train: classes, preprocessing, test-time averaging.
+            train: the packed training images.
+            val: the packed validation images.
+            precision: the device and the arithmetic of the forward pass.
+            processes: the processes that train together, as seen from this one.
+            class_weights: the weight of each class, float32 (K,), or None.
+            teacher: a classifier to distil from, or None.
+            features: cached features of the training images, or None.
+        """
         loader = Loader(
             packed=train,
             preprocess=card.preprocess,
@@ -76,22 +88,22 @@ class Session:
 
     @property
     def preprocess(self) -> Preprocess:
-        """How an image becomes network input."""
+        """The preprocessing of images into network input."""
         return self.loader.preprocess
 
     @property
     def batch_size(self) -> int:
-        """Images in a batch, over all processes: fewer than the recipe says if there are not so many."""
+        """Images in a batch, over all processes: the recipe's batch size, or all images if there are fewer."""
         return min(self.recipe.batch_size, len(self.loader.packed))
 
     def trained_part(self, model: ConvNet) -> nn.Module:
-        """The network that learns from a batch: all of `model`, or what follows the features that are kept."""
+        """Return the part of `model` that takes a batch: all of it, or the layers after the cached features."""
         return self.features.rest if self.features else model
 
     def objective(self, model: ConvNet) -> ObjectiveModule:
-        """What is minimised, as a module over the trained part of `model`."""
+        """Return the training loss as a module over the trained part of `model`."""
         return ObjectiveModule(self.trained_part(model), self.recipe.loss, self.class_weights, self.teacher)
 
     def inputs(self, batches: Iterable[Batch]) -> Iterable[Batch]:
-        """The batches as the trained part takes them: of images, or of their features."""
+        """Convert batches of images to the input of the trained part: the images, or their cached features."""
         return map(self.features.batch, batches) if self.features else batches

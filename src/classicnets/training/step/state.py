@@ -1,4 +1,4 @@
-"""All that changes while training: the state, which a checkpoint holds, and the rows that the training reports."""
+"""`TrainState`, everything that changes while training, and the events that a training reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ from classicnets.training.transfer.freeze import freeze
 
 @dataclass(frozen=True)
 class StepDone:
-    """One optimizer step: `step` counts from 1 over the run, `loss` is the batch's, `accuracy` the epoch's so far."""
+    """One optimizer step.
+
+    Attributes:
+        epoch: the epoch, from 1.
+        step: the step, from 1 over the whole run.
+        loss: mean loss of the batch.
+        accuracy: training accuracy of the epoch so far, 0..1.
+        lr: the learning rate of the step.
+        images_per_second: training speed in the epoch so far.
+    """
 
     epoch: int
     step: int
@@ -32,7 +41,18 @@ class StepDone:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """One epoch and its validation: a row of `metrics.csv`. Accuracies are 0..1, `seconds` since the run's start."""
+    """One epoch and its validation: a row of `metrics.csv`.
+
+    Attributes:
+        epoch: the epoch, from 1.
+        step: optimizer steps done in the whole run.
+        image_size: height of the training images, in pixels.
+        lr: the learning rate of the next step.
+        train_loss, train_accuracy: means over the epoch's training images; accuracies are 0..1.
+        val_loss, val_accuracy, val_balanced_accuracy: the validated network on the validation images.
+        images_per_second: training speed, without validation.
+        seconds: training time since the start of the run, with validation.
+    """
 
     epoch: int
     step: int
@@ -47,19 +67,19 @@ class EpochDone:
     seconds: float
 
     def value(self, by: Best) -> float:
-        """What the epoch is judged by: a share, 0..1, or a loss."""
+        """Return the validation metric that `by` names: an accuracy, 0..1, or a loss."""
         return {
             "accuracy": self.val_accuracy, "loss": self.val_loss, "balanced_accuracy": self.val_balanced_accuracy
         }[by]  # fmt: skip
 
     def score(self, by: Best) -> float:
-        """How good the epoch is; more is better."""
+        """Return the metric as a score: higher is better, also for a loss."""
         return score_of(self.value(by), by)
 
 
 @dataclass
 class Tally:
-    """What the epoch under way has added up so far."""
+    """Sums over the current epoch so far."""
 
     loss: float = 0.0
     correct: int = 0
@@ -68,7 +88,7 @@ class Tally:
 
     @property
     def accuracy(self) -> float:
-        """The share of the images that were right, 0..1."""
+        """The fraction of correct predictions, 0..1."""
         return self.correct / self.images
 
     @property
@@ -82,16 +102,16 @@ class TrainState:
     """Everything that changes while training.
 
     Attributes:
-        model: the network that learns.
+        model: the network to train.
         optimizer: its optimizer.
-        lean: the layers that train in less memory. What they hold between steps does not matter.
+        lean: the layers that train in less memory. They hold no state that a checkpoint needs.
         best: how epochs are compared.
         average: the moving average of the weights, or None.
         step: optimizer steps done.
-        seconds: time spent in the epochs that are done.
-        rollbacks: how often the run went back because numbers went wrong. Each time quarters the learning rate.
-        tally: the epoch under way.
-        history: the epochs that are done.
+        seconds: time spent in completed epochs.
+        rollbacks: how often the run returned to a checkpoint because it diverged. Each one quarters the learning rate.
+        tally: sums over the current epoch.
+        history: one row per completed epoch.
     """
 
     model: ConvNet
@@ -107,32 +127,32 @@ class TrainState:
 
     @classmethod
     def begin(cls, model: ConvNet, recipe: Recipe) -> TrainState:
-        """The state before the first step."""
+        """Return the state before the first step, for a network on its device and a resolved recipe."""
         average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
-        freeze(model, recipe.finetune, done=1.0)  # what is frozen at the end never learns: no optimizer needs to know
+        freeze(model, recipe.finetune, done=1.0)  # stages frozen until the end need no optimizer
         optimizer = make_optimizer(model, recipe.optim, recipe.finetune)
         return cls(model, optimizer, Lean(model), recipe.best, average)
 
     @property
     def validated_model(self) -> ConvNet:
-        """The network that is validated and kept: the average if there is one."""
+        """The network that is validated and saved: the average if there is one."""
         return self.average or self.model
 
     @property
     def best_epoch(self) -> EpochDone:
-        """The best epoch so far on the validation images (of equals, the later)."""
+        """The best epoch so far on the validation images; the later one if two are equal."""
         best = best_index([row.value(self.best) for row in self.history], self.best)
         assert best is not None, "an epoch is done"
         return self.history[best]
 
     @property
     def best_reached(self) -> int:
-        """The epoch that first was as good as the best: none after it was better."""
+        """The first epoch that reached the best score; no later epoch is better."""
         return next(row.epoch for row in self.history if row.score(self.best) == self.best_epoch.score(self.best))
 
     @property
     def rate(self) -> float:
-        """What the recipe's learning rate is multiplied by."""
+        """The factor on the recipe's learning rate, lowered by rollbacks."""
         return float(0.25**self.rollbacks)
 
     @property
@@ -141,19 +161,21 @@ class TrainState:
         return self.history[-1] == self.best_epoch
 
     def is_over(self, recipe: Recipe) -> bool:
-        """Whether all epochs are done, or the last `patience` of them brought nothing better."""
+        """Whether all epochs are done, or the last `patience` epochs brought no improvement."""
         done = len(self.history)
         if recipe.patience is None or not done:
             return done >= recipe.epochs
         return done >= recipe.epochs or done - self.best_reached >= recipe.patience
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights of the model and of its average, each name prefixed with where it belongs."""
-        parts = {"model": self.model, "average": self.average}
-        return {f"{part}.{k}": v for part, net in parts.items() if net for k, v in net.state_dict().items()}
+        """Return the weights of the model as `model.NAME`, and of its average as `average.NAME`."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        return tensors
 
     def trainer(self) -> dict[str, Any]:
-        """The rest of the state, in plain types and tensors."""
+        """Return the rest of the state as plain types and tensors."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
@@ -164,9 +186,14 @@ class TrainState:
         }
 
     def restore(self, tensors: dict[str, Tensor], trainer: dict[str, Any]) -> None:
-        """Go back to a state that `tensors` and `trainer` described.
+        """Restore a saved state.
 
-        Raises WeightsError where another version described it, with other things in it.
+        Args:
+            tensors: what `tensors()` returned.
+            trainer: what `trainer()` returned.
+
+        Raises:
+            WeightsError: another version of classicnets saved the state, with other fields.
         """
         try:
             history = [EpochDone(**row) for row in trainer["history"]]
@@ -174,8 +201,8 @@ class TrainState:
             self.step, self.seconds, self.rollbacks = trainer["step"], trainer["seconds"], trainer["rollbacks"]
         except (KeyError, TypeError) as error:
             raise WeightsError(
-                f"The checkpoint was written by another version of classicnets ({error}). Go on with that one, which "
-                f"the run's environment.json names, or start from what was learned: --weights RUN."
+                f"The checkpoint was written by another version of classicnets ({error}). Resume with that "
+                f"version, named in the run's environment.json, or start a new run from its weights: --weights RUN."
             ) from None
         for part, net in (("model", self.model), ("average", self.average)):
             if net is not None:
@@ -187,6 +214,6 @@ class TrainState:
         self.history, self.tally = history, tally
 
     def begin_epoch(self, steps_per_epoch: int) -> None:
-        """Go to the beginning of the epoch under way, the weights as they are; an epoch may have other steps now."""
+        """Restart the current epoch with the weights as they are; `steps_per_epoch` may have changed."""
         self.step = len(self.history) * steps_per_epoch
         self.tally = Tally()

@@ -1,9 +1,9 @@
-"""Batch-norm statistics that fit after few steps.
+"""Batch-norm statistics that are correct after few steps.
 
-PyTorch's running statistics forget their start, 0 and 1, by a tenth a step, and the moving average of the weights
-averages statistics that belong to other weights. With few steps an epoch, validation stays at chance for epochs, or
-explodes, while training is at 100 %. So until `SETTLED` steps are done, the statistics of the network that is validated
-are measured again, on training images, before each validation.
+PyTorch's running statistics start at 0 and 1, and move only a tenth of the way per step. The moving average of the
+weights averages statistics that belong to other weights. With few steps per epoch, validation can stay at chance or
+explode while the training accuracy is 100 %. So until `SETTLED` steps are done, the statistics of the validated network
+are measured again on training images before each validation.
 """
 
 from __future__ import annotations
@@ -24,16 +24,20 @@ from classicnets.training.transfer.features import split_head
 from classicnets.training.transfer.freeze import freeze, train_mode
 
 SETTLED = 200
-"""Optimizer steps after which the running statistics fit by themselves."""
+"""Optimizer steps after which PyTorch's running statistics are good enough."""
 
-_IMAGES = 256  # that the statistics are measured on, over all processes
+_IMAGES = 256  # number of training images to measure on, over all processes
 
 
 def measure_statistics(session: Session, state: TrainState) -> None:
-    """Give the batch norms of the validated network the statistics of its own activations, if the run is young.
+    """Measure the batch-norm statistics of the validated network on training images, in the first `SETTLED` steps.
 
-    Frozen stages keep theirs. The result is a function of the weights and the seed alone, so that a validation that is
-    interrupted and done again finds the same.
+    Batch norms in frozen stages keep their statistics. The result depends only on the weights and the seed, so a
+    validation that is interrupted and repeated gives the same numbers.
+
+    Args:
+        session: what the training works with.
+        state: the state after an epoch's last step. Only the running statistics change.
     """
     network = state.validated_model
     if state.step >= SETTLED:
@@ -54,7 +58,10 @@ def measure_statistics(session: Session, state: TrainState) -> None:
 
 
 def _learning_norms(session: Session, state: TrainState, network: nn.Module) -> list[BatchNorm]:
-    """The batch norms of `network` that learned in the last step: what a resumed run has frozen yet does not matter."""
+    """Return the batch norms of `network` that learned in the last step.
+
+    The step decides, because a run that was just resumed has frozen nothing yet.
+    """
     last_step = max(0, state.step - 1)
     freeze(state.model, session.recipe.finetune, last_step / (len(session.loader) * session.recipe.epochs))
     train_mode(state.model)
@@ -65,7 +72,7 @@ def _learning_norms(session: Session, state: TrainState, network: nn.Module) -> 
 
 @contextmanager
 def _measuring(network: nn.Module, norms: list[BatchNorm]) -> Iterator[None]:
-    """Inside the block, only `norms` are in training mode. Their momentum and counters are restored."""
+    """Put only `norms` in training mode inside the block; restore their momentum and counters afterwards."""
     kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     network.eval()
     for norm in norms:

@@ -16,14 +16,14 @@ from classicnets.training.scale.processes import ALONE, Processes
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """Computes what a classifier with this card would answer, with any network in it.
+    """Compute the logits that a classifier with this card would give, for any network.
 
     Attributes:
         card: classes, preprocessing and test-time averaging.
         packed: the validation images.
-        precision: the device and the arithmetic.
-        batch_size: images that go through the network at a time.
-        processes: each computes its share of the images.
+        precision: the device and the arithmetic of the forward pass.
+        batch_size: images in one forward pass.
+        processes: the processes that share the images.
     """
 
     card: Card
@@ -34,11 +34,14 @@ class Validation:
 
     @property
     def labels(self) -> Tensor:
-        """int64 (N,)."""
+        """The labels of all validation images, int64 (N,)."""
         return self.packed.labels
 
     def logits(self, network: ConvNet) -> Tensor:
-        """float32 (N, K) on the CPU, in every process. The network is left in the mode that it was in."""
+        """Return the logits of all validation images: float32 (N, K) on the CPU, in every process.
+
+        `network` keeps its training or evaluation mode.
+        """
         return self.processes.rows(self._share(network), len(self.packed))
 
     @property
