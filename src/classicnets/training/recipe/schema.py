@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from classicnets.data.pipeline.augment import Augment
 from classicnets.evaluation.best import Best
+from classicnets.preprocess import Interpolation, Resize
 
 OptimizerName = Literal["sgd", "adamw", "muon"]
 
@@ -58,6 +59,19 @@ class DataSection(_Section):
     split_seed: int = 0
     on_error: Literal["fail", "skip"] = "fail"
     balance: Literal["none", "sample", "loss"] = "none"
+
+
+class PreprocessSection(_Section):
+    """How an image becomes network input, in training, validation and prediction alike; see `Preprocess`.
+
+    `resize`: "crop" keeps the aspect, covers the input and cuts off what is left over, "squash" stretches the whole
+    image to the input's shape, and "pad" shows the whole image with black beside it. Augmentation starts from the
+    result. The image is resized to the image size divided by `crop_fraction`, and the middle is cut out.
+    """
+
+    resize: Resize = "crop"
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    interpolation: Interpolation = "bilinear"
 
 
 class OptimSection(_Section):
@@ -164,6 +178,7 @@ class Recipe(_Section):
     on_nan: OnNan = "stop"
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
+    preprocess: PreprocessSection = PreprocessSection()
     optim: OptimSection = OptimSection()
     schedule: ScheduleSection = ScheduleSection()
     loss: LossSection = LossSection()
