@@ -18,6 +18,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "training.md"
 MEANINGS = {
     "description": "What the recipe is for, in one sentence.",
     "epochs": "How many times to go through the training images.",
+    "minutes": "The budget that `epochs` was fitted to. `train --minutes` fills it in.",
     "batch_size": "Images in an optimizer step, over all processes.",
     "accumulate": "Splits each batch into this many parts, for less memory.",
     "recompute": "Computes activations again instead of keeping them: less memory, more time, the same result.",

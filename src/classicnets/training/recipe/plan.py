@@ -53,6 +53,8 @@ def resolve(
     for key in ("model.name", "data.source"):
         if key in keys:
             raise ConfigError(f"{key} cannot be set: give the model and the data as arguments.")
+    if "minutes" in keys:
+        raise ConfigError("minutes cannot be set in a recipe: give --minutes, or minutes= in Python.")
     given = None if recipe is None else recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     draft = with_settings(given or Recipe(), settings)
     network = create(model, device="meta", **switches(draft))
@@ -80,7 +82,7 @@ def resolve(
     draft, left_out = without_unused(draft)
     notes += left_out
     values = draft.model_dump(mode="json")
-    values["image_size"] = size
+    values |= {"image_size": size, "minutes": None}
     values["model"] |= {"name": model, "weights": _absolute(draft.model.weights)}
     values["distill"]["teacher"] = _absolute(draft.distill.teacher)
     values["data"] |= {

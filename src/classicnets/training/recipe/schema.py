@@ -149,6 +149,7 @@ class Recipe(_Section):
     """Everything that decides a training. The sections have docstrings of their own.
 
     `image_size` is the side in pixels; None takes the images' own size if that is small, else the network's.
+    `minutes` is the budget that `epochs` was fitted to. `train --minutes` sets it, and it changes nothing by itself.
     `best` chooses the epoch that is kept, measured on the validation images. Training ends after `patience` epochs
     without a better one; None never ends it early.
     `on_nan` says what happens when the loss or the gradient is no longer finite: "stop", or "rollback" to the newest
@@ -164,6 +165,7 @@ class Recipe(_Section):
 
     description: str = ""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 15
+    minutes: Positive | None = None
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 128
     accumulate: Annotated[int, Field(ge=1, le=65_536)] = 1
     recompute: bool = False

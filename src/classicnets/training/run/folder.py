@@ -77,7 +77,7 @@ class Run:
             path.parent.glob(f"{glob.escape(path.name)}*"), key=lambda f: f.stat().st_mtime, reverse=True
         ):
             run = cls(folder)
-            if run.environment.get("launch") == launch and run.recipe == recipe:
+            if run.environment.get("launch") == launch and _asked(run.recipe) == _asked(recipe):
                 return run
         return None
 
@@ -248,6 +248,13 @@ class Run:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([header, *rows])
         self._write(name, text.getvalue())
+
+
+def _asked(recipe: Recipe) -> Recipe:
+    """The recipe without what was fitted to its minutes, which the next start would fit differently."""
+    if recipe.minutes is None:
+        return recipe
+    return recipe.model_copy(update={"epochs": 1, "image_size": None, "ema": 0.0})
 
 
 def environment(precision: str) -> dict[str, Any]:
