@@ -18,6 +18,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "training.md"
 MEANINGS = {
     "description": "What the recipe is for, in one sentence.",
     "epochs": "How many times to go through the training images.",
+    "minutes": "The budget that `epochs` was fitted to. `train --minutes` fills it in.",
     "batch_size": "Images in an optimizer step, over all processes.",
     "accumulate": "Splits each batch into this many parts, for less memory.",
     "recompute": "Computes activations again instead of keeping them: less memory, more time, the same result.",
@@ -39,6 +40,9 @@ MEANINGS = {
     "data.split_seed": "Decides which images go to which part.",
     "data.on_error": "If images cannot be decoded: stop before training, or leave them out.",
     "data.balance": "For classes of unequal size: sample each equally often, or weight the loss of small ones higher.",
+    "preprocess.resize": "crop: cut off what does not fit. squash: stretch the whole image. pad: black beside it.",
+    "preprocess.crop_fraction": "Share of each side that the network sees, from the middle, above 0 and up to 1.",
+    "preprocess.interpolation": "How images are resized; only nearest is without antialiasing.",
     "optim.name": "SGD, AdamW, or Muon for the trunk's kernels with AdamW for the rest.",
     "optim.lr": "Highest learning rate of the run.",
     "optim.momentum": "Momentum of SGD and Muon; the first beta of AdamW.",

@@ -58,6 +58,9 @@ def train(
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="How many times to go through the training images.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Fit the number of epochs, and the image size, into so many minutes.")
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(help="Start from these: a file, a run, torchvision[:NAME]; a head of another size starts afresh."),
@@ -103,6 +106,8 @@ def train(
     settings = as_settings(set_ or (), values)
     with progress_bars() as progress:
         if resume is not None:
+            if minutes is not None:
+                raise ConfigError("--resume RUN keeps the run's own epochs and minutes: leave out --minutes.")
             if data or recipe or out or weights:
                 raise ConfigError(
                     "--resume RUN goes on with the run's own model and recipe: give nothing else, or only where its "
@@ -120,7 +125,7 @@ def train(
             )
         else:
             job = training.start(
-                model, data, recipe=recipe, settings=settings, out=out, device=device,
+                model, data, recipe=recipe, settings=settings, minutes=minutes, out=out, device=device,
                 checkpoint_every=checkpoint_every, progress=progress,
             )  # fmt: skip
     events = log_to_tensorboard(job) if tensorboard and job.is_main else job

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from classicnets.system.memory import give_memory_back
 from classicnets.system.progress import progress_bars
 from classicnets.training.progress import follow
 from classicnets.training.recipe.files import with_settings
-from classicnets.training.recipe.plan import load, resolve, without_unused
+from classicnets.training.recipe.plan import Plan, load, resolve, without_unused
 from classicnets.training.recipe.schema import OnNan, Recipe
-from classicnets.training.recipe.settings import as_settings
+from classicnets.training.recipe.settings import as_settings, sets
+from classicnets.training.run.budget import check_minutes, fit_to_minutes
 from classicnets.training.run.checkpoint import Checkpoint, newest_checkpoint
 from classicnets.training.run.folder import Run, environment
 from classicnets.training.run.identity import check_same, identity, same_batches
@@ -37,6 +39,7 @@ def train(
     data: str | Path | Data,
     *,
     epochs: int | None = None,
+    minutes: float | None = None,
     weights: str | Path | None = None,
     seed: int | None = None,
     recipe: str | Path | Recipe | None = None,
@@ -55,6 +58,9 @@ def train(
         model: a name of the catalog, such as "resnet20_cifar".
         data: what `load_data` takes, or the Data that it returned.
         epochs: how many times to go through the training images.
+        minutes: how long it may take, from the start to the report, above 0, instead of `epochs`. The first steps are
+            timed, and the number of epochs follows. The images are also made smaller if fewer epochs fit than the
+            recipe has; only if neither `recipe` nor `image_size` is given.
         weights: start from these: a file, a run, or "torchvision[:NAME]".
         seed: decides the first weights, the order and the augmentation.
         recipe: a Recipe, the name of a shipped one, or a .toml file; None chooses one that suits the data.
@@ -87,8 +93,8 @@ def train(
         require_tensorboard()
     with progress_bars(quiet=quiet) as progress:
         job = start(
-            model, data, recipe=recipe, settings=chosen, out=out, device=device, checkpoint_every=checkpoint_every,
-            progress=progress,
+            model, data, recipe=recipe, settings=chosen, minutes=minutes, out=out, device=device,
+            checkpoint_every=checkpoint_every, progress=progress,
         )  # fmt: skip
     run = _finish(job, tensorboard=tensorboard, quiet=quiet)
     del job
@@ -145,6 +151,7 @@ def start(
     *,
     recipe: str | Path | Recipe | None = None,
     settings: Iterable[str] = (),
+    minutes: float | None = None,
     out: str | Path | None = None,
     device: str = "auto",
     checkpoint_every: int | None = None,
@@ -153,24 +160,39 @@ def start(
     """Prepare a training from the beginning, make its run folder, and return the job to iterate over.
 
     Args:
-        model, data, recipe, settings, out, device, checkpoint_every: see `train`.
+        model, data, recipe, settings, minutes, out, device, checkpoint_every: see `train`.
         progress: called with what is being done, how much of it is done, and how much there is.
 
     If torchrun restarted this process after another one was lost, the run that was made before goes on.
     Raises UnknownName, ConfigError, DataError, WeightsError or StorageError; then no folder was made.
     """
+    begun, settings = time.monotonic(), list(settings)
+    if minutes is not None:
+        check_minutes(minutes, settings)
     folder = Path(out).resolve() if out is not None else None
     if folder is not None and not folder.name:
         raise ConfigError(f"--out must name a new folder, such as runs/mine; got {out}.")
     processes = join()
+
+    def prepared_for(plan: Plan) -> Prepared:
+        return processes.main_first(lambda: prepare(plan.recipe, plan.data, target, progress, processes=processes))
+
     with processes.connected():
         target = processes.main_first(lambda: processes.device(device))
         plan = processes.main_first(lambda: resolve(model, data, recipe=recipe, settings=settings))
         path = folder or Path("runs") / f"{model}-{plan.data.name}"
-        if earlier := processes.on_main(lambda: Run.of_launch(path, plan.recipe)):
+        asked = plan.recipe.model_copy(update={"minutes": minutes})
+        if earlier := processes.on_main(lambda: Run.of_launch(path, asked)):
             given = plan.data if isinstance(data, Data) else None
             return reopen(earlier, data=given, device=device, checkpoint_every=checkpoint_every, progress=progress)
-        prepared = processes.main_first(lambda: prepare(plan.recipe, plan.data, target, progress, processes=processes))
+        prepared = prepared_for(plan)
+        if minutes is not None:
+            plan, prepared = fit_to_minutes(
+                minutes, plan, prepared, begun=begun,
+                size_is_free=recipe is None and not sets("image_size", settings),
+                resolve=lambda fitted: resolve(model, plan.data, recipe=recipe, settings=[*settings, *fitted]),
+                prepare=prepared_for,
+            )  # fmt: skip
         run = processes.on_main(lambda: Run.create(path, plan.recipe, prepared.session.precision.name))
     notes = [*quick_check(prepared.data), *plan.notes]
     return Job(run, plan.recipe, prepared, checkpoint_every=checkpoint_every, notes=notes)
@@ -196,6 +218,9 @@ def reopen(
     """
     processes = join()
     path = run.path if isinstance(run, Run) else Path(run)
+    settings = list(settings)
+    if sets("minutes", settings):
+        raise ConfigError(f"{path} keeps the epochs that it began with: minutes are fitted once, at the beginning.")
     with processes.connected(), ExitStack() as stack:
         target = processes.main_first(lambda: processes.device(device))
         opened = processes.on_main(lambda: Run.open(path))

@@ -51,7 +51,7 @@ def test_toml_has_every_key_in_order_and_is_read_back_equal_whatever_the_switche
     assert parse_recipe(recipe.to_toml(), "x") == recipe
     written = flat(tomllib.loads(recipe.to_toml()))
     assert {written.pop("model.switches.depths")[1], *written.pop("model.switches.a b.c")} == {2, 0.5, True}
-    unset = ("image_size", "optim.clip_norm", "model.switches")
+    unset = ("minutes", "image_size", "optim.clip_norm", "model.switches")
     assert list(written) == [key for key in all_keys() if key not in unset]
 
 

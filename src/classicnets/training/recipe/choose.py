@@ -1,15 +1,25 @@
-"""What a recipe leaves to the data and the network: which shipped recipe suits them, and the image size."""
+"""What the data and the network decide: which shipped recipe suits them, how it is fitted, and the image size."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Collection
 
 from torch import nn
 
 from classicnets.data.imageset import ImageSet
+from classicnets.data.pipeline.loader import steps_per_epoch
 from classicnets.images import image_size
 from classicnets.models.contract import ConvNet, NetConfig
 from classicnets.training.recipe.files import shipped_recipes
+from classicnets.training.recipe.schema import Recipe
+
+FITTED = ("photos", "small-set")
+"""The recipes for small sets, which `fitted` fits to the number of images."""
+
+_STEPS_PER_EPOCH = 20  # fewer are too few updates of the weights
+_SMALLEST_BATCH = 16  # smaller ones make the batch norms' statistics too noisy
+_STEPS_FOR_AVERAGE = 1_000  # in a shorter run, the moving average lags behind the weights
 
 
 def choose_recipe(
@@ -41,6 +51,51 @@ def choose_recipe(
         return "small-set", f"{data}, from scratch: few and small"
     name = f"small-images-{family}"
     return name if name in shipped_recipes() else "small-images", f"{data}, from scratch: many and small"
+
+
+def fitted(recipe: Recipe, num_train: int, image_size: int, *, given: Collection[str] = ()) -> tuple[Recipe, str]:
+    """Fit the batch size, the learning rate and the average of a recipe to the number of training images.
+
+    The batch size is the largest power of two that leaves 20 steps an epoch, at least 16 and at most the recipe's. The
+    rate changes in proportion to it, or to its square root if the optimizer is not SGD. A run of fewer than 1,000
+    steps has no average.
+
+    Args:
+        recipe: the recipe that was chosen, with the user's changes; it stays as it is.
+        num_train: number of training images, 1 or more.
+        image_size: side of the images in pixels, as the network gets them.
+        given: dotted keys that the user has set. They are left as they are.
+
+    Returns:
+        The fitted recipe, and a sentence on what was changed and why; "" if nothing was.
+
+    >>> recipe, sentence = fitted(Recipe(batch_size=64), 648, 96)
+    >>> recipe.batch_size, recipe.optim.lr
+    (32, 0.05)
+    """
+    changes = []
+    if "batch_size" not in given and (batch_size := _fitting_batch(num_train, recipe.batch_size)) < recipe.batch_size:
+        changes.append(f"batch_size is {batch_size} instead of {recipe.batch_size}, for more steps an epoch")
+        if "optim.lr" not in given:
+            share = batch_size / recipe.batch_size
+            lr = recipe.optim.lr * (share if recipe.optim.name == "sgd" else share**0.5)
+            changes.append(f"optim.lr is {lr:.3g} instead of {recipe.optim.lr:g}, for the smaller batch")
+            recipe = recipe.model_copy(update={"optim": recipe.optim.model_copy(update={"lr": lr})})
+        recipe = recipe.model_copy(update={"batch_size": batch_size})
+    steps = recipe.epochs * steps_per_epoch(num_train, recipe.batch_size)
+    if "ema" not in given and recipe.ema and steps < _STEPS_FOR_AVERAGE:
+        changes.append(f"ema is 0, because an average of the weights lags in a run of only {steps:,} steps")
+        recipe = recipe.model_copy(update={"ema": 0.0})
+    if not changes:
+        return recipe, ""
+    return recipe, f"fitted to {num_train:,} training images of {image_size} pixels: {'; '.join(changes)}"
+
+
+def _fitting_batch(num_train: int, most: int) -> int:
+    """The largest power of two that leaves `_STEPS_PER_EPOCH` steps, from `_SMALLEST_BATCH` up to `most`."""
+    largest = max(1, num_train // _STEPS_PER_EPOCH)
+    power_of_two = 1 << (largest.bit_length() - 1)
+    return min(most, max(_SMALLEST_BATCH, power_of_two))
 
 
 def normalised(network: ConvNet) -> bool:

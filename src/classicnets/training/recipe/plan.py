@@ -1,6 +1,6 @@
 """The plan of a training: from the arguments of a command to a recipe that leaves nothing open.
 
-load data -> choose the recipe -> fill in the image size, the split and the paths -> Plan
+load data -> choose the recipe and fit it to the data -> fill in the image size, the split and the paths -> Plan
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from classicnets.data import Data, load_data
 from classicnets.data.pipeline.augment import Augment
 from classicnets.errors import ConfigError
 from classicnets.models.catalog import create, family_of
-from classicnets.training.recipe.choose import choose_recipe, natural_size, normalised
+from classicnets.training.recipe.choose import FITTED, choose_recipe, fitted, natural_size, normalised
 from classicnets.training.recipe.files import load_recipe, with_settings
 from classicnets.training.recipe.schema import ProgressiveSection, Recipe
 
@@ -36,7 +36,8 @@ def resolve(
     Args:
         model: a catalog name, such as "resnet20_cifar".
         data: a name that `load_data` knows, a path, or a Data.
-        recipe: a Recipe, a shipped name or a .toml file. None chooses one by the network and the data.
+        recipe: a Recipe, a shipped name or a .toml file. None chooses one by the network and the data, and fits it to
+            the number of training images.
         settings: `key=value` changes to the recipe, such as "optim.lr=0.1".
 
     Raises:
@@ -48,9 +49,12 @@ def resolve(
     8
     """
     settings = list(settings)
+    keys = {setting.partition("=")[0].strip() for setting in settings}
     for key in ("model.name", "data.source"):
-        if any(setting.partition("=")[0].strip() == key for setting in settings):
+        if key in keys:
             raise ConfigError(f"{key} cannot be set: give the model and the data as arguments.")
+    if "minutes" in keys:
+        raise ConfigError("minutes cannot be set in a recipe: give --minutes, or minutes= in Python.")
     given = None if recipe is None else recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     draft = with_settings(given or Recipe(), settings)
     network = create(model, device="meta", **switches(draft))
@@ -72,10 +76,13 @@ def resolve(
         )
         draft = with_settings(load_recipe(name), settings)
         notes.append(f"recipe {name!r}: {reason}")
+        if name in FITTED:
+            draft, changes = fitted(draft, len(loaded.train), size, given=keys)
+            notes += [changes] if changes else []
     draft, left_out = without_unused(draft)
     notes += left_out
     values = draft.model_dump(mode="json")
-    values["image_size"] = size
+    values |= {"image_size": size, "minutes": None}
     values["model"] |= {"name": model, "weights": _absolute(draft.model.weights)}
     values["distill"]["teacher"] = _absolute(draft.distill.teacher)
     values["data"] |= {

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from classicnets.data.pipeline.augment import Augment
 from classicnets.evaluation.best import Best
+from classicnets.preprocess import Interpolation, Resize
 
 OptimizerName = Literal["sgd", "adamw", "muon"]
 
@@ -58,6 +59,19 @@ class DataSection(_Section):
     split_seed: int = 0
     on_error: Literal["fail", "skip"] = "fail"
     balance: Literal["none", "sample", "loss"] = "none"
+
+
+class PreprocessSection(_Section):
+    """How an image becomes network input, in training, validation and prediction alike; see `Preprocess`.
+
+    `resize`: "crop" keeps the aspect, covers the input and cuts off what is left over, "squash" stretches the whole
+    image to the input's shape, and "pad" shows the whole image with black beside it. Augmentation starts from the
+    result. The image is resized to the image size divided by `crop_fraction`, and the middle is cut out.
+    """
+
+    resize: Resize = "crop"
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    interpolation: Interpolation = "bilinear"
 
 
 class OptimSection(_Section):
@@ -135,6 +149,7 @@ class Recipe(_Section):
     """Everything that decides a training. The sections have docstrings of their own.
 
     `image_size` is the side in pixels; None takes the images' own size if that is small, else the network's.
+    `minutes` is the budget that `epochs` was fitted to. `train --minutes` sets it, and it changes nothing by itself.
     `best` chooses the epoch that is kept, measured on the validation images. Training ends after `patience` epochs
     without a better one; None never ends it early.
     `on_nan` says what happens when the loss or the gradient is no longer finite: "stop", or "rollback" to the newest
@@ -150,6 +165,7 @@ class Recipe(_Section):
 
     description: str = ""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 15
+    minutes: Positive | None = None
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 128
     accumulate: Annotated[int, Field(ge=1, le=65_536)] = 1
     recompute: bool = False
@@ -164,6 +180,7 @@ class Recipe(_Section):
     on_nan: OnNan = "stop"
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
+    preprocess: PreprocessSection = PreprocessSection()
     optim: OptimSection = OptimSection()
     schedule: ScheduleSection = ScheduleSection()
     loss: LossSection = LossSection()

@@ -14,3 +14,12 @@ def as_settings(given: Iterable[str], options: Mapping[str, object]) -> list[str
     """
     chosen = {key: value for key, value in options.items() if value is not None}
     return [*given, *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in chosen.items())]
+
+
+def sets(key: str, settings: Iterable[str]) -> bool:
+    """Return whether one of the `key=value` settings has this key.
+
+    >>> sets("epochs", ["optim.lr=0.1", "epochs=3"])
+    True
+    """
+    return any(setting.partition("=")[0].strip() == key for setting in settings)

@@ -95,7 +95,7 @@ class Run:
             path.parent.glob(f"{glob.escape(path.name)}*"), key=lambda f: f.stat().st_mtime, reverse=True
         ):
             run = cls(folder)
-            if run.environment.get("launch") == launch and run.recipe == recipe:
+            if run.environment.get("launch") == launch and _asked(run.recipe) == _asked(recipe):
                 return run
         return None
 
@@ -284,6 +284,13 @@ class Run:
 
 def _rounded(value: float) -> float:
     return round(value, 6) if isinstance(value, float) else value
+
+
+def _asked(recipe: Recipe) -> Recipe:
+    """The recipe without what was fitted to its minutes, which the next start would fit differently."""
+    if recipe.minutes is None:
+        return recipe
+    return recipe.model_copy(update={"epochs": 1, "image_size": None, "ema": 0.0})
 
 
 def environment(precision: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from classicnets.training.recipe.schema import Recipe, flat
 _FREE = {"description", "workers", "on_nan", "recompute", "data.source", "model.weights"}
 """Keys that change no number of a run under way; the images at `data.source` are compared themselves."""
 
-_FIXED = ("model.", "image_size", "ema", "optim.name", "finetune.")
+_FIXED = ("model.", "image_size", "preprocess.", "ema", "optim.name", "finetune.")
 """Keys that decide which numbers a checkpoint holds: with others it has no meaning."""
 
 
@@ -34,8 +34,8 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, run: str, a
     """Compare two identities; returns the differences, in words, where `allow_change` lets them pass.
 
     Raises ConfigError for a changed recipe and DataError for changed data, naming every difference; with
-    `allow_change` only for those that no checkpoint survives: the classes, the network, its image size, whether there
-    is an average, and which optimizer.
+    `allow_change` only for those that no checkpoint survives: the classes, the network, its image size and
+    preprocessing, whether there is an average, and which optimizer.
     """
     old, new = flat(_as_known_now(before["recipe"], run)), flat(now["recipe"])
     keys = [key for key in {**old, **new} if key not in _FREE and old.get(key) != new.get(key)]

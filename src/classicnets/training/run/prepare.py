@@ -101,7 +101,13 @@ def prepare(
 
     saved = Preprocess.from_dict(checkpoint.trainer["preprocess"]) if checkpoint else None
     bit_depth = saved.bit_depth if saved else data_bit_depth(data.train.paths)
-    plain = Preprocess(input_size=(side, side), mean=(0.0,) * channels, std=(1.0,) * channels, bit_depth=bit_depth)
+    plain = Preprocess(
+        input_size=(side, side),
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        bit_depth=bit_depth,
+        **recipe.preprocess.model_dump(),
+    )
     large = round(side * recipe.augment.packing_scale)
     sizes = {"train": replace(plain, input_size=(large, large)), "val": plain, "test": plain}
     packed = pack_data(data, sizes, progress=report)

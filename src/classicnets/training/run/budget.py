@@ -1,0 +1,291 @@
+"""A training that fits a number of minutes: its first steps are timed, then its epochs and image size are chosen.
+
+prepare -> time steps, validation and saving -> too slow? prepare again with smaller images -> the number of epochs
+
+The timed steps leave no trace: weights, optimizer and statistics are restored, and the result is bit for bit that of
+the same recipe without a budget.
+"""
+
+from __future__ import annotations
+
+import bisect
+import copy
+import itertools
+import math
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from classicnets.classifier import Classifier
+from classicnets.data.pipeline.pack import Packed
+from classicnets.errors import ConfigError
+from classicnets.system.memory import memory_kept
+from classicnets.training.recipe.plan import Plan
+from classicnets.training.recipe.schema import FinetuneSection, ProgressiveSection, Recipe
+from classicnets.training.recipe.settings import sets
+from classicnets.training.run.checkpoint import Checkpoint, save_checkpoint
+from classicnets.training.run.identity import identity
+from classicnets.training.run.prepare import Prepared
+from classicnets.training.step.loop import fit, image_size_at
+from classicnets.training.step.session import Session
+from classicnets.training.step.state import EpochDone, StepDone, TrainState
+from classicnets.training.step.statistics import SETTLED, measure_statistics
+from classicnets.training.step.validation import Validation
+
+_PLANNED = 0.95  # share of the minutes that is planned for; the rest is a reserve
+_REPORT_SECONDS = 6.0  # measured: the report's figures and page, for ten classes
+_MOST_EPOCHS = 100_000
+_SHARE_TIMED = 0.02  # of the minutes, spent on the timed steps of each kind
+_MOST_STEPS = 20
+_SMALLEST = 64  # images are not made smaller than this
+_MOST_SIZES = 3  # image sizes that are tried
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a training takes here, in seconds.
+
+    Attributes:
+        full: a step at the image size.
+        small: a step at the size of the first epoch.
+        frozen: a step while the trunk is frozen, as a share of one in which it learns.
+        statistics: measuring the batch norms' statistics, which a young run does after each epoch.
+        validation: a validation.
+        saving: saving a checkpoint and the classifier.
+        end: measuring the test images and writing the report.
+    """
+
+    full: float
+    small: float
+    frozen: float
+    statistics: float
+    validation: float
+    saving: float
+    end: float
+
+    def training(self, recipe: Recipe, epochs: int, steps_per_epoch: int, smallest: int) -> float:
+        """Return the seconds of that many epochs, without the end."""
+        assert recipe.image_size is not None
+        area = recipe.image_size**2
+        start_area = _first_side(recipe, smallest) ** 2
+        seconds = 0.0
+        parts = min(epochs, 200)
+        for part in range(parts):
+            side = _side_at(recipe, part / parts, smallest)
+            grown = (side**2 - start_area) / (area - start_area) if area > start_area else 1.0
+            seconds += (self.small + (self.full - self.small) * grown) / parts
+        freeze = recipe.finetune.freeze
+        step = seconds * (freeze * self.frozen + 1 - freeze) if freeze < 1 else seconds
+        young = min(epochs, math.ceil(SETTLED / steps_per_epoch))
+        return epochs * (steps_per_epoch * step + self.validation + self.saving) + young * self.statistics
+
+    def epochs_within(self, seconds: float, recipe: Recipe, steps_per_epoch: int, smallest: int) -> int:
+        """Return the largest number of epochs that ends, with the report, within `seconds`; 0 if not one does."""
+
+        def whole(epochs: int) -> float:
+            return self.end + self.training(recipe, epochs, steps_per_epoch, smallest)
+
+        return bisect.bisect_right(range(1, _MOST_EPOCHS + 1), seconds, key=whole)
+
+
+def check_minutes(minutes: float, settings: Iterable[str]) -> None:
+    """Raise ConfigError for minutes that are no positive number, or settings that fix the epochs too."""
+    if not (math.isfinite(minutes) and minutes > 0):
+        raise ConfigError(f"--minutes must be a number above 0, got {minutes:g}.")
+    if sets("epochs", settings):
+        raise ConfigError("--minutes chooses the number of epochs: leave out --epochs, or leave out --minutes.")
+
+
+def fit_to_minutes(
+    minutes: float,
+    plan: Plan,
+    prepared: Prepared,
+    *,
+    begun: float,
+    size_is_free: bool,
+    resolve: Callable[[list[str]], Plan],
+    prepare: Callable[[Plan], Prepared],
+) -> tuple[Plan, Prepared]:
+    """Choose the epochs, and the image size if it is free, so that the training and its report take `minutes`.
+
+    Args:
+        minutes: from `begun` to the end of the report, above 0.
+        plan: the training as it is without a budget.
+        prepared: what was prepared for it; no step has been taken.
+        begun: when the training began, by `time.monotonic`.
+        size_is_free: whether the images may be made smaller. They are if fewer epochs fit than the recipe has.
+        resolve: resolves the same training again with further settings.
+        prepare: prepares a plan.
+
+    Returns:
+        The plan with the chosen values, and what to train it with, as fresh as before.
+
+    Raises:
+        ConfigError: not even one epoch fits.
+        TrainingDiverged: a timed step failed.
+    """
+    wanted, natural = plan.recipe.epochs, plan.recipe.image_size
+    assert natural is not None
+    processes, smallest = prepared.session.processes, prepared.state.model.config.min_size
+    chosen: list[str] = []
+    for tries_left in reversed(range(_MOST_SIZES)):
+        recipe, steps = plan.recipe, len(prepared.session.loader)
+        timing = measure(prepared, most_seconds=minutes * 60 * _SHARE_TIMED)
+        # The first process decides for all: the others' clocks differ.
+        left = processes.on_main(lambda: minutes * 60 * _PLANNED - (time.monotonic() - begun))
+        timing = processes.on_main(lambda: timing)  # noqa: B023
+        epochs = timing.epochs_within(left, recipe, steps, smallest)
+        side = recipe.image_size
+        assert side is not None
+        floor = max(_SMALLEST, smallest)
+        if epochs >= wanted or not size_is_free or side <= floor or not tries_left:
+            break
+        share = max(left - timing.end, 0.0) / timing.training(recipe, wanted, steps, smallest)
+        smaller = max(floor, min(side - 16, int(side * share**0.5) // 16 * 16))
+        chosen = [f"image_size={smaller}"]
+        plan = resolve(chosen)
+        prepared = prepare(plan)
+    if not epochs:
+        _refuse(minutes, timing, recipe, steps, smallest, spent=minutes * 60 * _PLANNED - left)
+    plan = resolve([*chosen, f"epochs={epochs}"])
+    seconds = timing.training(recipe, epochs, steps, smallest)
+    total = (minutes * 60 * _PLANNED - left + seconds + timing.end) / 60
+    notes = [f"{epochs:,} epochs in about {total:.2g} of {minutes:g} minutes: {_seconds(seconds / epochs)} an epoch"]
+    if side != natural:
+        notes.append(f"image_size is {side} instead of {natural}, so that more epochs fit into the minutes")
+    recipe = plan.recipe.model_copy(update={"minutes": minutes})
+    return replace(plan, recipe=recipe, notes=(*plan.notes, *notes)), _with_recipe(prepared, recipe, plan)
+
+
+def measure(prepared: Prepared, *, most_seconds: float) -> Timing:
+    """Time a few steps, a validation and saving, and restore the state exactly.
+
+    Args:
+        prepared: a training, whose state may have been trained already.
+        most_seconds: about how long the steps of each kind may take; at least two are timed.
+    """
+    session, state = prepared.session, prepared.state
+    tensors = {name: tensor.clone() for name, tensor in state.tensors().items()}
+    trainer = copy.deepcopy(state.trainer())
+    with memory_kept(session.precision.dtype):
+        try:
+            return _measured(prepared, most_seconds)
+        finally:
+            state.restore(tensors, trainer)
+
+
+def _measured(prepared: Prepared, most_seconds: float) -> Timing:
+    session, state, recipe = prepared.session, prepared.state, prepared.session.recipe
+    smallest = state.model.config.min_size
+    freeze = recipe.finetune.freeze
+    learning = recipe.finetune if freeze == 1 else recipe.finetune.model_copy(update={"freeze": 0.0})
+    full = small = _step_seconds(session, state, learning, progressive=False, most_seconds=most_seconds)
+    if recipe.image_size != _first_side(recipe, smallest):
+        small = _step_seconds(session, state, learning, progressive=True, most_seconds=most_seconds)
+    frozen = 1.0
+    if 0 < freeze < 1:
+        all_frozen = recipe.finetune.model_copy(update={"freeze": 0.99})
+        frozen = _step_seconds(session, state, all_frozen, progressive=False, most_seconds=most_seconds) / full
+    statistics = _seconds_of(lambda: measure_statistics(session, state))
+    validation, end = _validation_seconds(prepared)
+    saving = session.processes.on_main(lambda: _seconds_of(lambda: _save_aside(prepared)))
+    return Timing(full, small, frozen, statistics, validation, saving, end + _REPORT_SECONDS)
+
+
+def _step_seconds(
+    session: Session, state: TrainState, finetune: FinetuneSection, *, progressive: bool, most_seconds: float
+) -> float:
+    """The mean seconds of a step after a warm-up step, at the size of the first epoch or at the image size."""
+    changes: dict[str, object] = {"epochs": _MOST_EPOCHS, "patience": None, "finetune": finetune}
+    if not progressive:
+        changes["progressive"] = ProgressiveSection()
+    timed = _step_times(fit(replace(session, recipe=session.recipe.model_copy(update=changes)), state))
+    next(timed)
+    first = next(timed)
+    count = session.processes.largest(min(_MOST_STEPS, max(2, round(most_seconds / first))))
+    times = [first, *itertools.islice(timed, count - 1)]
+    timed.close()
+    return sum(times) / len(times)
+
+
+def _step_times(events: Iterator[StepDone | EpochDone]) -> Generator[float, None, None]:
+    """The seconds of each step; validations between them are left out."""
+    before = time.perf_counter()
+    for event in events:
+        if isinstance(event, StepDone):
+            yield time.perf_counter() - before
+        before = time.perf_counter()
+
+
+def _validation_seconds(prepared: Prepared) -> tuple[float, float]:
+    """The seconds of a validation, and of measuring the test images."""
+    session, state = prepared.session, prepared.state
+    validation, network = session.validation, state.validated_model
+    few = _first(validation.packed, 2 * validation.batch_size * session.processes.world)
+    plain = Validation(validation.card, few, validation.precision, validation.batch_size, validation.processes)
+    plain.logits(network)
+    an_image = _seconds_of(lambda: plain.logits(network)) / len(few)
+    if session.features:
+        validation.logits(network)  # computes the features, which are then kept
+        whole = _seconds_of(lambda: validation.logits(network))
+    else:
+        whole = an_image * len(validation.packed)
+    tested = prepared.test or validation.packed
+    classifier = Classifier.of(validation.card, network)
+    mine = few.images[session.processes.shard.of(len(few))]
+    at_the_end = _seconds_of(lambda: classifier.logits(mine)) / len(few)
+    return whole, at_the_end * len(tested)
+
+
+def _save_aside(prepared: Prepared) -> None:
+    """Save what an epoch saves, into a folder that is deleted."""
+    state = prepared.state
+    with tempfile.TemporaryDirectory() as folder:
+        save_checkpoint(Path(folder), state.step, Checkpoint(state.tensors(), state.trainer()))
+        Classifier.of(prepared.session.validation.card, state.validated_model).save(Path(folder) / "model")
+
+
+def _with_recipe(prepared: Prepared, recipe: Recipe, plan: Plan) -> Prepared:
+    """The same, untrained, for a recipe that has other epochs and may be with or without an average."""
+    state = prepared.state
+    if not recipe.ema:
+        state.average = None
+    elif state.average is None:
+        state.average = copy.deepcopy(state.model).requires_grad_(False)
+    session = replace(prepared.session, recipe=recipe)
+    return replace(prepared, session=session, identity=identity(recipe, plan.data))
+
+
+def _refuse(minutes: float, timing: Timing, recipe: Recipe, steps: int, smallest: int, *, spent: float) -> None:
+    epoch = timing.training(recipe, 1, steps, smallest)
+    least = math.ceil((spent + epoch + timing.end) / _PLANNED / 6) / 10
+    raise ConfigError(
+        f"--minutes {minutes:g} is too short for one epoch: it takes about {_seconds(epoch)} here, and "
+        f"{_seconds(spent + epoch + timing.end)} with preparation and report. Give at least --minutes {least:g}, lower "
+        f"image_size (it is {recipe.image_size}), or choose a smaller network."
+    )
+
+
+def _first_side(recipe: Recipe, smallest: int) -> int:
+    return _side_at(recipe, 0.0, smallest)
+
+
+def _side_at(recipe: Recipe, done: float, smallest: int) -> int:
+    assert recipe.image_size is not None
+    return image_size_at(recipe.progressive, (recipe.image_size, recipe.image_size), done, smallest)[0]
+
+
+def _first(packed: Packed, n: int) -> Packed:
+    return Packed(packed.images[:n], packed.labels[:n], packed.ids[:n], packed.num_classes)
+
+
+def _seconds_of(work: Callable[[], object]) -> float:
+    before = time.perf_counter()
+    work()
+    return time.perf_counter() - before
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -1,0 +1,84 @@
+"""A recipe that was chosen for the data is fitted to the number of images; what the user sets stays."""
+
+import pytest
+
+from classicnets.training.recipe.choose import FITTED, fitted
+from classicnets.training.recipe.files import load_recipe, with_settings
+from classicnets.training.recipe.plan import resolve
+from classicnets.training.recipe.schema import Recipe
+
+PHOTOS = load_recipe("photos")
+
+
+@pytest.mark.parametrize(
+    ("num_train", "batch_size", "lr"),
+    [
+        (2, 16, 0.05), (319, 16, 0.05), (320, 16, 0.05), (639, 16, 0.05), (640, 32, 0.1), (1_279, 32, 0.1),
+        (1_280, 64, 0.2), (1_000_000, 64, 0.2),
+    ],
+)  # fmt: skip
+def test_the_batch_is_the_largest_power_of_two_that_leaves_20_steps_and_the_rate_follows(num_train, batch_size, lr):
+    recipe, _ = fitted(PHOTOS, num_train, 96)
+    assert recipe.batch_size == batch_size
+    assert recipe.optim.lr == pytest.approx(lr)
+
+
+@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize("num_train", [1, 50, 700, 5_000, 19_999])
+def test_only_the_batch_the_rate_and_the_average_change(name, num_train):
+    recipe = load_recipe(name)
+    new, sentence = fitted(recipe, num_train, 64)
+    expected = recipe.model_copy(
+        update={
+            "batch_size": new.batch_size, "ema": new.ema, "optim": recipe.optim.model_copy(update={"lr": new.optim.lr})
+        }
+    )  # fmt: skip
+    assert new == expected
+    assert 16 <= new.batch_size <= recipe.batch_size
+    assert (sentence == "") == (new == recipe)
+    assert fitted(recipe, num_train, 64) == (new, sentence)
+
+
+def test_a_run_of_fewer_than_1000_steps_has_no_average():
+    few = with_settings(PHOTOS, ["epochs=49"])  # of 20 steps each
+    enough = with_settings(PHOTOS, ["epochs=50"])
+    assert fitted(few, 640, 96)[0].ema == 0
+    assert fitted(enough, 640, 96)[0].ema == PHOTOS.ema
+    assert fitted(with_settings(few, ["ema=0"]), 1_280, 96)[1] == ""
+
+
+def test_the_sentence_says_what_was_changed_and_why():
+    _, sentence = fitted(PHOTOS, 648, 96)
+    assert sentence == (
+        "fitted to 648 training images of 96 pixels: batch_size is 32 instead of 64, for more steps an epoch; optim.lr "
+        "is 0.1 instead of 0.2, for the smaller batch; ema is 0, because an average of the weights lags in a run of "
+        "only 600 steps"
+    )
+
+
+@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.05), ("adamw", 0.1), ("muon", 0.1)])
+def test_the_rate_is_in_proportion_to_the_batch_for_sgd_and_to_its_root_otherwise(optimizer, lr):
+    recipe = with_settings(Recipe(), [f"optim.name={optimizer}", "optim.lr=0.2", "batch_size=64"])
+    assert fitted(recipe, 100, 64)[0].optim.lr == pytest.approx(lr)
+
+
+def test_a_smaller_batch_of_the_recipe_is_never_raised():
+    assert fitted(with_settings(PHOTOS, ["batch_size=8"]), 100_000, 64)[0].batch_size == 8
+
+
+def test_what_the_user_gives_is_left_and_the_rest_is_fitted_to_it():
+    recipe = with_settings(PHOTOS, ["batch_size=64"])
+    assert fitted(recipe, 100, 96, given={"batch_size", "ema"}) == (recipe, "")
+    with_rate = fitted(with_settings(PHOTOS, ["optim.lr=0.3"]), 100, 96, given={"optim.lr"})[0]
+    assert (with_rate.batch_size, with_rate.optim.lr) == (16, 0.3)
+    assert fitted(PHOTOS, 100, 96, given={"ema"})[0].ema == PHOTOS.ema
+
+
+def test_only_a_chosen_recipe_is_fitted(photo_folder):
+    plan = resolve("resnet20_cifar", photo_folder, settings=["data.val_fraction=0.2"])
+    assert plan.recipe.batch_size == 16
+    assert any(note.startswith("fitted to ") for note in plan.notes)
+    assert resolve("resnet20_cifar", photo_folder, settings=["batch_size=24"]).recipe.batch_size == 24
+    given = resolve("resnet20_cifar", photo_folder, recipe="photos")
+    assert (given.recipe.batch_size, given.recipe.ema) == (PHOTOS.batch_size, PHOTOS.ema)
+    assert not any(note.startswith("fitted to ") for note in given.notes)

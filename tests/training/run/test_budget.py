@@ -1,0 +1,162 @@
+"""`minutes`: epochs and image size are fitted to a budget, and the run is otherwise the one without it."""
+
+import time
+
+import pytest
+import torch
+
+from classicnets.errors import ConfigError
+from classicnets.training import EpochDone, reopen, start
+from classicnets.training.recipe.files import parse_recipe, with_settings
+from classicnets.training.recipe.schema import Recipe
+from classicnets.training.run import budget
+from classicnets.training.run.budget import Timing, measure
+from classicnets.training.run.folder import Run
+from small import FAST
+
+TIMING = Timing(full=1.0, small=0.5, frozen=0.5, statistics=0.0, validation=2.0, saving=1.0, end=10.0)
+
+
+def takes(monkeypatch, *timings):
+    """The timings that are measured, one after another; the last is measured again and again."""
+    left = list(timings)
+    monkeypatch.setattr(budget, "measure", lambda *_, **__: left.pop(0) if len(left) > 1 else left[0])
+
+
+def weights(job):
+    return {name: tensor.clone() for name, tensor in job._state.tensors().items()}
+
+
+def until(job, epoch):
+    events = iter(job)
+    while not (isinstance(event := next(events), EpochDone) and event.epoch == epoch):
+        pass
+    events.close()
+    return weights(job)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_epochs_are_the_most_that_end_within_the_time():
+    recipe = with_settings(Recipe(), ["image_size=64"])
+    assert TIMING.training(recipe, 3, 20, 8) == pytest.approx(3 * 23)
+    assert TIMING.epochs_within(10 + 3 * 23 + 0.1, recipe, 20, 8) == 3
+    assert TIMING.epochs_within(10 + 3 * 23 - 0.1, recipe, 20, 8) == 2
+    assert TIMING.epochs_within(32, recipe, 20, 8) == 0
+    assert TIMING.epochs_within(-5, recipe, 20, 8) == 0
+
+
+def test_smaller_images_and_a_frozen_trunk_take_their_share():
+    growing = with_settings(Recipe(), ["image_size=64", "progressive.start=0.5", "progressive.until=0.99"])
+    assert 15 < TIMING.training(growing, 1_000, 20, 8) / 1_000 - 3 < 17  # the mean area is a little above half way
+    frozen = with_settings(Recipe(), ["image_size=64", "finetune.freeze=0.5"])
+    assert TIMING.training(frozen, 10, 20, 8) == pytest.approx(10 * (20 * 0.75 + 3))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["ema=0.9", "image_size=16", "progressive.start=0.5", "progressive.until=0.9"],
+        ["optim.name=muon", "optim.lr=0.02", "augment.mixup=0.2", "workers=1"],
+    ],
+    ids=["plain", "average", "muon"],
+)
+def test_timing_leaves_no_trace(tmp_path, more):
+    settings = ["epochs=2", *FAST, *more]
+    plain = until(start("resnet20_cifar", "digits", settings=settings, out=tmp_path / "plain"), epoch=2)
+    timed = start("resnet20_cifar", "digits", settings=settings, out=tmp_path / "timed")
+    before = weights(timed)
+    random = torch.get_rng_state()
+    timing = measure(timed._prepared, most_seconds=0.1)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert min(timing.full, timing.small, timing.validation, timing.saving) > 0
+    assert same(weights(timed), before)
+    assert same(until(timed, epoch=2), plain)
+
+
+def test_a_run_with_minutes_is_the_run_with_its_epochs(tmp_path, monkeypatch):
+    takes(monkeypatch, Timing(full=1.0, small=1.0, frozen=1.0, statistics=0, validation=0.5, saving=0, end=0))
+    settings = [*FAST, "ema=0.9"]  # 719 images are 2 steps an epoch
+    fitted = start("resnet20_cifar", "digits", settings=settings, minutes=0.15, out=tmp_path / "fitted")
+    epochs = fitted.recipe.epochs
+    assert 1 <= epochs <= 3
+    plain = start("resnet20_cifar", "digits", settings=[*settings, f"epochs={epochs}"], out=tmp_path / "plain")
+    assert fitted.recipe.model_copy(update={"minutes": None}) == plain.recipe
+    assert f"{epochs} epochs in about 0." in fitted.notes[-1]
+    assert "of 0.15 minutes: 2.5 s an epoch" in fitted.notes[-1]
+    assert parse_recipe(fitted.recipe.to_toml(), "x") == fitted.recipe == fitted.run.recipe
+    assert fitted.run.recipe.minutes == 0.15
+    learned = until(fitted, epoch=1)
+    assert same(learned, until(plain, epoch=1))
+    monkeypatch.setattr(budget, "measure", lambda *_, **__: pytest.fail("a run is fitted once"))
+    assert reopen(fitted.run).recipe == fitted.recipe
+    with pytest.raises(ConfigError, match="fitted once"):
+        reopen(fitted.run, settings=["minutes=9"])
+
+
+def test_images_are_made_smaller_only_if_the_recipe_was_chosen_and_its_epochs_do_not_fit(
+    photo_folder, tmp_path, monkeypatch
+):
+    slow = Timing(full=4.0, small=4.0, frozen=1.0, statistics=0, validation=0, saving=0, end=0)
+    fast = Timing(full=1.0, small=1.0, frozen=1.0, statistics=0, validation=0, saving=0, end=0)
+    monkeypatch.setattr("classicnets.training.recipe.plan.natural_size", lambda *_: 128)
+    takes(monkeypatch, slow, fast)
+    job = start("resnet20_cifar", photo_folder, minutes=1.3, out=tmp_path / "chosen")
+    assert job.recipe.image_size == job._session.preprocess.input_size[0] == 96  # of 30 epochs of 4 s, 0.6 fit
+    assert 60 <= job.recipe.epochs <= 74
+    assert any("image_size is 96 instead of 128" in note for note in job.notes)
+    takes(monkeypatch, slow)
+    for name, more in (("size", {"settings": ["image_size=128"]}), ("recipe", {"recipe": "photos"})):
+        job = start("resnet20_cifar", photo_folder, minutes=1.3, out=tmp_path / name, **more)
+        assert job.recipe.image_size == 128
+        assert 15 <= job.recipe.epochs <= 18
+
+
+def test_the_average_follows_the_number_of_steps_that_fit(photo_folder, tmp_path, monkeypatch):
+    takes(monkeypatch, Timing(full=0.01, small=0.01, frozen=1, statistics=0, validation=0, saving=0, end=0))
+    job = start("resnet20_cifar", photo_folder, settings=["image_size=16"], minutes=2, out=tmp_path / "run")
+    assert job.num_steps > 1_000
+    assert job.recipe.ema > 0
+    assert any(name.startswith("average.") for name in weights(job))
+
+
+def test_minutes_that_are_too_few_are_refused_with_the_fewest_that_do(tmp_path, monkeypatch):
+    takes(monkeypatch, Timing(full=10.0, small=10.0, frozen=1.0, statistics=0, validation=1, saving=0, end=5.0))
+    with pytest.raises(ConfigError, match=r"--minutes 0\.1 is too short for one epoch: it takes about 21 s here") as e:
+        start("resnet20_cifar", "digits", settings=FAST, minutes=0.1, out=tmp_path / "run")
+    assert "Give at least --minutes 0." in str(e.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
+def test_minutes_that_are_no_positive_number_are_refused(tmp_path, minutes):
+    with pytest.raises(ConfigError, match="must be a number above 0"):
+        start("resnet20_cifar", "digits", minutes=minutes, out=tmp_path / "run")
+
+
+def test_epochs_and_minutes_do_not_go_together_and_minutes_are_no_setting(tmp_path):
+    with pytest.raises(ConfigError, match="leave out --epochs"):
+        start("resnet20_cifar", "digits", settings=["epochs=3"], minutes=1, out=tmp_path / "run")
+    with pytest.raises(ConfigError, match="give --minutes"):
+        start("resnet20_cifar", "digits", settings=["minutes=3"], out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_restarted_launch_finds_its_run_although_it_was_fitted(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    asked = with_settings(Recipe(), ["minutes=5", "image_size=96"])
+    run = Run.create(tmp_path / "run", with_settings(asked, ["epochs=7", "image_size=64"]), "fp32")
+    assert Run.of_launch(tmp_path / "run", asked) == run
+    assert Run.of_launch(tmp_path / "run", with_settings(asked, ["minutes=6"])) is None
+    assert Run.of_launch(tmp_path / "run", with_settings(asked, ["minutes=none"])) is None
+
+
+@pytest.mark.slow
+def test_a_training_ends_within_its_minutes(tmp_path):
+    begun = time.monotonic()
+    *_, finished = start("resnet20_cifar", "digits", minutes=0.7, out=tmp_path / "run")
+    assert finished.run.finished
+    assert 0.5 < (time.monotonic() - begun) / 42 < 1.5  # wide: other processes may run
