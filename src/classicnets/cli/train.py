@@ -78,6 +78,12 @@ def train(
         typer.Option(help="Where the loss is not finite: stop, or go back to a checkpoint and on at a lower rate."),
     ] = None,
     device: Device = "auto",
+    threads: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto", help="CPU threads. Default: the fastest, measured; with --resume what is recorded."
+        ),
+    ] = None,
     checkpoint_every: Annotated[
         int | None, typer.Option(min=1, metavar="STEPS", help="Also save within an epoch, every so many steps.")
     ] = None,
@@ -115,7 +121,7 @@ def train(
                 )
             job = training.reopen(
                 resume, data=model, settings=settings, allow_change=allow_change, device=device,
-                checkpoint_every=checkpoint_every, progress=progress,
+                threads=threads, checkpoint_every=checkpoint_every, progress=progress,
             )  # fmt: skip
         elif allow_change:
             raise ConfigError("--allow-change is about a run that goes on: give --resume RUN too.")
@@ -126,7 +132,7 @@ def train(
         else:
             job = training.start(
                 model, data, recipe=recipe, settings=settings, minutes=minutes, out=out, device=device,
-                checkpoint_every=checkpoint_every, progress=progress,
+                threads=threads, checkpoint_every=checkpoint_every, progress=progress,
             )  # fmt: skip
     events = log_to_tensorboard(job) if tensorboard and job.is_main else job
     finished = follow(job, events, command_line=True)

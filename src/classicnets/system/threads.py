@@ -1,4 +1,4 @@
-"""How many cores this process may use, and reading and decoding many files at once on them."""
+"""How many cores and threads this process may use, and reading and decoding many files at once on them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
+
+from classicnets.errors import ConfigError
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
+
+FROM_ENVIRONMENT = "OMP_NUM_THREADS"
+"""The variable with which a user fixes PyTorch's number of threads."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
@@ -57,6 +63,60 @@ def cpu_quota() -> float | None:
             elif "cpu" in controllers.split(","):
                 quotas += _quotas(_CGROUPS / "cpu", path, _quota_v1)
     return min(quotas, default=None)
+
+
+def parse_threads(given: int | str | None) -> int | Literal["auto"] | None:
+    """Return a number of threads, "auto" or None, as given, or raise ConfigError if it cannot be used here.
+
+    Args:
+        given: a whole number from 1 to `usable_cores()`, as a number or as text; "auto"; or None.
+
+    >>> parse_threads("1")
+    1
+    """
+    if given is None or given == "auto":
+        return given  # type: ignore[return-value]
+    most = usable_cores()
+    text = str(given).strip()
+    if isinstance(given, bool) or not text.isdecimal() or not 1 <= int(text) <= most:
+        allowed = (
+            f"a whole number from 1 to {most}, the cores that this process may use"
+            if most > 1
+            else ("1, as this process may use one core")
+        )
+        raise ConfigError(f"threads = {given}: give auto, or {allowed}.")
+    return int(text)
+
+
+def most_threads() -> int:
+    """Return how many threads PyTorch should use at most: its own number, or the usable cores if they are fewer."""
+    import torch
+
+    return max(1, min(torch.get_num_threads(), usable_cores()))
+
+
+def limit_threads() -> None:
+    """Have PyTorch use no more threads than this process may use cores, except if OMP_NUM_THREADS is set.
+
+    PyTorch itself does not know of a cgroup's quota.
+    """
+    import torch
+
+    if FROM_ENVIRONMENT not in os.environ and most_threads() < torch.get_num_threads():
+        torch.set_num_threads(most_threads())
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Inside the block, PyTorch's number of threads may be changed. At its end it is what it was."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def threads_note(threads: int) -> str | None:

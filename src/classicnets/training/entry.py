@@ -19,6 +19,7 @@ from classicnets.data.imageset import OnError
 from classicnets.errors import ConfigError, WeightsError
 from classicnets.system.memory import give_memory_back
 from classicnets.system.progress import progress_bars
+from classicnets.system.threads import parse_threads
 from classicnets.training.progress import follow
 from classicnets.training.recipe.files import with_settings
 from classicnets.training.recipe.plan import Plan, load, resolve, without_unused
@@ -46,6 +47,7 @@ def train(
     settings: Iterable[str] = (),
     out: str | Path | None = None,
     device: str = "auto",
+    threads: int | str | None = None,
     on_error: OnError | None = None,
     on_nan: OnNan | None = None,
     checkpoint_every: int | None = None,
@@ -67,6 +69,9 @@ def train(
         settings: changes to the recipe, `key=value` each, such as "optim.lr=0.1".
         out: the new run folder; None is `runs/MODEL-DATA`. A number is appended if it exists.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        threads: how many CPU threads compute a step, from 1 to the cores that this process may use. None or "auto"
+            times the first steps and takes the fastest number, unless OMP_NUM_THREADS is set; and measures again if
+            the speed falls by half. It decides the last bits of the result.
         on_error: what to do about images that cannot be decoded: "fail" or "skip".
         on_nan: what to do if the loss is not finite: "stop" or "rollback".
         checkpoint_every: also save a checkpoint within an epoch, every so many steps.
@@ -93,7 +98,7 @@ def train(
         require_tensorboard()
     with progress_bars(quiet=quiet) as progress:
         job = start(
-            model, data, recipe=recipe, settings=chosen, minutes=minutes, out=out, device=device,
+            model, data, recipe=recipe, settings=chosen, minutes=minutes, out=out, device=device, threads=threads,
             checkpoint_every=checkpoint_every, progress=progress,
         )  # fmt: skip
     run = _finish(job, tensorboard=tensorboard, quiet=quiet)
@@ -110,6 +115,7 @@ def resume(
     settings: Iterable[str] = (),
     allow_change: bool = False,
     device: str = "auto",
+    threads: int | str | None = None,
     on_nan: OnNan | None = None,
     checkpoint_every: int | None = None,
     tensorboard: bool = False,
@@ -123,6 +129,8 @@ def resume(
         epochs: another number of epochs in all; needs `allow_change`.
         settings: changes to the recipe; all except `on_nan`, `workers` and `recompute` need `allow_change`.
         allow_change: go on although the recipe or the images have changed.
+        threads: None keeps what is recorded for the run, step by step. A number fixes it from here on, and "auto"
+            measures from here on: then the last bits may differ.
         device, on_nan, checkpoint_every, tensorboard, quiet: see `train`.
 
     Returns the run; one that is finished is returned as it is. Raises ConfigError if there is no run, if another
@@ -136,7 +144,7 @@ def resume(
         require_tensorboard()
     with progress_bars(quiet=quiet) as progress:
         job = reopen(
-            run, data=data, settings=chosen, allow_change=allow_change, device=device,
+            run, data=data, settings=chosen, allow_change=allow_change, device=device, threads=threads,
             checkpoint_every=checkpoint_every, progress=progress,
         )  # fmt: skip
     run = _finish(job, tensorboard=tensorboard, quiet=quiet)
@@ -154,13 +162,14 @@ def start(
     minutes: float | None = None,
     out: str | Path | None = None,
     device: str = "auto",
+    threads: int | str | None = None,
     checkpoint_every: int | None = None,
     progress: Progress | None = None,
 ) -> Job:
     """Prepare a training from the beginning, make its run folder, and return the job to iterate over.
 
     Args:
-        model, data, recipe, settings, minutes, out, device, checkpoint_every: see `train`.
+        model, data, recipe, settings, minutes, out, device, threads, checkpoint_every: see `train`.
         progress: called with what is being done, how much of it is done, and how much there is.
 
     If torchrun restarted this process after another one was lost, the run that was made before goes on.
@@ -172,6 +181,7 @@ def start(
     folder = Path(out).resolve() if out is not None else None
     if folder is not None and not folder.name:
         raise ConfigError(f"--out must name a new folder, such as runs/mine; got {out}.")
+    threads = parse_threads(threads)
     processes = join()
 
     def prepared_for(plan: Plan) -> Prepared:
@@ -184,7 +194,10 @@ def start(
         asked = plan.recipe.model_copy(update={"minutes": minutes})
         if earlier := processes.on_main(lambda: Run.of_launch(path, asked)):
             given = plan.data if isinstance(data, Data) else None
-            return reopen(earlier, data=given, device=device, checkpoint_every=checkpoint_every, progress=progress)
+            return reopen(
+                earlier, data=given, device=device, threads=threads, checkpoint_every=checkpoint_every,
+                progress=progress,
+            )  # fmt: skip
         prepared = prepared_for(plan)
         if minutes is not None:
             plan, prepared = fit_to_minutes(
@@ -195,7 +208,7 @@ def start(
             )  # fmt: skip
         run = processes.on_main(lambda: Run.create(path, plan.recipe, prepared.session.precision.name))
     notes = [*quick_check(prepared.data), *plan.notes]
-    return Job(run, plan.recipe, prepared, checkpoint_every=checkpoint_every, notes=notes)
+    return Job(run, plan.recipe, prepared, checkpoint_every=checkpoint_every, notes=notes, threads=threads)
 
 
 def reopen(
@@ -205,17 +218,19 @@ def reopen(
     settings: Iterable[str] = (),
     allow_change: bool = False,
     device: str = "auto",
+    threads: int | str | None = None,
     checkpoint_every: int | None = None,
     progress: Progress | None = None,
 ) -> Job:
     """Prepare a run to go on from its newest whole checkpoint, and return the job to iterate over.
 
     Args:
-        run, data, settings, allow_change, device, checkpoint_every: see `resume`.
+        run, data, settings, allow_change, device, threads, checkpoint_every: see `resume`.
         progress: called with what is being done, how much of it is done, and how much there is.
 
     A finished run gives a job that says so and changes nothing. Raises what `resume` raises.
     """
+    threads = parse_threads(threads)
     processes = join()
     path = run.path if isinstance(run, Run) else Path(run)
     settings = list(settings)
@@ -250,7 +265,10 @@ def reopen(
         notes.append(_where_it_stands(left, prepared, opened, recipe, changed=bool(changes)))
         notes += _other_machine(left.environment, prepared)
         # Made under the lock: a job knows by the run's events whether another process has trained it since.
-        return Job(opened, recipe, prepared, checkpoint_every=checkpoint_every, notes=notes, changed=bool(changes))
+        return Job(
+            opened, recipe, prepared, checkpoint_every=checkpoint_every, notes=notes, changed=bool(changes),
+            threads=threads,
+        )  # fmt: skip
 
 
 def _finish(job: Job, *, tensorboard: bool, quiet: bool) -> Run:
@@ -295,7 +313,7 @@ def _other_machine(before: dict[str, Any], prepared: Prepared) -> list[str]:
     now = environment(prepared.session.precision.name)
     return [
         f"{what} was {before.get(what)} and is {now[what]}: the last bits may differ."
-        for what in ("torch", "cpu", "threads", "processes", "precision")
+        for what in ("torch", "cpu", "processes", "precision")
         if before.get(what) != now[what]
     ]
 

@@ -124,7 +124,7 @@ def follow(
         >>> finished = follow(start("resnet20_cifar", "digits"))  # doctest: +SKIP
     """
     quiet = quiet or not job.is_main
-    warned = 0
+    noted, warned = len(job.notes), 0
     with TrainingProgress(job.recipe.epochs, job.num_steps, quiet=quiet, log=not command_line) as progress:
         for note in job.notes:
             progress.note(note)
@@ -132,9 +132,11 @@ def follow(
             progress.note(f"writing to {job.run.path}")
         try:
             for event in job if events is None else events:
+                for note in job.notes[noted:]:
+                    progress.note(note)
                 for warning in job.warnings[warned:]:
                     progress.warning(warning)
-                warned = len(job.warnings)
+                noted, warned = len(job.notes), len(job.warnings)
                 if isinstance(event, Finished):
                     return event
                 progress.show(event)

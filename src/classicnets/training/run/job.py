@@ -7,6 +7,7 @@ Iterating yields the events of `fit`, then `Finished`. An event is yielded after
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shlex
@@ -15,7 +16,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from classicnets.classifier import Classifier
 from classicnets.data.record import write_record
@@ -23,13 +26,15 @@ from classicnets.errors import ConfigError, StorageError, TrainingDiverged
 from classicnets.evaluation import Report, evaluate
 from classicnets.reports import write_report
 from classicnets.system.memory import memory_kept
+from classicnets.system.threads import FROM_ENVIRONMENT, most_threads, threads_kept
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from classicnets.training.run.folder import Run
 from classicnets.training.run.prepare import Prepared
 from classicnets.training.run.stopping import StopRequests
+from classicnets.training.scale.threads import Threads, Used, asked_for, planned, recorded
 from classicnets.training.step.diagnose import diverged, stuck
-from classicnets.training.step.loop import fit
+from classicnets.training.step.loop import fit, image_size_at
 from classicnets.training.step.state import EpochDone, StepDone
 
 _MOST_ROLLBACKS = 3
@@ -59,7 +64,7 @@ class Job:
     Attributes:
         run: the run folder.
         recipe: the resolved recipe.
-        notes: what was chosen before the training starts, one sentence each.
+        notes: what was chosen, one sentence each; threads are chosen while the training goes.
         warnings: problems found so far, one sentence each. Only the main process collects them.
         num_steps: optimizer steps in the whole run.
         is_main: whether this process writes the run folder.
@@ -83,10 +88,11 @@ class Job:
         checkpoint_every: int | None,
         notes: Iterable[str],
         changed: bool = False,
+        threads: int | Literal["auto"] | None = None,
     ) -> None:
         self.run = run
         self.recipe = recipe
-        self.notes = (*notes, *prepared.notes)
+        self.notes = [*notes, *prepared.notes]
         self.num_steps = recipe.epochs * len(prepared.session.loader)
         self.warnings: list[str] = []
         self.is_main = prepared.session.processes.is_main
@@ -94,16 +100,18 @@ class Job:
         self._state = prepared.state
         self._prepared = prepared
         self._checkpoint_every = checkpoint_every
+        self._threads = threads
         self._changed = changed  # whether recipe or data differ from the newest checkpoint
         self._steps_per_epoch = self.num_steps // recipe.epochs
         self._at_rest = False  # whether the state is between two steps and can be saved
         self._reached: dict[str, Any] | None = None
         self._seen = self._session.processes.on_main(lambda: len(run.events))
+        self._goes_on = self._seen > 0
 
     def __iter__(self) -> Iterator[StepDone | EpochDone | Finished]:
         processes, run = self._session.processes, self.run
         kept = memory_kept(self._session.precision.dtype)
-        with processes.connected(), kept, ExitStack() as stack:
+        with processes.connected(), kept, threads_kept(), ExitStack() as stack:
             processes.on_main(lambda: stack.enter_context(self._locked()))
             if processes.on_main(self._is_complete):
                 yield Finished(run, processes.on_main(lambda: run.report), run.page)
@@ -182,14 +190,54 @@ class Job:
 
     def _kept_events(self) -> Iterator[StepDone | EpochDone]:
         """Yield the events of `fit`, each after it is saved. If training diverges, restart from a checkpoint."""
+        threads = self._paced_by()
         while True:
             try:
-                for event in fit(self._session, self._state):
+                for event in threads.paced(fit(self._session, self._state), self._state, self._work):
                     self._session.processes.on_main(partial(self._keep, event))
                     yield event
                 return
             except TrainingDiverged as error:
                 self._go_back(error)
+
+    def _paced_by(self) -> Threads:
+        """What decides how many threads compute which step: what was given, what is recorded, or measurements."""
+        processes, now = self._session.processes, torch.get_num_threads()
+        measurable = processes.world == 1 and self._session.precision.device.type == "cpu"
+        given = self._threads
+        if given is None and FROM_ENVIRONMENT in os.environ:
+            given = now
+        plan = processes.on_main(lambda: recorded(self.run.events))
+        at_first = processes.on_main(lambda: self.run.environment.get("threads", now))
+        before = planned(plan, self._step) if plan else at_first
+        if not plan and not measurable:
+            plan = [Used(0, now, "fixed")]
+        elif not plan and (isinstance(given, int) or self._goes_on):
+            plan = [Used(0, at_first, "fixed")]  # a run that has no record used this number throughout
+        asked = asked_for(given, plan, self._step) if measurable or given != "auto" else None
+        if asked is not None:
+            plan = [*(used for used in plan if used.step < asked.step), asked]
+            processes.on_main(lambda: self._record_threads(asked))
+        used = planned(plan, self._step) if plan else before
+        if self._goes_on and used != before:
+            self.notes.append(f"threads was {before} and is {used}: the last bits may differ.")
+        return Threads(plan, most_threads(), self._session.batch_size, self._record_threads, self._say_threads)
+
+    def _record_threads(self, used: Used) -> None:
+        self.run.log("threads", **asdict(used))
+
+    def _say_threads(self, text: str, warning: bool) -> None:
+        if warning:
+            self._warn(text)
+        else:
+            self.notes.append(text)
+
+    def _work(self) -> float:
+        """How much there is to do in a step of the epoch under way, as a share of one at full image size."""
+        state, full = self._state, self._session.preprocess.input_size
+        done = len(state.history) / self.recipe.epochs
+        size = image_size_at(self.recipe.progressive, full, done, state.model.config.min_size)
+        return math.prod(size) / math.prod(full)
 
     def _go_back(self, error: TrainingDiverged) -> None:
         """Restore the newest valid checkpoint and lower the rate if `on_nan` is "rollback"; else raise `error`."""
