@@ -17,6 +17,7 @@ import classicnets
 from classicnets.card import Card
 from classicnets.data import Data
 from classicnets.data.pipeline.pack import Packed, channel_stats, pack_data
+from classicnets.data.pipeline.photos import PackedPhotos
 from classicnets.errors import ConfigError
 from classicnets.images import bit_depth_note, data_bit_depth
 from classicnets.models.catalog import create
@@ -102,9 +103,7 @@ def prepare(
     saved = Preprocess.from_dict(checkpoint.trainer["preprocess"]) if checkpoint else None
     bit_depth = saved.bit_depth if saved else data_bit_depth(data.train.paths)
     plain = Preprocess(input_size=(side, side), mean=(0.0,) * channels, std=(1.0,) * channels, bit_depth=bit_depth)
-    large = round(side * recipe.augment.packing_scale)
-    sizes = {"train": replace(plain, input_size=(large, large)), "val": plain, "test": plain}
-    packed = pack_data(data, sizes, progress=report)
+    packed = pack_data(data, plain, photo_side=recipe.augment.photo_side(side), progress=report)
     _check_parts(model, min(recipe.batch_size, len(packed.train)), recipe.accumulate, processes.world)
     state = TrainState.begin(model, recipe)
     if checkpoint is not None and saved is not None:
@@ -144,13 +143,17 @@ def prepare(
         test=packed.test,
         data=packed.data,
         identity=known_by,
-        notes=(*_read_as(bit_depth), *_started_from(found), *equipment.notes),
+        notes=(*_read_as(bit_depth), *_kept_as(packed.train), *_started_from(found), *equipment.notes),
     )
 
 
 def _read_as(bit_depth: int) -> list[str]:
     note = bit_depth_note(bit_depth)
     return [note] if note else []
+
+
+def _kept_as(train: Packed | PackedPhotos) -> list[str]:
+    return [train.note] if isinstance(train, PackedPhotos) else []
 
 
 def _started_from(found: Pretrained | None) -> list[str]:
