@@ -117,12 +117,10 @@ def steps_of(
 
 def ours(job: Job, precision_name: str) -> Callable[[], int]:
     """What `classicnets train` does: packed once, augmented by the batch, channels-last."""
-    from dataclasses import replace
-
     from timed_training import TimedTraining
 
     from classicnets.data import load_data
-    from classicnets.data.pipeline.pack import pack
+    from classicnets.data.pipeline.photos import pack_photos
     from classicnets.preprocess import Preprocess
     from classicnets.system.devices import Precision, choose_device
     from classicnets.system.memory import memory_kept
@@ -139,8 +137,9 @@ def ours(job: Job, precision_name: str) -> Callable[[], int]:
         }
     )
     preprocess = Preprocess(input_size=(job.size, job.size), mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    packing = round(job.size * recipe.augment.packing_scale)
-    packed = pack(images, replace(preprocess, input_size=(packing, packing)))
+    side = recipe.augment.photo_side(job.size)
+    assert side is not None
+    packed = pack_photos(images, preprocess, side)
     model = create_model(job.name, num_classes=CLASSES).to(memory_format=torch.channels_last)
     training = TimedTraining(model, job.name, packed, preprocess, recipe, precision)
 

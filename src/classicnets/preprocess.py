@@ -155,18 +155,31 @@ class Preprocess:
         >>> preprocess.geometry(torch.zeros(8, 3, 480, 640, dtype=torch.uint8)).shape  # doctest: +SKIP
         torch.Size([8, 3, 224, 224])
         """
+        images = _centre(self._resized(self.converted(images)), self.input_size)
+        return images.expand(*images.shape[:-3], self.channels, *self.input_size).contiguous()
+
+    def converted(self, images: Tensor) -> Tensor:
+        """Convert the channels only: uint8 (..., C, H, W) to (..., channels, H, W), or (..., 1, H, W) to be repeated.
+
+        Args:
+            images: uint8, values 0 to 255.
+
+        Raises DataError as `geometry` does.
+
+        >>> preprocess.converted(torch.zeros(3, 480, 640, dtype=torch.uint8)).shape  # doctest: +SKIP
+        torch.Size([3, 480, 640])
+        """
         if images.dtype != torch.uint8:
             raise DataError(f"geometry takes uint8 images with values 0 to 255, got {images.dtype}.")
         channels = images.shape[-3]
         if channels == 3 and self.channels == 1:
-            images = luma(images)
-        elif channels not in (1, self.channels):
+            return luma(images)
+        if channels not in (1, self.channels):
             raise DataError(
                 f"The image has {channels} channels and the network takes {self.channels}. Only grey and RGB are "
                 f"converted into each other; give images with {self.channels} channels."
             )
-        images = _centre(self._resized(images), self.input_size)
-        return images.expand(*images.shape[:-3], self.channels, *self.input_size).contiguous()
+        return images
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return (images / 255 - mean) / std as float32 (N, channels, H, W), in channels_last memory.
@@ -177,8 +190,15 @@ class Preprocess:
         >>> preprocess.normalize(torch.zeros(8, 3, 224, 224, dtype=torch.uint8)).dtype  # doctest: +SKIP
         torch.float32
         """
-        mean = torch.tensor(self.mean, device=images.device).mul_(255).view(-1, 1, 1)
-        std = torch.tensor(self.std, device=images.device).mul_(255).view(-1, 1, 1)
+        mean = torch.tensor(self.mean, device=images.device).mul_(255)
+        std = torch.tensor(self.std, device=images.device).mul_(255)
+        if images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
+            # A row of pixels at a time: one by one, three numbers each, takes twice as long. The values are the same.
+            n, channels, height, width = images.shape
+            rows = images.permute(0, 2, 3, 1).reshape(n, height, width * channels)
+            rows = rows.sub(mean.repeat(width)).div_(std.repeat(width)).to(torch.float32)
+            return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
+        mean, std = mean.view(-1, 1, 1), std.view(-1, 1, 1)
         # Channels-last comes last: subtracting a number from a whole plane is several times as fast.
         return images.sub(mean).div_(std).to(torch.float32, memory_format=torch.channels_last)
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from classicnets.data.pipeline.augment import Augment, _grid, augment, draw
+from classicnets.data.pipeline.augment import Augment, affine_grid, augment, draw
 
 SIZE = (16, 16)
-RESIZED = Augment(crop="resized", flip=True, rotate=20, policy="rand", jitter=0.3, erase=0.5)
+ROTATED = Augment(crop="pad", flip=True, rotate=20, policy="rand", jitter=0.3, erase=0.5)
 SHIFTED = Augment(crop="pad", flip=True, policy="trivial", jitter=0.3, erase=0.5)
 
 
@@ -16,16 +16,16 @@ def images():
     return torch.randint(0, 256, (64, 3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def draws_for(n, config=RESIZED):
+def draws_for(n, config=ROTATED):
     return draw(0, 0, torch.arange(n), config)
 
 
 def test_the_default_changes_nothing(images):
-    assert torch.equal(augment(images, draws_for(64), Augment(), SIZE), images)
+    assert torch.equal(augment(images, draws_for(64), Augment()), images)
 
 
 def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others(images):
-    result = augment(images, draws_for(64), Augment(flip=True), SIZE)
+    result = augment(images, draws_for(64), Augment(flip=True))
     mirrored = [torch.equal(r, x.flip(-1)) for r, x in zip(result, images, strict=True)]
     kept = [torch.equal(r, x) for r, x in zip(result, images, strict=True)]
     assert sum(mirrored) + sum(kept) == 64
@@ -33,7 +33,7 @@ def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others(images):
 
 
 def test_pad_shifts_by_whole_pixels_up_to_the_padding(images):
-    result = augment(images, draws_for(64), Augment(crop="pad", padding=2), SIZE)
+    result = augment(images, draws_for(64), Augment(crop="pad", padding=2))
     assert result.dtype == torch.uint8
     padded = torch.nn.functional.pad(images.float(), (2, 2, 2, 2), mode="replicate").to(torch.uint8)
     seen = set()
@@ -49,35 +49,18 @@ def test_pad_shifts_by_whole_pixels_up_to_the_padding(images):
     assert {dy for dy, _ in seen} == {dx for _, dx in seen} == set(range(5))
 
 
-def test_resized_crop_stays_inside_the_image_and_covers_the_scale():
-    ramp = torch.arange(0, 256, 8, dtype=torch.uint8).expand(1, 32, 32).repeat(64, 1, 1, 1)
-    result = augment(ramp, draws_for(64), Augment(crop="resized", scale=(0.25, 0.25), ratio=(1, 1)), SIZE)
-    assert result.shape == (64, 1, *SIZE)
-    spans = result[..., -1].mean((1, 2)) - result[..., 0].mean((1, 2))
-    assert (
-        spans - 120
-    ).abs().max() < 3  # half of the width of a ramp that rises by 8 a pixel, from pixel centre 0 to 15
-    assert result.min() >= 0
-    assert result.max() <= 248
-
-
-def test_a_full_resized_crop_without_rotation_is_the_image(images):
-    result = augment(images, draws_for(64), Augment(crop="resized", scale=(1, 1), ratio=(1, 1)), SIZE)
-    assert (result - images.float()).abs().max() < 1e-2
-
-
 def test_rotation_by_a_known_angle():
     image = torch.zeros(1, 1, 33, 33, dtype=torch.uint8)
     image[..., 16, 26] = 255  # ten pixels right of the centre
     draws = torch.full_like(draws_for(1), 0.5)
     draws[0, 4] = 1.0  # the largest angle
-    result = augment(image, draws, Augment(rotate=90), (33, 33))
+    result = augment(image, draws, Augment(rotate=90))
     row, column = divmod(int(result.flatten().argmax()), 33)
     assert (abs(row - 16), column) == (10, 16)
 
 
 def test_jitter_keeps_the_range_and_changes_brightness(images):
-    result = augment(images, draws_for(64), Augment(jitter=0.5), SIZE)
+    result = augment(images, draws_for(64), Augment(jitter=0.5))
     assert result.min() >= 0
     assert result.max() <= 255
     assert (result.mean((1, 2, 3)) - images.float().mean((1, 2, 3))).abs().max() > 20
@@ -85,7 +68,7 @@ def test_jitter_keeps_the_range_and_changes_brightness(images):
 
 def test_cutout_sets_a_square_to_the_mean(images):
     cutout = Augment(erase=1, erase_scale=(0.25, 0.25), erase_ratio=(1, 1))
-    result = augment(images, draws_for(64), cutout, SIZE)
+    result = augment(images, draws_for(64), cutout)
     means = images.float().mean((1, 2, 3), keepdim=True).to(torch.uint8).expand_as(images)
     changed = (result != images).any(1)
     assert torch.equal(result[changed[:, None].expand_as(result)], means[changed[:, None].expand_as(result)])
@@ -99,7 +82,7 @@ def test_erasing_spares_its_share_of_the_images_and_keeps_to_its_area_and_aspect
     config = Augment(erase=0.25, erase_scale=(0.02, 0.2), erase_ratio=(0.5, 2))
     draws = draws_for(4000)
     draws[:, 8:10] = 0.5
-    changed = (augment(images, draws, config, (40, 40)) != images).any(1)
+    changed = (augment(images, draws, config) != images).any(1)
     assert 0.22 < changed.flatten(1).any(1).float().mean() < 0.28
     heights, widths = changed.any(2).sum(1), changed.any(1).sum(1)
     area = (heights * widths)[heights > 0] / 1600
@@ -119,11 +102,11 @@ def test_what_is_not_used_is_not_drawn_and_the_rest_is_the_same():
         assert torch.equal(draws_for(64, part), everything)
 
 
-@pytest.mark.parametrize("everything", [RESIZED, SHIFTED], ids=["resized", "shifted"])
+@pytest.mark.parametrize("everything", [ROTATED, SHIFTED], ids=["rotated", "shifted"])
 def test_an_image_is_changed_alike_alone_and_in_a_batch(images, everything):
     draws = draws_for(64)
-    together = augment(images, draws, everything, SIZE)
-    alone = torch.cat([augment(images[i : i + 1], draws[i : i + 1], everything, SIZE) for i in range(64)])
+    together = augment(images, draws, everything)
+    alone = torch.cat([augment(images[i : i + 1], draws[i : i + 1], everything) for i in range(64)])
     assert torch.equal(together, alone)
 
 
@@ -150,4 +133,4 @@ def test_wrong_settings_are_refused(wrong):
 def test_the_grid_is_pytorchs(size):
     theta = torch.randn(8, 2, 3, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.affine_grid(theta, [8, 3, *size], align_corners=False)
-    assert torch.allclose(_grid(theta, size), expected, atol=1e-6)
+    assert torch.allclose(affine_grid(theta, size), expected, atol=1e-6)

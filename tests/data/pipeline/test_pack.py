@@ -17,7 +17,8 @@ import torch
 from classicnets.data import load_data
 from classicnets.data.imageset import ImageSet
 from classicnets.data.pipeline import pack as pack_module
-from classicnets.data.pipeline.pack import Packed, channel_stats, default_cache, pack, pack_data
+from classicnets.data.pipeline.mapped import default_cache
+from classicnets.data.pipeline.pack import Packed, channel_stats, pack, pack_data
 from classicnets.errors import BadImage, DataError, StorageError
 from classicnets.preprocess import Preprocess
 from photos import encode, make_photo

@@ -66,3 +66,18 @@ def test_a_key_of_another_version_says_which_version_can_go_on(corners, recipe):
     before["recipe"]["optim"]["lookahead"] = 5
     with pytest.raises(ConfigError, match=r"another version.*optim\.lookahead.*environment\.json.*--weights runs/mine"):
         check(before, identity(recipe, corners))
+
+
+@pytest.mark.parametrize("crop", ["resized", "jitter"])
+def test_random_crops_of_an_earlier_version_are_refused_in_one_sentence(corners, recipe, crop):
+    now = identity(with_settings(recipe, [f"augment.crop={crop}"]), corners)
+    assert check(now, now) == []
+    before = {key: value for key, value in now.items() if key != "pipeline"}
+    with pytest.raises(ConfigError, match=r"random crops came from the centre of the photos and come from the whole"):
+        check(before, now)
+    assert len(check(before, now, allow_change=True)) == 1
+
+
+@pytest.mark.parametrize("crop", ["none", "pad"])
+def test_without_random_crops_an_earlier_run_goes_on(corners, recipe, crop):
+    assert "pipeline" not in identity(with_settings(recipe, [f"augment.crop={crop}"]), corners)

@@ -1,8 +1,9 @@
-"""Augmentation of a whole batch at once: one gather or one resampling, no loop over images.
+"""Augmentation of a whole batch at once, without a loop over images.
 
-uint8 (B, C, H, W) -> crop, flip, rotation -> policy -> jitter -> erasing -> (B, C, *size), values still 0..255
+uint8 (B, C, H, W) -> shift, flip, rotation -> policy -> jitter -> erasing -> (B, C, H, W), values still 0..255
 
-`pipeline/mixing.py` mixes two images (`mixup`, `cutmix`) afterwards.
+Random crops of whole pictures take the place of the first step: see `crops.py`. `mixing.py` mixes two images (`mixup`,
+`cutmix`) at the end.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from classicnets.data.pipeline.policy import DRAWS_PER_OPERATION, MAGNITUDES, Po
 _MOST_OPERATIONS = 4
 _FIRST = 10  # draws of the first stream; later operations have a stream of their own, so older runs stay as they were
 
+_LARGEST_PHOTO = 2.5  # see `Augment.photo_side`
+
 # Which columns of the draws decide what.
-_SHIFT, _RESAMPLE, _JITTER, _ERASE = slice(0, 3), slice(0, 6), slice(6, 8), slice(8, 13)
+_SHIFT, _JITTER, _ERASE = slice(0, 3), slice(6, 8), slice(8, 13)
+_SHIFT_X, _SHIFT_Y, _ANGLE, _MIRROR = 2, 3, 4, 5  # of a rotated image; the last two of a crop too
 _POLICY = slice(13, None)
 
 
@@ -36,6 +40,8 @@ _PositiveShare = Annotated[float, Field(gt=0, le=1)]
 _Positive = Annotated[float, Field(gt=0)]
 _Shares = Annotated[tuple[_PositiveShare, _PositiveShare], AfterValidator(_in_order)]
 _Ratios = Annotated[tuple[_Positive, _Positive], AfterValidator(_in_order)]
+_Multiple = Annotated[float, Field(ge=1, le=8)]
+_Multiples = Annotated[tuple[_Multiple, _Multiple], AfterValidator(_in_order)]
 _Beta = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -43,12 +49,18 @@ class Augment(BaseModel):
     """How training images are augmented. The defaults change nothing.
 
     Attributes:
-        crop: "pad" shifts by up to `padding` pixels and repeats the pixels of the edge; "resized" cuts out a rectangle
-            and resizes it (Szegedy et al. 2014); "none" keeps the whole image.
+        crop: "pad" shifts by up to `padding` pixels and repeats the pixels of the edge; "resized" cuts a rectangle out
+            of any place of the whole picture and resizes it (Szegedy et al. 2014); "jitter" resizes the picture so that
+            its shorter side has a random length, and cuts the input's size out of any place (Simonyan and Zisserman
+            2014, He et al. 2015); "none" keeps the centre square, at the input's size, as evaluation does.
         padding: pixels, 0 to 64.
-        scale, ratio: the range of the rectangle's share of the area, and of its aspect (width / height).
+        scale, ratio: for "resized", the range of the rectangle's share of the picture's area, and of its aspect
+            (width / height).
+        short_side: for "jitter", the range of the shorter side as a multiple of the input's, 1 to 8. 256 to 480 pixels
+            for an input of 224 are [1.1429, 2.1429].
         flip: mirror half of the samples left to right.
-        rotate: rotate by up to this many degrees either way, 0 to 180.
+        rotate: rotate by up to this many degrees either way, 0 to 180. With "resized" and "jitter", each image costs
+            several times as long.
         jitter: change brightness and contrast by up to this share, 0 to 1.
         policy: "trivial" applies one operation at any magnitude (TrivialAugment's wide space, Müller and Hutter 2021);
             "rand" applies `policy_operations` of them, 1 to 4, at `policy_magnitude`, 0 to 30 (RandAugment, Cubuk et
@@ -65,10 +77,11 @@ class Augment(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    crop: Literal["none", "pad", "resized"] = "none"
+    crop: Literal["none", "pad", "resized", "jitter"] = "none"
     padding: Annotated[int, Field(ge=0, le=64)] = 4
     scale: _Shares = (0.35, 1.0)
     ratio: _Ratios = (3 / 4, 4 / 3)
+    short_side: _Multiples = (256 / 224, 480 / 224)
     flip: bool = False
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -88,9 +101,24 @@ class Augment(BaseModel):
         return bool(self.mixup or self.cutmix)
 
     @property
-    def packing_scale(self) -> float:
-        """How much larger than the network's input images are packed, so that a crop keeps its detail."""
-        return 1.15 if self.crop == "resized" else 1.0
+    def crops_pictures(self) -> bool:
+        """Whether crops come from any place of the whole picture, which must then be kept."""
+        return self.crop in ("resized", "jitter")
+
+    def photo_side(self, side: int) -> int | None:
+        """Return the shorter side, in pixels, of kept photos, or None if they are not kept whole.
+
+        With it, the smallest crop has about as many pixels as the network's input. It is at most 2.5 times the input's:
+        crops of less than 0.16 of the area, one in eleven of 0.08 to 1, are then enlarged, by up to 1.4 times. Without
+        this limit such photos would take twice the memory.
+
+        Args:
+            side: the side of the network's input, in pixels.
+        """
+        if not self.crops_pictures:
+            return None
+        times = 1 / math.sqrt(self.scale[0]) if self.crop == "resized" else self.short_side[1]
+        return math.ceil(side * min(times, _LARGEST_PHOTO))
 
 
 def draw(seed: int, epoch: int, indices: Tensor, config: Augment) -> Tensor:
@@ -105,12 +133,17 @@ def draw(seed: int, epoch: int, indices: Tensor, config: Augment) -> Tensor:
     return torch.cat((first, random.uniform(seed, epoch, indices, later, stream=1)), 1)
 
 
-def augment(images: Tensor, draws: Tensor, config: Augment, size: tuple[int, int]) -> Tensor:
-    """Change each image by its own row of `draws`, made by `draw`: uint8 (B, C, H, W) -> (B, C, *size), 0..255."""
-    if config.crop == "resized" or config.rotate:
-        images = _resample(images, draws[:, _RESAMPLE], config, size)
-    else:
-        images = _shift(images, draws[:, _SHIFT], config)
+def augment(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
+    """Change each image by its own row of `draws`, made by `draw`: uint8 (B, C, H, W) -> (B, C, H, W), 0..255.
+
+    The crops of whole pictures are made by `crops.py`.
+    """
+    images = _resample(images, draws, config) if config.rotate else _shift(images, draws[:, _SHIFT], config)
+    return alter(images, draws, config)
+
+
+def alter(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
+    """Apply what follows the shift or the crop: policy, jitter and erasing; the shape stays (B, C, H, W)."""
     if config.policy != "none":
         rounded = images.round().to(torch.uint8) if images.is_floating_point() else images
         images = apply_policy(
@@ -121,6 +154,16 @@ def augment(images: Tensor, draws: Tensor, config: Augment, size: tuple[int, int
     if config.erase:
         images = _erase(images, draws[:, _ERASE], config)
     return images
+
+
+def angles(draws: Tensor, config: Augment) -> Tensor:
+    """Return how far each sample is rotated, in radians: (B,)."""
+    return (2 * draws[:, _ANGLE] - 1) * math.radians(config.rotate)
+
+
+def mirrors(draws: Tensor, config: Augment) -> Tensor:
+    """Return which samples are mirrored if they are resampled: bool (B,)."""
+    return (draws[:, _MIRROR] < 0.5) & config.flip
 
 
 def rectangle(centre: Tensor, sides: Tensor, size: tuple[int, int]) -> Tensor:
@@ -147,35 +190,22 @@ def _shift(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
     return images.flatten(2).gather(2, places.expand(-1, channels, -1)).view(images.shape)
 
 
-def _resample(images: Tensor, draws: Tensor, config: Augment, size: tuple[int, int]) -> Tensor:
-    """Crop, stretch, rotate and mirror, in one bilinear resampling."""
-    n = len(images)
-    if config.crop == "resized":
-        area, aspect = _area_and_aspect(draws[:, :2], config.scale, config.ratio)
-        half_width = (area * aspect).sqrt().clamp_(max=1)
-        half_height = (area / aspect).sqrt().clamp_(max=1)
-    else:
-        half_width = half_height = torch.ones(n)
+def _resample(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
+    """Shift, rotate and mirror, in one bilinear resampling."""
     reach = 2 * config.padding / images.shape[-1] if config.crop == "pad" else 0.0
-    centre_x = (2 * draws[:, 2] - 1) * (1 - half_width + reach)
-    centre_y = (2 * draws[:, 3] - 1) * (1 - half_height + reach)
-    angle = (2 * draws[:, 4] - 1) * math.radians(config.rotate)
-    mirror = torch.where(draws[:, 5] < 0.5, -1.0, 1.0) if config.flip else torch.ones(n)
+    shift_x, shift_y = ((2 * draws[:, i] - 1) * reach for i in (_SHIFT_X, _SHIFT_Y))
+    angle, mirrored = angles(draws, config), mirrors(draws, config)
+    mirror = torch.where(mirrored, -1.0, 1.0)
     cos, sin = angle.cos(), angle.sin()
     # Each output position (x, y) in -1..1 is read at theta @ (x, y, 1), in the input's own -1..1.
     theta = torch.stack(
-        (
-            torch.stack((half_width * cos * mirror, -half_width * sin, centre_x), 1),
-            torch.stack((half_height * sin * mirror, half_height * cos, centre_y), 1),
-        ),
-        1,
+        (torch.stack((cos * mirror, -sin, shift_x), 1), torch.stack((sin * mirror, cos, shift_y), 1)), 1
     )
-    return F.grid_sample(
-        images.float(), _grid(theta, size), mode="bilinear", padding_mode="border", align_corners=False
-    )
+    grid = affine_grid(theta, (images.shape[-2], images.shape[-1]))
+    return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _grid(theta: Tensor, size: tuple[int, int]) -> Tensor:
+def affine_grid(theta: Tensor, size: tuple[int, int]) -> Tensor:
     """The same as `F.affine_grid`, (B, 2, 3) -> (B, H, W, 2), but faster: computed by rows and columns."""
     y, x = (torch.linspace(-1, 1, side) * (side - 1) / side for side in size)
     grid = torch.empty(len(theta), *size, 2)
@@ -195,7 +225,7 @@ def _jitter(images: Tensor, draws: Tensor, amount: float) -> Tensor:
 
 def _erase(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
     """Set a rectangle to the image's mean; its centre is anywhere, so it may reach over the edge."""
-    area, aspect = _area_and_aspect(draws[:, 3:5], config.erase_scale, config.erase_ratio)
+    area, aspect = area_and_aspect(draws[:, 3:5], config.erase_scale, config.erase_ratio)
     sides = torch.stack(((area / aspect).sqrt(), (area * aspect).sqrt()), 1)
     size = images.shape[-2], images.shape[-1]
     inside = rectangle(draws[:, :2], sides, size) & (draws[:, 2] < config.erase).view(-1, 1, 1, 1)
@@ -203,7 +233,7 @@ def _erase(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
     return torch.where(inside, mean, images)
 
 
-def _area_and_aspect(draws: Tensor, scale: tuple[float, float], ratio: tuple[float, float]) -> tuple[Tensor, Tensor]:
+def area_and_aspect(draws: Tensor, scale: tuple[float, float], ratio: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """Draws (B, 2) -> area, uniform in `scale`, and aspect (width / height), log-uniform in `ratio`: (B,) each."""
     area = scale[0] + draws[:, 0] * (scale[1] - scale[0])
     low, high = math.log(ratio[0]), math.log(ratio[1])

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from classicnets.data.pipeline import mixing, random
-from classicnets.data.pipeline.augment import Augment, augment, draw
+from classicnets.data.pipeline import crops, mixing, random
+from classicnets.data.pipeline.augment import Augment, alter, augment, draw
 from classicnets.data.pipeline.pack import Packed
+from classicnets.data.pipeline.photos import PackedPhotos
 from classicnets.preprocess import Preprocess
 
 
@@ -53,7 +54,7 @@ class Loader:
     """Makes the training batches of any epoch, from packed images.
 
     Attributes:
-        packed: the images and their labels.
+        packed: the images and their labels. Photos that are kept whole need an `augment` that crops them.
         preprocess: normalises the images; its input size is the size of the batches.
         augment: what happens to an image.
         batch_size: images in a batch, over all processes.
@@ -63,7 +64,7 @@ class Loader:
         balanced: show each class equally often. Images of a small class come several times, changed differently.
     """
 
-    packed: Packed
+    packed: Packed | PackedPhotos
     preprocess: Preprocess
     augment: Augment
     batch_size: int
@@ -80,8 +81,11 @@ class Loader:
         """Yield the batches of `epoch` (from 0), from number `start` on.
 
         With `image_size` (height, width), for progressive resizing, the network gets images of that size instead of
-        the preprocessing's. What is left over after the last full batch waits for another epoch, whose order differs.
-        Images are mixed with the next one in the order of the epoch: neither `batch_size` nor `shard` matters.
+        the preprocessing's; random crops are then cut to that size at once. What is left over after the last full batch
+        waits for another epoch, whose order differs. Images are mixed with the next one in the order of the epoch:
+        neither `batch_size` nor `shard` matters.
+
+        Raises DataError if photos that are decoded in every epoch have changed.
         """
         order = self._order(epoch)
         steps = range(start, len(self))
@@ -101,10 +105,9 @@ class Loader:
         places = torch.arange(first + mine.start, first + mine.stop + config.mixes) % n
         drawn = order[places]
         indices = drawn % n
-        draws = draw(self.seed, epoch, drawn, config)
-        images = augment(packed.images.index_select(0, indices), draws, config, self.preprocess.input_size)
+        images = self._augmented(epoch, drawn, image_size or self.preprocess.input_size)
         images = self.preprocess.normalize(images)
-        if image_size is not None and image_size != self.preprocess.input_size:
+        if image_size is not None and image_size != tuple(images.shape[2:]):
             images = F.interpolate(images, size=image_size, mode="bilinear", antialias=True)
         labels = packed.labels[indices]
         if not config.mixes:
@@ -112,6 +115,18 @@ class Loader:
         mixes = mixing.draw(self.seed, epoch, drawn[:-1])
         images, targets = mixing.mix(images, labels, mixes, config, packed.num_classes)
         return Batch(images, labels[:-1], targets, indices[:-1])
+
+    def _augmented(self, epoch: int, drawn: Tensor, size: tuple[int, int]) -> Tensor:
+        """The samples `drawn` in this epoch, 0..255: crops of `size`, or images of the preprocessing's size."""
+        packed, config = self.packed, self.augment
+        indices = drawn % len(packed)
+        draws = draw(self.seed, epoch, drawn, config)
+        if isinstance(packed, Packed) and not config.crops_pictures:
+            return augment(packed.images.index_select(0, indices), draws, config)
+        pictures = packed.pictures(indices)
+        sizes = torch.tensor([picture.shape[1:] for picture in pictures])
+        boxes = crops.boxes(sizes, crops.draw(self.seed, epoch, drawn), config, size)
+        return alter(crops.cropped(pictures, boxes, draws, config, size), draws, config)
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:

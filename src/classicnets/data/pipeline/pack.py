@@ -1,40 +1,32 @@
 """`pack`: decode and resize every image once, so that no epoch has to decode a file.
 
-The result is one uint8 tensor. A small tensor is kept in memory. A large one is a file in the cache, mapped into
-memory; the next run finds it again. `CLASSICNETS_CACHE_GIB` limits the size of the cache (default: 20 GiB).
+Every image gets the size of the network's input, and the result is one uint8 tensor. A small tensor is kept in memory.
+A large one is a file in the cache, mapped into memory; the next run finds it again. `CLASSICNETS_CACHE_GIB` limits the
+size of the cache (default: 20 GiB). Training photos that are cropped at random stay whole instead: see `photos.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
+from classicnets.data.pipeline.mapped import MEMORY_LIMIT, default_cache, in_cache, key_of
+from classicnets.data.pipeline.photos import PackedPhotos, pack_photos
 from classicnets.data.words import listed
-from classicnets.errors import BadImage, DataError, StorageError
-from classicnets.images import pixel_limit
+from classicnets.errors import BadImage, DataError
 from classicnets.preprocess import Preprocess
-from classicnets.system.cache import cache_dir, make_room, mark_used
-from classicnets.system.storage import written_aside
 from classicnets.system.threads import in_threads
 
-MEMORY_LIMIT = 512 * 1024 * 1024
-"""Packed sets of more bytes than this are kept in the cache and mapped into memory."""
-
 _CHUNK = 64  # images in one task of a thread
-_LAYOUT = 3  # version of the files in the cache; increase it when they, or the result of `read`, change
+_PHOTOS_MEASURED, _PIXELS_MEASURED = 2_000, 64  # whole photos for `channel_stats`, and pixels along a shorter side
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,20 +50,22 @@ class Packed:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def pictures(self, indices: Tensor) -> Sequence[Tensor]:
+        """Return the images at `indices`, int64 (B,): uint8 (channels, H, W) each."""
+        return self.images.index_select(0, indices).unbind()
+
 
 @dataclass(frozen=True, eq=False)
 class PackedData:
-    """All images of a run, packed. `data` is their source without the images that could not be decoded."""
+    """All images of a run, packed. `data` is their source without the images that could not be decoded.
 
-    train: Packed
+    The training images are whole photos if their random crops come from any place.
+    """
+
+    train: Packed | PackedPhotos
     val: Packed
     test: Packed | None
     data: Data
-
-
-def default_cache() -> Path:
-    """The folder for packed images."""
-    return cache_dir() / "packed"
 
 
 def pack(
@@ -110,11 +104,18 @@ def pack(
     def fill(out: Tensor) -> dict[int, BadImage]:
         return _fill(out, images, preprocess, workers, progress)
 
+    def fill_file(out: Tensor) -> list[tuple[int, str, str]]:
+        return [(i, image.name, image.reason) for i, image in fill(out.view(shape)).items()]
+
     if math.prod(shape) <= memory_limit:
         pixels = torch.empty(shape, dtype=torch.uint8)
         bad = fill(pixels)
     else:
-        pixels, bad = _from_cache(cache or default_cache(), _key(images, preprocess), shape, fill)
+        settings = preprocess.to_dict()
+        geometry = [settings[name] for name in ("input_size", "resize", "crop_fraction", "interpolation")]
+        key = key_of(images, preprocess, geometry)
+        mapped, notes = in_cache(cache or default_cache(), key, math.prod(shape), fill_file)
+        pixels, bad = mapped.view(shape), {int(i): BadImage(name, reason) for i, name, reason in notes}
     if bad and on_error == "fail":
         raise cannot_be_read(tuple(bad.values()), len(images))
     if len(bad) == len(images):
@@ -127,6 +128,7 @@ def pack_data(
     data: Data,
     preprocess: Preprocess | Mapping[str, Preprocess],
     *,
+    photo_side: int | None = None,
     workers: int | None = None,
     cache: Path | None = None,
     memory_limit: int = MEMORY_LIMIT,
@@ -138,6 +140,8 @@ def pack_data(
         data: the parts; its `on_error` decides what happens to images that cannot be decoded. Images that are left out
             are in the result's `data.skipped`, and nowhere else in the result.
         preprocess: one for all parts, or one for each of "train", "val" and "test".
+        photo_side: keep the training images whole, with a shorter side of at most this many pixels (`pack_photos`);
+            None gives them the size of the network's input.
         workers: the number of threads; None is one per core.
         cache: the folder for large parts; None is `default_cache()`.
         memory_limit: parts of more bytes than this are kept in the cache.
@@ -148,19 +152,37 @@ def pack_data(
             training image left.
         StorageError: the cache cannot be written.
     """
-    packed = {
-        part: pack(
-            images,
-            preprocess if isinstance(preprocess, Preprocess) else preprocess[part],
+    preprocesses = dict.fromkeys(data.parts, preprocess) if isinstance(preprocess, Preprocess) else preprocess
+
+    def packed(part: str) -> Packed:
+        return pack(
+            data.parts[part],
+            preprocesses[part],
             on_error="skip",
             workers=workers,
             cache=cache,
             memory_limit=memory_limit,
             progress=partial(progress, part) if progress else None,
         )
-        for part, images in data.parts.items()
-    }
-    bad = tuple(image for part in packed.values() for image in part.skipped)
+
+    train: Packed | PackedPhotos
+    if photo_side is None:
+        train = packed("train")
+    else:
+        train = pack_photos(
+            data.train,
+            preprocesses["train"],
+            photo_side,
+            on_error="skip",
+            workers=workers,
+            cache=cache,
+            memory_limit=memory_limit,
+            progress=partial(progress, "train") if progress else None,
+        )
+    val = packed("val")
+    test = packed("test") if data.test is not None else None
+    parts = (train, val) if test is None else (train, val, test)
+    bad = tuple(image for part in parts for image in part.skipped)
     if bad and data.on_error == "fail":
         raise cannot_be_read(bad, sum(map(len, data.parts.values())))
     names = {image.name for image in bad}
@@ -172,7 +194,7 @@ def pack_data(
     if bad and gone:
         raise DataError(f"No training image of {listed(gone)} can be read. Add images, or remove the class.")
     data = replace(data, train=left["train"], val=left["val"], test=left.get("test"), skipped=data.skipped + bad)
-    return PackedData(packed["train"], packed["val"], packed.get("test"), data)
+    return PackedData(train, val, test, data)
 
 
 class ChannelStats(NamedTuple):
@@ -182,20 +204,34 @@ class ChannelStats(NamedTuple):
     std: tuple[float, ...]
 
 
-def channel_stats(packed: Packed, *, most: int = 10_000) -> ChannelStats:
-    """Measure the mean and deviation of the images, for `Preprocess`, on at most `most` of them, always the same."""
+def channel_stats(packed: Packed | PackedPhotos, *, most: int = 10_000) -> ChannelStats:
+    """Measure the mean and deviation of the images, for `Preprocess`, on at most `most` of them, always the same.
+
+    Each photo counts equally, whatever its size. Of 2,000 photos at most, every so many pixels are measured.
+    """
+    if isinstance(packed, PackedPhotos):
+        most = min(most, _PHOTOS_MEASURED)
     chosen = torch.arange(0, len(packed), max(1, math.ceil(len(packed) / most)))
-    total = torch.zeros(packed.images.shape[1], dtype=torch.float64)
-    squares = torch.zeros_like(total)
+    total: Tensor | float = 0.0
+    squares: Tensor | float = 0.0
     for some in torch.split(chosen, 256):
-        values = packed.images[some].double().div_(255)
-        total += values.mean((0, 2, 3)) * len(some)
-        squares += values.square().mean((0, 2, 3)) * len(some)
-    mean = total / len(chosen)
-    std = (
-        (squares / len(chosen) - mean.square()).clamp_(min=0).sqrt_().clamp_(min=1 / 255)
-    )  # blank images: never divide by 0
+        for values in _measured(packed, some):
+            total += values.mean((0, 2, 3)) * len(values)
+            squares += values.square().mean((0, 2, 3)) * len(values)
+    mean = torch.as_tensor(total) / len(chosen)
+    variance = torch.as_tensor(squares) / len(chosen) - mean.square()
+    std = variance.clamp_(min=0).sqrt_().clamp_(min=1 / 255)  # blank images: never divide by 0
     return ChannelStats(tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def _measured(packed: Packed | PackedPhotos, indices: Tensor) -> Iterator[Tensor]:
+    """The values of the images at `indices`, float64 (B, channels, H, W) in 0..1, in one batch if they are packed."""
+    if isinstance(packed, Packed):
+        yield packed.images[indices].double().div_(255)
+        return
+    for photo in packed.pictures(indices):
+        step = max(1, min(photo.shape[1:]) // _PIXELS_MEASURED)
+        yield photo[None, :, ::step, ::step].double().div_(255)
 
 
 def _fill(
@@ -231,55 +267,3 @@ def _fill(
         for row, i in enumerate(i for i in range(len(images)) if i not in bad):
             out[row] = out[i]
     return bad
-
-
-def _key(images: ImageSet, preprocess: Preprocess) -> str:
-    """A name that changes whenever the packed bytes could change."""
-    settings = preprocess.to_dict()
-    geometry = [settings[name] for name in ("input_size", "resize", "crop_fraction", "interpolation")]
-    decoders = [version(name) for name in ("torch", "torchvision", "pillow", "simplejpeg")]
-    # ctime, unlike mtime, cannot be set back when files are unpacked or copied.
-    changes = [state.st_ctime_ns for state in images.file_states()]
-    files = [str(path.absolute()) for path in images.paths or ()]
-    limits = [preprocess.bit_depth, pixel_limit()]
-    parts = [_LAYOUT, images.fingerprint(), preprocess.channels, geometry, limits, decoders, files, changes]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def _from_cache(
-    folder: Path, key: str, shape: tuple[int, ...], fill: Callable[[Tensor], dict[int, BadImage]]
-) -> tuple[Tensor, dict[int, BadImage]]:
-    """The pixels that `fill` writes and its result, from the file `key` in `folder`, which is made if it is missing."""
-    pixels, notes = folder / f"{key}.uint8", folder / f"{key}.json"
-    size = math.prod(shape)
-    try:
-        # The notes are written last: if they exist, the pixels are complete.
-        if not (notes.exists() and pixels.exists() and pixels.stat().st_size == size):
-            folder.mkdir(parents=True, exist_ok=True)
-            make_room(folder, size)
-            with written_aside(pixels) as new:
-                _reserve(new, size)
-                mapped = np.memmap(new, np.uint8, "r+", shape=shape)
-                bad = fill(torch.from_numpy(mapped))
-                mapped.flush()
-            with written_aside(notes) as new:
-                new.write_text(json.dumps([(i, image.name, image.reason) for i, image in bad.items()]))
-        mark_used(notes)
-        skipped = {int(i): BadImage(name, reason) for i, name, reason in json.loads(notes.read_text())}
-        # Copy on write: PyTorch needs writable memory, and the file must not change.
-        return torch.from_numpy(np.memmap(pixels, np.uint8, "c", shape=shape)), skipped
-    except (OSError, StorageError) as error:
-        reason = error if isinstance(error, OSError) else error.__cause__
-        raise StorageError(
-            f"Cannot keep {size / 2**20:,.0f} MiB of packed images in {folder}: {getattr(reason, 'strerror', reason)}. "
-            f"Free some space, or set CLASSICNETS_CACHE to another folder."
-        ) from error
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Make a file of that size and reserve its space: writing to a mapped file on a full disk kills the process."""
-    with path.open("wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.truncate(size)

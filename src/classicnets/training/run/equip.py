@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from classicnets.data.pipeline.pack import Packed
+from classicnets.data.pipeline.photos import PackedPhotos
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
@@ -29,7 +30,7 @@ class Equipment(NamedTuple):
         notes: what was done, one sentence each.
     """
 
-    train: Packed
+    train: Packed | PackedPhotos
     class_weights: Tensor | None
     teacher: Teacher | None
     features: Features | None
@@ -39,7 +40,7 @@ class Equipment(NamedTuple):
 def equip(
     model: ConvNet,
     recipe: Recipe,
-    train: Packed,
+    train: Packed | PackedPhotos,
     classes: Sequence[str],
     preprocess: Preprocess,
     precision: Precision,
@@ -72,6 +73,7 @@ def equip(
         teacher = Teacher(recipe.distill, classes, preprocess, precision.device)
         notes.append(f"distilling from {recipe.distill.teacher}, a {teacher.classifier.model_name}")
     if recipe.finetune.freeze == 1:
+        assert isinstance(train, Packed), "a trunk that never learns sees images that are not cropped at random"
         before = time.perf_counter()
         features = Features.compute(model, train, preprocess, precision, progress=progress)
         values, seconds = features.values, time.perf_counter() - before

@@ -20,9 +20,14 @@ _FIXED = ("model.", "image_size", "preprocess.", "ema", "optim.name", "finetune.
 """Keys that decide which numbers a checkpoint holds: with others it has no meaning."""
 
 
+_PIPELINE = 2
+"""The version of the random crops. In the first, they came from a centre square of 1.15 times the input."""
+
+
 def identity(recipe: Recipe, data: Data) -> dict[str, Any]:
     """What is saved of a run's recipe and data, to compare with later; plain types."""
     return {
+        **({"pipeline": _PIPELINE} if recipe.augment.crops_pictures else {}),
         "recipe": recipe.model_dump(mode="json"),
         "classes": list(data.classes),
         "images": {part: len(images) for part, images in data.parts.items()},
@@ -40,6 +45,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, run: str, a
     old, new = flat(_as_known_now(before["recipe"], run)), flat(now["recipe"])
     keys = [key for key in {**old, **new} if key not in _FREE and old.get(key) != new.get(key)]
     recipe = [f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in keys]
+    recipe += _pipeline_differences(before, now)
     data = _data_differences(before, now)
     if not (recipe or data):
         return []
@@ -75,6 +81,13 @@ def same_batches(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return all(
         before[section][key] == now[section][key] for section, key in (("images", "train"), ("recipe", "batch_size"))
     )
+
+
+def _pipeline_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    same_crop = before["recipe"]["augment"]["crop"] == now["recipe"]["augment"]["crop"]
+    if not same_crop or before.get("pipeline", 1) == now.get("pipeline", 1):
+        return []
+    return ["its random crops came from the centre of the photos and come from the whole photos"]
 
 
 def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ import classicnets
 from classicnets.card import Card
 from classicnets.data import Data
 from classicnets.data.pipeline.pack import Packed, channel_stats, pack_data
+from classicnets.data.pipeline.photos import PackedPhotos
 from classicnets.errors import ConfigError
 from classicnets.images import bit_depth_note, data_bit_depth
 from classicnets.models.catalog import create
@@ -108,9 +109,12 @@ def prepare(
         bit_depth=bit_depth,
         **recipe.preprocess.model_dump(),
     )
-    large = round(side * recipe.augment.packing_scale)
-    sizes = {"train": replace(plain, input_size=(large, large)), "val": plain, "test": plain}
-    packed = pack_data(data, sizes, progress=report)
+    photo_side = recipe.augment.photo_side(side)
+    if photo_side is None or plain.resize == "crop":
+        packed = pack_data(data, plain, photo_side=photo_side, progress=report)
+    else:  # crops come from squashed or padded pictures, so that training sees what predict sees
+        larger = replace(plain, input_size=(photo_side, photo_side))
+        packed = pack_data(data, {"train": larger, "val": plain, "test": plain}, progress=report)
     _check_parts(model, min(recipe.batch_size, len(packed.train)), recipe.accumulate, processes.world)
     state = TrainState.begin(model, recipe)
     if checkpoint is not None and saved is not None:
@@ -150,13 +154,17 @@ def prepare(
         test=packed.test,
         data=packed.data,
         identity=known_by,
-        notes=(*_read_as(bit_depth), *_started_from(found), *equipment.notes),
+        notes=(*_read_as(bit_depth), *_kept_as(packed.train), *_started_from(found), *equipment.notes),
     )
 
 
 def _read_as(bit_depth: int) -> list[str]:
     note = bit_depth_note(bit_depth)
     return [note] if note else []
+
+
+def _kept_as(train: Packed | PackedPhotos) -> list[str]:
+    return [train.note] if isinstance(train, PackedPhotos) else []
 
 
 def _started_from(found: Pretrained | None) -> list[str]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from classicnets.card import Card
 from classicnets.data.pipeline.loader import Batch, Loader
 from classicnets.data.pipeline.pack import Packed
+from classicnets.data.pipeline.photos import PackedPhotos
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
@@ -50,7 +51,7 @@ class Session:
         cls,
         recipe: Recipe,
         card: Card,
-        train: Packed,
+        train: Packed | PackedPhotos,
         val: Packed,
         precision: Precision,
         *,

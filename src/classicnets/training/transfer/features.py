@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from classicnets.classifier import Classifier, averaged, evaluating
 from classicnets.data.pipeline.loader import Batch
-from classicnets.data.pipeline.pack import MEMORY_LIMIT, Packed, default_cache
+from classicnets.data.pipeline.mapped import MEMORY_LIMIT, default_cache
+from classicnets.data.pipeline.pack import Packed
 from classicnets.errors import StorageError
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
