@@ -7,7 +7,6 @@ Iterating yields the events of `fit`, then `Finished`. An event is yielded after
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import shlex
@@ -18,23 +17,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from classicnets.classifier import Classifier
 from classicnets.data.record import write_record
 from classicnets.errors import ConfigError, StorageError, TrainingDiverged
 from classicnets.evaluation import Report, evaluate
 from classicnets.reports import write_report
 from classicnets.system.memory import memory_kept
-from classicnets.system.threads import FROM_ENVIRONMENT, most_threads, threads_kept
+from classicnets.system.threads import threads_kept
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from classicnets.training.run.folder import Run
+from classicnets.training.run.pace import threads_for, work_of_step
 from classicnets.training.run.prepare import Prepared
 from classicnets.training.run.stopping import StopRequests
-from classicnets.training.scale.threads import Threads, Used, asked_for, planned, recorded
 from classicnets.training.step.diagnose import diverged, stuck
-from classicnets.training.step.loop import fit, image_size_at
+from classicnets.training.step.loop import fit
 from classicnets.training.step.state import EpochDone, StepDone
 
 _MOST_ROLLBACKS = 3
@@ -190,54 +187,19 @@ class Job:
 
     def _kept_events(self) -> Iterator[StepDone | EpochDone]:
         """Yield the events of `fit`, each after it is saved. If training diverges, restart from a checkpoint."""
-        threads = self._paced_by()
+        work = partial(work_of_step, self._session, self._state)
+        threads = threads_for(
+            self.run, self._session, self._state.step, given=self._threads, goes_on=self._goes_on,
+            note=self.notes.append, warn=self._warn,
+        )  # fmt: skip
         while True:
             try:
-                for event in threads.paced(fit(self._session, self._state), self._state, self._work):
+                for event in threads.paced(fit(self._session, self._state), self._state, work):
                     self._session.processes.on_main(partial(self._keep, event))
                     yield event
                 return
             except TrainingDiverged as error:
                 self._go_back(error)
-
-    def _paced_by(self) -> Threads:
-        """What decides how many threads compute which step: what was given, what is recorded, or measurements."""
-        processes, now = self._session.processes, torch.get_num_threads()
-        measurable = processes.world == 1 and self._session.precision.device.type == "cpu"
-        given = self._threads
-        if given is None and FROM_ENVIRONMENT in os.environ:
-            given = now
-        plan = processes.on_main(lambda: recorded(self.run.events))
-        at_first = processes.on_main(lambda: self.run.environment.get("threads", now))
-        before = planned(plan, self._step) if plan else at_first
-        if not plan and not measurable:
-            plan = [Used(0, now, "fixed")]
-        elif not plan and (isinstance(given, int) or self._goes_on):
-            plan = [Used(0, at_first, "fixed")]  # a run that has no record used this number throughout
-        asked = asked_for(given, plan, self._step) if measurable or given != "auto" else None
-        if asked is not None:
-            plan = [*(used for used in plan if used.step < asked.step), asked]
-            processes.on_main(lambda: self._record_threads(asked))
-        used = planned(plan, self._step) if plan else before
-        if self._goes_on and used != before:
-            self.notes.append(f"threads was {before} and is {used}: the last bits may differ.")
-        return Threads(plan, most_threads(), self._session.batch_size, self._record_threads, self._say_threads)
-
-    def _record_threads(self, used: Used) -> None:
-        self.run.log("threads", **asdict(used))
-
-    def _say_threads(self, text: str, warning: bool) -> None:
-        if warning:
-            self._warn(text)
-        else:
-            self.notes.append(text)
-
-    def _work(self) -> float:
-        """How much there is to do in a step of the epoch under way, as a share of one at full image size."""
-        state, full = self._state, self._session.preprocess.input_size
-        done = len(state.history) / self.recipe.epochs
-        size = image_size_at(self.recipe.progressive, full, done, state.model.config.min_size)
-        return math.prod(size) / math.prod(full)
 
     def _go_back(self, error: TrainingDiverged) -> None:
         """Restore the newest valid checkpoint and lower the rate if `on_nan` is "rollback"; else raise `error`."""
