@@ -49,7 +49,7 @@ def test_a_changed_byte_is_found_and_the_one_before_is_used(tmp_path, name):
     found, notes = newest_checkpoint(tmp_path)
     assert found.trainer["step"] == 1
     assert "step-000002" in notes[0]
-    assert "the one before" in notes[0]
+    assert "Trying the checkpoint before it" in notes[0]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "trainer.pt", "manifest.json"])
