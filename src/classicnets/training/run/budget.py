@@ -39,6 +39,8 @@ _REPORT_SECONDS = 6.0  # measured: the report's figures and page, for ten classe
 _MOST_EPOCHS = 100_000
 _SHARE_TIMED = 0.02  # of the minutes, spent on the timed steps of each kind
 _MOST_STEPS = 20
+_LONG_STEP = 0.25  # seconds; what follows from such a step is computed, because timing it takes too long
+_TIMED_IMAGES = 16  # of the validation images, in each process
 _SMALLEST = 64  # images are not made smaller than this
 _MOST_SIZES = 3  # image sizes that are tried
 
@@ -164,7 +166,7 @@ def measure(prepared: Prepared, *, most_seconds: float) -> Timing:
 
     Args:
         prepared: a training, whose state may have been trained already.
-        most_seconds: about how long the steps of each kind may take; at least two are timed.
+        most_seconds: about how long the steps of each kind may take; at least one is timed.
     """
     session, state = prepared.session, prepared.state
     tensors = {name: tensor.clone() for name, tensor in state.tensors().items()}
@@ -182,13 +184,20 @@ def _measured(prepared: Prepared, most_seconds: float) -> Timing:
     freeze = recipe.finetune.freeze
     learning = recipe.finetune if freeze == 1 else recipe.finetune.model_copy(update={"freeze": 0.0})
     full = small = _step_seconds(session, state, learning, progressive=False, most_seconds=most_seconds)
-    if recipe.image_size != _first_side(recipe, smallest):
+    assert recipe.image_size is not None
+    first_side = _first_side(recipe, smallest)
+    if first_side != recipe.image_size and full > _LONG_STEP:
+        small = full * (first_side / recipe.image_size) ** 2
+    elif first_side != recipe.image_size:
         small = _step_seconds(session, state, learning, progressive=True, most_seconds=most_seconds)
     frozen = 1.0
     if 0 < freeze < 1:
         all_frozen = recipe.finetune.model_copy(update={"freeze": 0.99})
         frozen = _step_seconds(session, state, all_frozen, progressive=False, most_seconds=most_seconds) / full
-    statistics = _seconds_of(lambda: measure_statistics(session, state))
+    if full > _LONG_STEP:
+        statistics = full / 3 * math.ceil(256 / session.batch_size)  # forward passes of 256 images
+    else:
+        statistics = _seconds_of(lambda: measure_statistics(session, state))
     validation, end = _validation_seconds(prepared)
     saving = session.processes.on_main(lambda: _seconds_of(lambda: _save_aside(prepared)))
     return Timing(full, small, frozen, statistics, validation, saving, end + _REPORT_SECONDS)
@@ -204,7 +213,7 @@ def _step_seconds(
     timed = _step_times(fit(replace(session, recipe=session.recipe.model_copy(update=changes)), state))
     next(timed)
     first = next(timed)
-    count = session.processes.largest(min(_MOST_STEPS, max(2, round(most_seconds / first))))
+    count = session.processes.largest(min(_MOST_STEPS, max(1, round(most_seconds / first))))
     times = [first, *itertools.islice(timed, count - 1)]
     timed.close()
     return sum(times) / len(times)
@@ -223,9 +232,8 @@ def _validation_seconds(prepared: Prepared) -> tuple[float, float]:
     """The seconds of a validation, and of measuring the test images."""
     session, state = prepared.session, prepared.state
     validation, network = session.validation, state.validated_model
-    few = _first(validation.packed, 2 * validation.batch_size * session.processes.world)
+    few = _first(validation.packed, _TIMED_IMAGES * session.processes.world)
     plain = Validation(validation.card, few, validation.precision, validation.batch_size, validation.processes)
-    plain.logits(network)
     an_image = _seconds_of(lambda: plain.logits(network)) / len(few)
     if session.features:
         validation.logits(network)  # computes the features, which are then kept
