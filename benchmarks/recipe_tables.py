@@ -61,7 +61,7 @@ MEANINGS = {
     "distill.teacher": "A run or a model folder to distill from. Empty: none.",
     "distill.weight": "Weight of the teacher's loss; the labels get the rest.",
     "distill.temperature": "Temperature that softens both distributions before they are compared.",
-    "augment.crop": "pad: shift the image. resized: a random area and aspect. jitter: a square of random scale.",
+    "augment.crop": "pad: shift the image. resized: random area and aspect. jitter: random scale.",
     "augment.padding": "Largest shift of pad, in pixels.",
     "augment.scale": "Smallest and largest share of the whole picture's area that resized takes.",
     "augment.ratio": "Smallest and largest aspect, width by height, of the rectangle.",
