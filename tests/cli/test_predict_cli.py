@@ -85,7 +85,7 @@ def test_globs_and_repeats(run_cli, model: Path, photo_folder: Path, monkeypatch
         (["{model}", "{photos}/none.jpg"], 3, "nothing at"),
         (["{model}", "{photos}/*.gif"], 3, "no images there"),
         (["{model}", "{empty}"], 3, "no images there"),
-        (["{photos}", "{photos}"], 4, "is no classifier"),
+        (["{photos}", "{photos}"], 4, "is not a classifier"),
         (["none", "{photos}"], 4, "does not exist"),
         (["{model}"], 2, "images"),
         (["{model}", "{photos}", "--top-k", "0"], 2, "top-k"),

@@ -54,28 +54,30 @@ def train(
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a key of the recipe, such as optim.lr=0.1; repeat it for more."
+            "--set", metavar="KEY=VALUE", help="Change a key of the recipe, such as optim.lr=0.1; repeatable."
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="How many times to go through the training images.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Number of passes over the training images.")] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Fit the number of epochs, and the image size, into so many minutes.")
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="Start from these: a file, a run, torchvision[:NAME]; a head of another size starts afresh."),
+        typer.Option(
+            help="Weights to start from: a file, a run, or torchvision[:NAME]. A head of another size starts new."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run folder; runs/MODEL-DATA if not given. Never overwritten.")
+        Path | None, typer.Option(help="Run folder; default runs/MODEL-DATA. If it exists, a number is appended.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides the first weights, the order and the augmentation.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the first weights, the order and the augmentation.")] = None,
     on_error: Annotated[
         OnBadImage | None,
-        typer.Option(help="Where images cannot be decoded: stop before training, or go on without them."),
+        typer.Option(help="If images cannot be decoded: fail before training, or skip them."),
     ] = None,
     on_nan: Annotated[
         OnNan | None,
-        typer.Option(help="Where the loss is not finite: stop, or go back to a checkpoint and on at a lower rate."),
+        typer.Option(help="If the loss is not finite: stop, or return to a checkpoint and lower the rate."),
     ] = None,
     device: Device = "auto",
     threads: Annotated[
@@ -85,18 +87,19 @@ def train(
         ),
     ] = None,
     checkpoint_every: Annotated[
-        int | None, typer.Option(min=1, metavar="STEPS", help="Also save within an epoch, every so many steps.")
+        int | None,
+        typer.Option(min=1, metavar="STEPS", help="Also save a checkpoint every STEPS steps within an epoch."),
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Go on with this run; give DATA alone if its images have moved."),
+        typer.Option(metavar="RUN", help="Resume this run; give DATA alone if its images have moved."),
     ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard, for `tensorboard --logdir runs`.")
     ] = False,
     allow_change: Annotated[
         bool,
-        typer.Option("--allow-change", help="With --resume: go on although the recipe or the images have changed."),
+        typer.Option("--allow-change", help="With --resume: continue even if the recipe or the images have changed."),
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -255,11 +255,11 @@ def reopen(
             lambda: prepare(recipe, loaded, target, progress, left.checkpoint, processes=processes)
         )
         if changes:
-            notes.append(f"Going on with changes: {'; '.join(changes)}.")
+            notes.append(f"Resuming with changes: {'; '.join(changes)}.")
             processes.on_main(opened.reopen)
         if before and not same_batches(before, prepared.identity):
             prepared.state.begin_epoch(len(prepared.session.loader))
-            notes.append("The epoch under way begins again, because its batches have changed.")
+            notes.append("The current epoch starts again, because its batches have changed.")
         if recipe != left.recipe:
             processes.on_main(lambda: opened.write_recipe(recipe))
         notes.append(_where_it_stands(left, prepared, opened, recipe, changed=bool(changes)))
@@ -292,8 +292,8 @@ def _left_by(run: Run) -> _Left:
     checkpoint, notes = newest_checkpoint(run.path / "checkpoints")
     if checkpoint is None and (run.path / "model").exists():
         raise WeightsError(
-            " ".join([*notes, f"{run.path} has no whole checkpoint to go on from; its model/ stays as it is."])
-            + f" To train anew: classicnets train MODEL DATA --recipe {run.path}/recipe.toml"
+            " ".join([*notes, f"{run.path} has no whole checkpoint to resume from; its model/ is unchanged."])
+            + f" To train again: classicnets train MODEL DATA --recipe {run.path}/recipe.toml"
         )
     return _Left(run.recipe, run.environment, run.finished, checkpoint, notes)
 
@@ -305,7 +305,7 @@ def _where_it_stands(left: _Left, prepared: Prepared, run: Run, recipe: Recipe, 
         return f"{run.path} is finished already, after step {state.step}: its report is {run.page}."
     if left.checkpoint is None:
         return "No checkpoint yet: starting from the beginning."
-    return f"Going on after step {state.step}, epoch {len(state.history)} of {recipe.epochs}."
+    return f"Resuming after step {state.step}, epoch {len(state.history)} of {recipe.epochs}."
 
 
 def _other_machine(before: dict[str, Any], prepared: Prepared) -> list[str]:

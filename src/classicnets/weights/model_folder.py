@@ -52,7 +52,7 @@ def find_folder(path: str | Path) -> Path:
             f"Continue it with `classicnets train --resume {path}`."
         )
     raise WeightsError(
-        f"{path} is no classifier: it holds neither config.json nor model/config.json. Give a run folder (runs/...)."
+        f"{path} is not a classifier: it has neither config.json nor model/config.json. Give a run folder (runs/...)."
     )
 
 

@@ -345,7 +345,7 @@ class TestTable:
             ("file,label\na.jpg,x\n", r"line 1: the first line must name the columns.*'file,label'"),
             ("a.jpg,x\n", r"line 1: the first line must name the columns.*'a.jpg,x'"),
             ("path|label\na.jpg|x\n", r"line 1: the first line must name the columns"),
-            ("path,label,label\na.jpg,x,y\n", r"line 1: the column label is there twice"),
+            ("path,label,label\na.jpg,x,y\n", r"line 1: the column label appears twice"),
             ("path,label\na.jpg,x\nb.jpg\n", r"line 3: there must be 2 columns"),
             ("path,label\na.jpg,x\nb.jpg,x,y\n", r"line 3: there must be 2 columns"),
             ("path,label\na.jpg,x\nb.jpg,\n", r"line 3: the label is empty"),

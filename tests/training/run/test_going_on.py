@@ -180,18 +180,18 @@ def test_a_run_goes_on_where_its_images_have_moved_and_changed_only_if_allowed(p
     moved = photo_folder.rename(tmp_path / "elsewhere")
     assert f"{photo_folder}" not in reopen(job.run, data=moved).run.recipe.data.source
     next(moved.rglob("*.jpg")).unlink()
-    with pytest.raises(ConfigError, match=r"batch_size was 8 and is 4; 30 train images were there and 29 are"):
+    with pytest.raises(ConfigError, match=r"batch_size was 8 and is 4; the number of train images was 30 and is 29"):
         reopen(job.run, settings=["batch_size=4"])
     *_, finished = (job := reopen(job.run, settings=["batch_size=4"], allow_change=True))
     assert isinstance(finished, Finished)
-    assert any("begins again" in note for note in job.notes)
+    assert any("starts again" in note for note in job.notes)
     assert newest(job.run).trainer["step"] == 7
     before = {path: path.stat().st_mtime_ns for path in job.run.path.rglob("*")}
     again = reopen(job.run)
     assert [type(event) for event in again] == [Finished]
     assert any("finished already, after step 7" in note for note in again.notes)
     assert {path: path.stat().st_mtime_ns for path in job.run.path.rglob("*")} == before
-    assert any("Going on with changes" in n for n in reopen(job.run, settings=["epochs=2"], allow_change=True).notes)
+    assert any("Resuming with changes" in n for n in reopen(job.run, settings=["epochs=2"], allow_change=True).notes)
     assert not job.run.finished
 
 

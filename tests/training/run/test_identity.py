@@ -30,7 +30,7 @@ def test_every_changed_key_is_named_with_both_values(corners, recipe):
 def test_changed_images_are_named(corners, recipe):
     before = identity(recipe, corners)
     fewer = replace(corners, train=corners.train.subset(range(60)))
-    with pytest.raises(DataError, match="80 train images were there and 60 are; an epoch had 5 steps and has 3"):
+    with pytest.raises(DataError, match="the number of train images was 80 and is 60; an epoch had 5 steps and has 3"):
         check(before, identity(recipe, fewer))
     other = replace(corners, val=replace(corners.val, images=corners.val.images + 1))
     with pytest.raises(DataError, match="not those images"):

@@ -222,7 +222,7 @@ def test_resume_refuses_other_images(photo_folder, tmp_path):
     for _ in job:
         pass
     next(photo_folder.rglob("*.jpg")).unlink()
-    with pytest.raises(DataError, match="30 train images were there and 29 are"):
+    with pytest.raises(DataError, match="the number of train images was 30 and is 29"):
         reopen(job.run)
 
 

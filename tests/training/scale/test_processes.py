@@ -159,7 +159,7 @@ def test_a_process_that_is_killed_costs_nothing(tmp_path, unbroken):
     status, said = interrupted(tmp_path / "run", signal.SIGKILL, "--max-restarts", "3", whom=last_process)
     assert status == 0, said
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert "Going on after step" in said
+    assert "Resuming after step" in said
     assert same(tmp_path / "run", unbroken)
 
 

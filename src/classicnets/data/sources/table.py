@@ -141,7 +141,7 @@ def _delimiter(header: str, file: Path) -> str:
         if all(name in columns for name in _NEEDED):
             twice = sorted({name for name in columns if columns.count(name) > 1})
             if twice:
-                raise DataError(f"{file}, line 1: the column {', '.join(twice)} is there twice. Rename one.")
+                raise DataError(f"{file}, line 1: the column {', '.join(twice)} appears twice. Rename one.")
             return delimiter
     raise DataError(
         f"{file}, line 1: the first line must name the columns, path and label among them "

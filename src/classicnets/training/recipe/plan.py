@@ -141,7 +141,9 @@ def switches(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe's switches of the network. Raises ConfigError for one that the data or the command decides."""
     for name in ("num_classes", "in_channels", "generator", "device", "name"):
         if name in recipe.model.switches:
-            raise ConfigError(f"model.switches.{name} is decided by the data and the command: remove it.")
+            raise ConfigError(
+                f"model.switches.{name} follows from the data and the command. Remove it from the recipe."
+            )
     if recipe.recompute:
         return recipe.model.switches | {"checkpointing": True}
     return recipe.model.switches

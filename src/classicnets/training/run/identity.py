@@ -50,7 +50,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, run: str, a
     if not (recipe or data):
         return []
     kind = ConfigError if recipe else DataError
-    told = f"{run} was trained otherwise: {'; '.join([*recipe, *data])}."
+    told = f"{run} was trained with other settings: {'; '.join([*recipe, *data])}."
     if before["classes"] != now["classes"] or any(key.startswith(_FIXED) for key in keys):
         raise kind(
             f"{told} Its checkpoints have no meaning with that. Put it back, or start a new run from what was "
@@ -71,7 +71,7 @@ def _as_known_now(recipe: Mapping[str, Any], run: str) -> dict[str, Any]:
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise ConfigError(
-            f"{run} was trained by another version of classicnets, whose recipe has {key}. Go on with that version, "
+            f"{run} was trained by another version of classicnets, whose recipe has {key}. Resume with that version, "
             f"which the run's environment.json names, or start from what was learned: --weights {run}"
         ) from None
 
@@ -99,7 +99,7 @@ def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
     for part in {**before["images"], **now["images"]}:
         was, is_ = before["images"].get(part, 0), now["images"].get(part, 0)
         if was != is_:
-            found.append(f"{was:,} {part} images were there and {is_:,} are")
+            found.append(f"the number of {part} images was {was:,} and is {is_:,}")
     sizes = [id_["recipe"]["batch_size"] for id_ in (before, now)]
     steps = [steps_per_epoch(id_["images"]["train"], size) for id_, size in zip((before, now), sizes, strict=True)]
     if found and steps[0] != steps[1]:

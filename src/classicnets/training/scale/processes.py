@@ -113,14 +113,16 @@ class Group(Processes):
             name = "cuda" if torch.cuda.is_available() else "cpu"
         if name not in ("cpu", "cuda"):
             raise ConfigError(
-                f"--device {name} is not for several processes. Use cpu, or cuda: each takes its own GPU."
+                f"--device {name} does not work with several processes. "
+                "Use cpu, or cuda (each process takes its own GPU)."
             )
         if name == "cpu":
             return torch.device("cpu")
         local, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
         if local >= gpus:
             raise ConfigError(
-                f"Process {local + 1} of this machine has no GPU: there are {gpus}. Use --nproc-per-node {max(gpus, 1)}"
+                f"Process {local + 1} on this machine has no GPU: the machine has {gpus}. "
+                f"Use --nproc-per-node {max(gpus, 1)}"
                 f"{'' if gpus else ' and --device cpu'}."
             )
         torch.cuda.set_device(local)
@@ -186,8 +188,8 @@ class Group(Processes):
             if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
                 raise
             raise ProcessLost(
-                "Another process of this training ended; it says why itself. The last checkpoint stands: go on with "
-                "--resume RUN, or start with torchrun --max-restarts 3, which does it by itself."
+                "Another process of this training ended; its own output says why. Resume from the last checkpoint with "
+                "--resume RUN, or start with torchrun --max-restarts 3 to resume automatically."
             ) from error
 
 

@@ -31,8 +31,8 @@ class Teacher:
         if set(known.classes) != set(classes):
             lacking, more = sorted(set(classes) - set(known.classes)), sorted(set(known.classes) - set(classes))
             raise ConfigError(
-                f"The teacher {recipe.teacher} tells other classes apart than the data: it lacks {_few(lacking)} and "
-                f"has {_few(more)} besides. Give a teacher that was trained on the same classes."
+                f"The teacher {recipe.teacher} has other classes than the data: it lacks {_few(lacking)} and "
+                f"has {_few(more)} besides. Use a teacher trained on the same classes."
             )
         if known.preprocess.channels not in (preprocess.channels, 3 * preprocess.channels):
             raise ConfigError(
