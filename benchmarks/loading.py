@@ -136,7 +136,7 @@ def main() -> None:
             f"Batches of {BATCH}, normalised: random resized crops of the whole photo, antialiased, and flips.",
             "torchvision: ImageFolder, transforms v2 and a DataLoader with two workers. Ours: the first epoch decodes",
             "and packs, with a thread per core; later ones crop what is packed, in one thread. Packed photos are in",
-            f"memory up to 512 MiB and on disk above. {options.photos} photos of each size are made of those in the folder.",
+            f"memory up to 512 MiB and on disk above. {options.photos} photos of each size are made of the folder's.",
         ],
     )  # fmt: skip
 
