@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -32,6 +33,7 @@ from torch.utils.data import DataLoader
 from classicnets.data import load_data
 from classicnets.data.pipeline.augment import Augment
 from classicnets.data.pipeline.loader import Loader
+from classicnets.data.pipeline.mapped import default_cache
 from classicnets.data.pipeline.photos import pack_photos
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from classicnets.system.memory import memory_kept
@@ -52,6 +54,7 @@ class Ours:
     def first_epoch(self) -> int:
         side = AUGMENT.photo_side(self.preprocess.input_size[0])
         assert side is not None
+        shutil.rmtree(default_cache(), ignore_errors=True)  # every first epoch packs
         self.packed = pack_photos(self.images, self.preprocess, side)
         return self.epoch()
 
