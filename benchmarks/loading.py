@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -32,6 +33,7 @@ from torch.utils.data import DataLoader
 from classicnets.data import load_data
 from classicnets.data.pipeline.augment import Augment
 from classicnets.data.pipeline.loader import Loader
+from classicnets.data.pipeline.mapped import default_cache
 from classicnets.data.pipeline.photos import pack_photos
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from classicnets.system.memory import memory_kept
@@ -52,6 +54,7 @@ class Ours:
     def first_epoch(self) -> int:
         side = AUGMENT.photo_side(self.preprocess.input_size[0])
         assert side is not None
+        shutil.rmtree(default_cache(), ignore_errors=True)  # every first epoch packs
         self.packed = pack_photos(self.images, self.preprocess, side)
         return self.epoch()
 
@@ -136,7 +139,7 @@ def main() -> None:
             f"Batches of {BATCH}, normalised: random resized crops of the whole photo, antialiased, and flips.",
             "torchvision: ImageFolder, transforms v2 and a DataLoader with two workers. Ours: the first epoch decodes",
             "and packs, with a thread per core; later ones crop what is packed, in one thread. Packed photos are in",
-            f"memory up to 512 MiB, on disk above. {options.photos} photos of each size are made of the folder's.",
+            f"memory up to 512 MiB and on disk above. {options.photos} photos of each size are made of the folder's.",
         ],
     )  # fmt: skip
 
