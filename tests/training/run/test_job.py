@@ -238,7 +238,7 @@ def test_mistakes_are_told_before_anything_is_made(tmp_path):
         start("resnet20_cifar", "digits", settings=["model.switches.no_such_switch=1"], out=out)
     with pytest.raises(DataError):
         start("resnet20_cifar", tmp_path / "nowhere", out=out)
-    with pytest.raises(ConfigError, match="decided by the data"):
+    with pytest.raises(ConfigError, match="follows from the data"):
         start("resnet20_cifar", "digits", settings=["model.switches.in_channels=3"], out=out)
     with pytest.raises(ConfigError, match="cannot be built"):
         start("resnet20_cifar", "digits", settings=["model.switches.widths=[-1,16,16]"], out=out)
