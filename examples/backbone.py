@@ -1,4 +1,4 @@
-"""A trunk as a backbone: what each stage gives, its stride and its channels, and a feature pyramid on top.
+"""Use a trunk as a backbone: print the output of each stage, and put a feature pyramid on top.
 
 python examples/backbone.py
 """

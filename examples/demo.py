@@ -1,8 +1,8 @@
-"""The whole way on the command line: images become a classifier, which is measured, and used on images it never saw.
+"""The whole way on the command line: train a classifier, measure it, and use it on images that it never saw.
 
     python examples/demo.py
 
-Trains on Fashion-MNIST; where that cannot be had, on the handwritten digits that come with scikit-learn.
+Trains on Fashion-MNIST. If that cannot be found, it uses the handwritten digits that come with scikit-learn.
 """
 
 import subprocess
@@ -15,7 +15,7 @@ import classicnets as cn
 
 
 def classicnets(*arguments: str) -> None:
-    """Show a command and run it, as one would type it."""
+    """Print a command as you would type it, and run it."""
     print(f"\n$ classicnets {' '.join(arguments)}", flush=True)
     done = subprocess.run([sys.executable, "-m", "classicnets", *arguments], check=False)
     if done.returncode:
@@ -23,14 +23,14 @@ def classicnets(*arguments: str) -> None:
 
 
 def free_folder(path: Path) -> Path:
-    """The path, or the path with the first number that is free."""
+    """Return the path, with the first free number appended if it exists."""
     numbered = (path.with_name(f"{path.name}-{number}") for number in range(2, 10_000))
     return path if not path.exists() else next(p for p in numbered if not p.exists())
 
 
 try:
     data = cn.load_data("fashion-mnist")
-    epochs = ("--epochs", "4")  # a few minutes on two cores; the recipe's own number reaches a point more
+    epochs = ("--epochs", "4")  # a few minutes on two cores; the recipe's own number reaches more
 except cn.ClassicNetsError as error:
     print(f"No Fashion-MNIST here, so this runs on the small data set `digits` instead.\n{error}")
     data = cn.load_data("digits")

@@ -1,4 +1,4 @@
-"""A training is something to iterate over: draw it, log it, stop it when you have seen enough, and go on later.
+"""Iterate over a training: log it, stop it when you have seen enough, and continue later.
 
 python examples/follow_a_training.py
 """
@@ -19,7 +19,7 @@ with tempfile.TemporaryDirectory() as folder:
             print(f"epoch {event.epoch}: validation accuracy {event.val_accuracy:.1%}")
             if event.epoch == 2:
                 break
-    events.close()  # what was learned so far is kept
+    events.close()  # the run keeps what was learned so far
 
     for event in reopen(job.run):  # on the CPU, bit for bit what it would have been without the break
         if isinstance(event, EpochDone):

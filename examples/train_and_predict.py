@@ -1,4 +1,4 @@
-"""From data to a classifier, in Python: train, look at what was measured, predict, load it again.
+"""From data to a classifier, in Python: train, read the report, load the classifier, predict.
 
 python examples/train_and_predict.py
 """
