@@ -44,13 +44,27 @@ def test_help_and_models_load_nothing_heavy() -> None:
     assert "resnet152_tutorial" in done.stdout
 
 
+_SMALLEST = """
+import typer
+app = typer.Typer(rich_markup_mode="rich")
+for name in ("one", "two"):
+    app.command(name)(lambda: None)
+app(["--help"])
+"""
+"""The help of two commands that do nothing: what typer and rich cost by themselves."""
+
+
 @pytest.mark.parametrize("arguments", ["--help", "models"])
 def test_answers_within_three_tenths_of_a_second_of_python(arguments: str) -> None:
-    def cost() -> float:
-        return seconds("-m", "classicnets", arguments) - seconds("-c", "pass")
+    """On a slow machine: within one and a half times what the smallest program of this kind takes there."""
+
+    def is_fast() -> bool:
+        python = seconds("-c", "pass")
+        cost = seconds("-m", "classicnets", arguments) - python
+        return cost < 0.3 or cost < 1.5 * (seconds("-c", _SMALLEST) - python)
 
     # The processor's time, which other programs on a busy machine change little; and the best of some.
-    assert any(cost() < 0.3 for _ in range(5))
+    assert any(is_fast() for _ in range(5))
 
 
 def seconds(*arguments: str) -> float:
