@@ -69,11 +69,11 @@ def test_prediction_is_what_validation_measured(wide, runs, resize):
 
 @pytest.mark.parametrize("resize", ["squash", "pad"])
 def test_augmentation_starts_from_the_picture_that_prediction_makes(wide, tmp_path, resize):
-    settings = [*WIDE, f"preprocess.resize={resize}", "preprocess.interpolation=bicubic", "augment.scale=[1, 1]"]
+    settings = [*WIDE, f"preprocess.resize={resize}", "preprocess.interpolation=bicubic", "augment.scale=[0.25, 1]"]
     job = start("resnet20_cifar", wide, settings=settings, out=tmp_path / "run")
     packed = job._session.loader.packed
     side = packed.images.shape[-1]
-    assert side == 18  # more detail than the network gets, for the crops
+    assert side == 32  # the smallest crop, a quarter of the area, has the 16 pixels of the input
     picture = Preprocess(
         input_size=(side, side), resize=resize, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3
     )
