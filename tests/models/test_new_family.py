@@ -140,7 +140,9 @@ def test_its_advice_when_training_is_stuck_is_its_own_or_a_general_one(monkeypat
     recipe, net = with_settings(Recipe(), ["model.name=toy"]), create("toy", device="meta")
     assert "Likely cause: toys are shallow. Try" in str(stuck(math.log(3), 0.3, 3, 60, recipe, net))
     monkeypatch.setattr(catalog, "CATALOG", index((replace(TOY, stuck_because=""),)))
-    assert "Likely cause: a network without batch norm learns only in" in str(stuck(math.log(3), 0.3, 3, 60, recipe, net))
+    assert "Likely cause: a network without batch norm learns only in" in str(
+        stuck(math.log(3), 0.3, 3, 60, recipe, net)
+    )
 
 
 def test_its_weights_are_translated_both_ways() -> None:
