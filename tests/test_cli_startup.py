@@ -73,3 +73,25 @@ def seconds(*arguments: str) -> float:
     subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
     after = os.times()
     return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, "PASSIVE None"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None"),
+        ({"GOMP_SPINCOUNT": "1000"}, "None 1000"),
+    ],
+)
+def test_threads_wait_passively_except_if_the_user_chose(given: dict[str, str], found: str) -> None:
+    code = (
+        "import atexit, os, sys\n"
+        "from classicnets.cli.main import main\n"
+        "sys.argv = ['classicnets', '--version']\n"
+        "names = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')\n"
+        "atexit.register(lambda: print(*(os.environ.get(name) for name in names)))\n"
+        "main()\n"
+    )
+    clean = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=clean | given)
+    assert done.stdout.splitlines()[-1] == found

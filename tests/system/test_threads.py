@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from classicnets.system import threads
-from classicnets.system.threads import cpu_quota, in_threads, threads_note, usable_cores
+from classicnets.system.threads import cpu_quota, in_threads, limit_threads, threads_note, usable_cores
 
 
 @pytest.fixture
@@ -90,3 +90,22 @@ def test_a_busy_machine(cgroups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_in_threads_keeps_the_order() -> None:
     assert list(in_threads(lambda i: i * i, range(200), chunk=7)) == [i * i for i in range(200)]
+
+
+def test_a_quota_limits_the_threads_except_if_the_user_fixed_them(
+    cgroups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    used = [8]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: used[-1])
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    monkeypatch.setattr(threads, "cpu_quota", lambda: 1.5)
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    limit_threads()
+    assert used == [8]
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    limit_threads()
+    assert used == [8, 2]
+    limit_threads()
+    assert used == [8, 2]

@@ -86,7 +86,9 @@ def evaluate(
     from classicnets.classifier import Classifier
     from classicnets.evaluation.choose import given_images, own_images, run_of
     from classicnets.reports import write_report
+    from classicnets.system.threads import limit_threads
 
+    limit_threads()
     classifier = Classifier.load(run, device=device)
     part = split.value if split else None
     if data is None:

@@ -59,8 +59,10 @@ def find_lr(
     """
     from classicnets.reports.canvas import check_figure_path, save_figure
     from classicnets.search import find_lr as library
+    from classicnets.system.threads import limit_threads
     from classicnets.training.recipe.settings import as_settings
 
+    limit_threads()
     if figure is not None:
         check_figure_path(figure)
     settings = as_settings(set_ or (), {"model.weights": weights})

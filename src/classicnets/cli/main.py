@@ -6,6 +6,7 @@ A command imports what it needs when it runs, so that `--help` and `models` answ
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 from typing import NoReturn
@@ -59,12 +60,22 @@ def main() -> None:
     """Run the command line. Never returns. typer handles usage errors, Ctrl-C (exit code 130) and broken pipes."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # an exception, so that `finally` blocks run
     print_any_text()
+    _wait_passively()
     try:
         app()
     except ClassicNetsError as failure:
         _fail(str(failure), failure.exit_code)
     except (OSError, MemoryError, RuntimeError) as failure:
         _fail(_advice(failure), 6)
+
+
+def _wait_passively() -> None:
+    """Have OpenMP's threads sleep while they wait for one another, except if the user chose how they wait.
+
+    By default they spin for milliseconds, on cores that other threads may need. OpenMP reads this when PyTorch loads.
+    """
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _advice(failure: OSError | MemoryError | RuntimeError) -> str:

@@ -61,7 +61,9 @@ def predict(
     Very large JPEGs are decoded at a reduced scale. For other images above 64 megapixels, set CLASSICNETS_MAX_PIXELS.
     """
     from classicnets.classifier import Classifier
+    from classicnets.system.threads import limit_threads
 
+    limit_threads()
     classifier = Classifier.load(run, device=device)
     found = _Found(images)
     with progress_bars() as progress:
