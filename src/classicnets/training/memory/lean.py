@@ -29,12 +29,12 @@ WIDE = 1 << 20
 """Weights from which a linear layer is wide: a gradient of 4 MiB."""
 
 _SLICE = 1 << 20
-"""Weights of which a bf16 gradient exists at a time: it stays in a processor's cache."""
+"""Number of weights whose bf16 gradient exists at a time, so that it stays in a processor's cache."""
 
 
 @contextmanager
 def replaced_forwards(forwards: dict[nn.Module, Any]) -> Iterator[None]:
-    """Within, each module computes by its function here; names, state and type stay."""
+    """Inside the block, each module computes with the given function. Names, state and type stay."""
     for module, forward in forwards.items():
         vars(module)["forward"] = forward
     try:

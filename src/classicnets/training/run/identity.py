@@ -57,7 +57,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, run: str, a
             f"learned: classicnets train MODEL DATA --weights {run}"
         )
     if not allow_change:
-        raise kind(f"{told} Put it back, or go on all the same with --allow-change.")
+        raise kind(f"{told} Put it back, or continue with --allow-change.")
     return [*recipe, *data]
 
 

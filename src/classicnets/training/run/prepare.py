@@ -75,7 +75,7 @@ def prepare(
     *,
     processes: Processes = ALONE,
 ) -> Prepared:
-    """The network, the packed images and all else that a resolved recipe needs, from the checkpoint where there is one.
+    """Make the network, the packed images and all else that a resolved recipe needs; restore the checkpoint, if any.
 
     Raises DataError or WeightsError.
     """

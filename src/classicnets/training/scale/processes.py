@@ -59,7 +59,7 @@ class Processes:
         return Shard(self.rank, self.world)
 
     def device(self, name: str) -> torch.device:
-        """The device of that name; of GPUs, this process's own. Raises ConfigError where there is none."""
+        """Return the device of that name; for GPUs, this process's own. Raises ConfigError if there is none."""
         return choose_device(name)
 
     def main_first(self, work: Callable[[], T]) -> T:
@@ -84,20 +84,20 @@ class Processes:
     def parallel(self, module: nn.Module) -> nn.Module:
         """The module, with gradients that are the mean over the processes once `backward` returns.
 
-        It knows of the parameters that learn when it is made: where others do, it is to be made anew.
+        It knows the parameters that learn when it is created. If others learn later, create it again.
         """
         return module
 
     def without_sync(self, module: nn.Module) -> AbstractContextManager[None]:
-        """Within, the gradients of a `parallel` module add up in this process alone, for more to come."""
+        """Inside the block, the gradients of a `parallel` module add up in this process and are not averaged yet."""
         return contextlib.nullcontext()
 
     def rows(self, mine: Tensor, n: int) -> Tensor:
-        """All `n` rows of a table, of which `mine` are this process's `shard`: float32 (n, K)."""
+        """Return all `n` rows of a table, float32 (n, K); `mine` are the rows of this process's `shard`."""
         return mine
 
     def connected(self) -> AbstractContextManager[None]:
-        """Within, losing another process raises ProcessLost."""
+        """Inside the block, losing another process raises ProcessLost."""
         return contextlib.nullcontext()
 
 

@@ -2,7 +2,7 @@
 
 A batch goes through in parts, one or more a process. Batch norm normalises by the statistics of the parts that all
 processes have under way; dropout draws for the whole batch and takes what is its part's. So neither the number of
-processes nor, for dropout, that of parts changes what is computed, but for rounding.
+processes nor, for dropout, that of parts changes what is computed, except for rounding.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 
 @contextmanager
 def whole_batch(model: nn.Module, part: Shard, size: int, *, processes: int) -> Iterator[None]:
-    """Within, a training pass of `part` of a batch of `size` images computes what it would as a part of the whole.
+    """Inside the block, a training pass of `part` of a batch of `size` images computes what the whole batch would.
 
     The layers are the model's own, with another `forward` for as long: names, state and type stay. With one process,
     batch norm stays as it is, and with one part nothing is touched.
