@@ -244,9 +244,9 @@ def test_mistakes_are_told_before_anything_is_made(tmp_path):
         start("resnet20_cifar", "digits", settings=["model.switches.widths=[-1,16,16]"], out=out)
     with pytest.raises(ConfigError, match="at least 32 pixels"):
         start("vgg11", "digits", settings=["image_size=16"], out=out)
-    with pytest.raises(ConfigError, match="give it as the argument"):
+    with pytest.raises(ConfigError, match="give the model and the data as arguments"):
         start("resnet20_cifar", "digits", settings=["model.name=vgg11"], out=out)
-    with pytest.raises(ConfigError, match="no folder for a run"):
+    with pytest.raises(ConfigError, match="--out must name a new folder"):
         start("resnet20_cifar", "digits", out="/")
     with pytest.raises(ConfigError, match="device"):
         start("resnet20_cifar", "digits", out=out, device="quantum")
