@@ -161,7 +161,7 @@ class Found:
         classes: the names of their outputs; empty if not known.
         preprocess: how their images were prepared; None if not known.
         switches: the fields of the network's config, except its classes and channels.
-        trunk_only: whether their classifier is to be left out.
+        trunk_only: whether to leave out their classifier.
         notes: what was left out of the file, one sentence each.
     """
 

@@ -35,7 +35,7 @@ from classicnets.training.step.statistics import SETTLED, measure_statistics
 from classicnets.training.step.validation import Validation
 
 _PLANNED = 0.95  # share of the minutes that is planned for; the rest is a reserve
-_REPORT_SECONDS = 6.0  # measured: the report's figures and page, for ten classes
+_REPORT_SECONDS = 6.0  # an estimate of the time from the last epoch to the report
 _MOST_EPOCHS = 100_000
 _SHARE_TIMED = 0.02  # of the minutes, spent on the timed steps of each kind
 _MOST_STEPS = 20
