@@ -33,8 +33,8 @@ $(READY): $(VENV)/.created pyproject.toml constraints.txt
 demo: $(READY) ## Train a classifier on Fashion-MNIST, measure it and predict with it
 	$(BIN)/python examples/demo.py
 
-test: $(READY) ## Run the tests
-	$(BIN)/pytest
+test: $(READY) ## Run the tests, on every core
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 test-slow: $(READY) ## Run the tests that take long
 	$(BIN)/pytest -m slow

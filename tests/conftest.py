@@ -15,6 +15,14 @@ from classicnets.training.recipe.schema import Recipe
 from photos import write_photos
 
 
+_LONGEST = ("test_processes.py", "test_kill.py", "test_tune.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest files first, so that at the end no core waits for another."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes the cache of whoever runs the tests."""

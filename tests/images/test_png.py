@@ -86,7 +86,9 @@ def with_chunk(data: bytes, kind: bytes, body: bytes, *, before: bytes = b"IDAT"
 
 
 @pytest.mark.parametrize(
-    "options", [{"pnginfo": texts(key="a", value="hello")}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}], ids=str
+    "options",
+    [{"pnginfo": texts(key="a", value="hello")}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}],
+    ids=["text", "EXIF"],
 )
 @pytest.mark.parametrize("part", [4, 6])
 def test_a_flipped_bit_in_the_metadata_is_read_past(options: dict[str, Any], part: int) -> None:

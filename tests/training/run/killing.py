@@ -91,6 +91,7 @@ def in_a_process(work: Callable[[], None]) -> bool:
     pid = os.fork()
     if pid == 0:
         code = 1
+        torch.set_num_threads(1)  # makes the thread pool that a fork loses, before two threads do so at once
         try:
             work()
             code = 0
