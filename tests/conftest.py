@@ -14,7 +14,6 @@ from classicnets.training.recipe.files import with_settings
 from classicnets.training.recipe.schema import Recipe
 from photos import write_photos
 
-
 _LONGEST = ("test_processes.py", "test_kill.py", "test_tune.py")
 
 
