@@ -332,7 +332,7 @@ def _other_shape(model: torch.nn.Module) -> None:
     ("change", "message"),
     [
         (_own_head, r"head\.classifier is Sequential, not Linear.*Supported are create_model"),
-        (_own_fc, r"fc\.weight is not part of it"),
+        (_own_fc, r"fc\.weight does not belong to it"),
         (_own_activation, "is GELU, not ReLU"),
         (_other_shape, r"head\.classifier\.weight is \(4, 64\), not \(3, 64\)"),
     ],

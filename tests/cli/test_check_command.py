@@ -89,7 +89,7 @@ def test_how_the_data_was_read_stands_before_the_numbers(tmp_path: Path) -> None
     result = CliRunner().invoke(app, ["check", str(tmp_path)])
     notes = [
         "read Training/ as train, Testing/ as test",
-        "left out, as the names do not say train, val or test: notes/",
+        "left out, because the names do not mean train, val or test: notes/",
     ]
     lines = result.stdout.splitlines()
     assert lines[2:4] == [f"note: {note}" for note in notes]

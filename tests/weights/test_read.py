@@ -80,7 +80,7 @@ def test_keys_beside_the_prefix_of_the_network_are_left_out_and_named(tmp_path: 
     checkpoint = read(tmp_path / "w.ckpt")
     assert same(checkpoint.state, STATE)
     first = prefix.split(".")[0] + "."
-    assert checkpoint.notes == (f"Left out, as they are not below '{first}': criterion.weight.",)
+    assert checkpoint.notes == (f"Left out keys without the prefix '{first}': criterion.weight.",)
     torch.save({"state_dict": network}, tmp_path / "w.ckpt")
     assert same(read(tmp_path / "w.ckpt").state, STATE)
     assert read(tmp_path / "w.ckpt").notes == ()

@@ -133,7 +133,9 @@ def inspect(
         paper, name = "", type(model).__name__
         net = _meta_twin(model)
     else:
-        raise ConfigError("A network has its own in_channels and num_classes. To change them, give its name instead.")
+        raise ConfigError(
+            "in_channels and num_classes cannot change in a network that is already built. Give its name instead."
+        )
     config = net.config
     height, width = _size(config.image_size if image_size is None else image_size)
     ops = trace(net.eval(), torch.empty(1, config.in_channels, height, width, device="meta"))

@@ -66,7 +66,7 @@ def is_jpeg(image: Image.Image) -> bool:
 
 def too_large(height: int, width: int, max_pixels: int) -> RefusedError:
     return RefusedError(
-        f"the image is {width:,} x {height:,} pixels; the most that is decoded is {max_pixels:,} pixels "
+        f"the image is {width:,} x {height:,} pixels; the limit is {max_pixels:,} pixels "
         f"(set the environment variable CLASSICNETS_MAX_PIXELS to allow more)"
     )
 

@@ -106,7 +106,7 @@ def read_state(path: Path, *, name: str | None = None) -> os.stat_result:
     if not stat.S_ISREG(state.st_mode):
         raise BadImage(name, "this is not a regular file")
     if state.st_size > _MAX_BYTES:
-        raise BadImage(name, f"the file has {state.st_size:,} bytes; the most that is read is {_MAX_BYTES:,}")
+        raise BadImage(name, f"the file has {state.st_size:,} bytes; the limit is {_MAX_BYTES:,}")
     if state.st_size == 0:
         raise BadImage(name, "the file is empty")
     return state
@@ -155,7 +155,7 @@ def _content(file: Any) -> bytes:
     if not is_content(data):
         raise RefusedError(f"read() of the file object gave {_described(data)}; it must give bytes")
     if len(data) > _MAX_BYTES:
-        raise RefusedError(f"the file has more than {_MAX_BYTES:,} bytes, the most that is read")
+        raise RefusedError(f"the file has more than {_MAX_BYTES:,} bytes, which is the limit")
     return bytes(data)
 
 

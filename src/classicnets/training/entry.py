@@ -222,7 +222,7 @@ def reopen(
     checkpoint_every: int | None = None,
     progress: Progress | None = None,
 ) -> Job:
-    """Prepare a run to go on from its newest whole checkpoint, and return the job to iterate over.
+    """Prepare a run to continue from its newest complete checkpoint, and return the job to iterate over.
 
     Args:
         run, data, settings, allow_change, device, threads, checkpoint_every: see `resume`.
@@ -235,7 +235,9 @@ def reopen(
     path = run.path if isinstance(run, Run) else Path(run)
     settings = list(settings)
     if sets("minutes", settings):
-        raise ConfigError(f"{path} keeps the epochs that it began with: minutes are fitted once, at the beginning.")
+        raise ConfigError(
+            f"{path} keeps its number of epochs, because minutes count only when a run starts. Leave out minutes."
+        )
     with processes.connected(), ExitStack() as stack:
         target = processes.main_first(lambda: processes.device(device))
         opened = processes.on_main(lambda: Run.open(path))
@@ -264,7 +266,7 @@ def reopen(
             processes.on_main(lambda: opened.write_recipe(recipe))
         notes.append(_where_it_stands(left, prepared, opened, recipe, changed=bool(changes)))
         notes += _other_machine(left.environment, prepared)
-        # Made under the lock: a job knows by the run's events whether another process has trained it since.
+        # Created under the lock, so that the job can tell from the run's events if another process trains it later.
         return Job(
             opened, recipe, prepared, checkpoint_every=checkpoint_every, notes=notes, changed=bool(changes),
             threads=threads,
@@ -278,7 +280,7 @@ def _finish(job: Job, *, tensorboard: bool, quiet: bool) -> Run:
 
 @dataclass(frozen=True)
 class _Left:
-    """What there is of a run to go on with, in plain types: its folder need not be on the other machines."""
+    """What a run left to resume from, in plain types, because other machines may not see its folder."""
 
     recipe: Recipe
     environment: dict[str, Any]
@@ -288,31 +290,31 @@ class _Left:
 
 
 def _left_by(run: Run) -> _Left:
-    """Raises WeightsError for a run that has learned something, and has no whole checkpoint."""
+    """Raises WeightsError if the run has a model but no complete checkpoint."""
     checkpoint, notes = newest_checkpoint(run.path / "checkpoints")
     if checkpoint is None and (run.path / "model").exists():
         raise WeightsError(
-            " ".join([*notes, f"{run.path} has no whole checkpoint to resume from; its model/ is unchanged."])
+            " ".join([*notes, f"{run.path} has no complete checkpoint to resume from; its model/ is unchanged."])
             + f" To train again: classicnets train MODEL DATA --recipe {run.path}/recipe.toml"
         )
     return _Left(run.recipe, run.environment, run.finished, checkpoint, notes)
 
 
 def _where_it_stands(left: _Left, prepared: Prepared, run: Run, recipe: Recipe, *, changed: bool) -> str:
-    """Where the run is that goes on."""
+    """The sentence that says from where the run continues."""
     state = prepared.state
     if left.finished and not changed:
-        return f"{run.path} is finished already, after step {state.step}: its report is {run.page}."
+        return f"{run.path} is already finished, after step {state.step}. Its report: {run.page}"
     if left.checkpoint is None:
         return "No checkpoint yet: starting from the beginning."
     return f"Resuming after step {state.step}, epoch {len(state.history)} of {recipe.epochs}."
 
 
 def _other_machine(before: dict[str, Any], prepared: Prepared) -> list[str]:
-    """What is not as it was when the run began, and may change the last bits."""
+    """What differs from the machine where the run began and may change the last bits."""
     now = environment(prepared.session.precision.name)
     return [
-        f"{what} was {before.get(what)} and is {now[what]}: the last bits may differ."
+        f"{what} was {before.get(what)} and is {now[what]}: the last bits of the results may differ."
         for what in ("torch", "cpu", "processes", "precision")
         if before.get(what) != now[what]
     ]

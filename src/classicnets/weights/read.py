@@ -117,7 +117,7 @@ def _unpickle(path: str | Path) -> object:
             ) from error
         line = re.search(r"WeightsUnpickler error:\s*(.+)", str(error)) or re.search(r"(.+)", str(error))
         reason = line[1].strip() if line else type(error).__name__
-        raise WeightsError(f"{path} is not a whole PyTorch weights file ({reason}). Get it again.") from error
+        raise WeightsError(f"{path} is not a complete PyTorch weights file ({reason}). Get it again.") from error
 
 
 def _unwrap(path: str | Path, content: object) -> tuple[dict[str, Tensor], str]:
@@ -130,9 +130,12 @@ def _unwrap(path: str | Path, content: object) -> tuple[dict[str, Tensor], str]:
             return dict(inside[key]), str(key)
     if inside:
         raise WeightsError(
-            f"{path} holds several sets of weights: {', '.join(map(repr, inside))}. Save the one you want alone."
+            f"{path} holds several sets of weights: {', '.join(map(repr, inside))}. Save only the one to load."
         )
-    raise WeightsError(f"{path} holds no state dict (names with their tensors), but {_in_words(content)}.")
+    raise WeightsError(
+        f"{path} holds no state dict (names with their tensors), but {_in_words(content)}. "
+        f"Save the weights with torch.save(model.state_dict(), ...)."
+    )
 
 
 def _is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
@@ -161,7 +164,7 @@ def _without_prefixes(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str,
             notes.append("Took the averaged weights; those of the last step are left out.")
         elif others:
             more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-            notes.append(f"Left out, as they are not below {removed + prefix!r}: {', '.join(others[:5])}{more}.")
+            notes.append(f"Left out keys without the prefix {removed + prefix!r}: {', '.join(others[:5])}{more}.")
         state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         removed += prefix
     return state, removed, notes
@@ -184,12 +187,13 @@ def _with_plain_tensors(path: str | Path, state: dict[str, Tensor]) -> dict[str,
     strange = [key for key, t in state.items() if t.layout != torch.strided or t.device.type != "cpu" or t.is_quantized]
     if strange:
         raise WeightsError(
-            f"{path}: {', '.join(strange[:8])}: not plain tensors (sparse, quantised or without values)."
+            f"{path}: {', '.join(strange[:8])}: not plain tensors (sparse, quantised or without values). "
+            f"Save them as ordinary tensors on the CPU."
         )
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     if claimed > MAX_BYTES:
         raise WeightsError(f"{path}: its tensors claim {claimed:,} bytes; at most {MAX_BYTES:,} are read.")
     renamed = {_OLD_DENSENET.sub(r"\1\2", key): tensor.detach() for key, tensor in state.items()}
     if len(renamed) < len(state):
-        raise WeightsError(f"{path} holds the same weights under an old and a new name; it cannot tell which to take.")
+        raise WeightsError(f"{path} holds the same weights under an old and a new name. Remove one of the two.")
     return renamed

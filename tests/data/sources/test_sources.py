@@ -174,7 +174,7 @@ class TestFolder:
             ("val/disc/a.jpg test/disc/b.jpg", r"holds test/, val/ but no train/"),
             (
                 "train/disc/a.jpg val/disc/b.jpg valid/disc/c.jpg",
-                r"holds val/ and valid/, which are names of the same part. Keep or rename one",
+                r"holds val/ and valid/, which mean the same part. Keep one of them, or rename one",
             ),
             (
                 "train/disc/a.jpg train/square/b.jpg val/disc/c.jpg val/sqare/d.jpg",

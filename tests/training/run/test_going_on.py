@@ -148,7 +148,7 @@ def test_one_run_is_written_by_one_process(tmp_path):
     assert reopen(job.run).notes
 
 
-def test_what_a_kill_left_is_mended(tmp_path):
+def test_what_a_kill_left_is_repaired(tmp_path):
     job = begin(tmp_path)
     until(job, epoch=1)
     path = job.run.path

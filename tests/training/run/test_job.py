@@ -159,7 +159,7 @@ def test_a_run_without_whole_checkpoints_keeps_its_model(job):
     before = weights(job.run)
     for manifest in job.run.path.glob("checkpoints/*/manifest.json"):
         manifest.write_text("{}")
-    with pytest.raises(WeightsError, match="no whole checkpoint"):
+    with pytest.raises(WeightsError, match="no complete checkpoint"):
         reopen(job.run)
     assert same(weights(job.run), before)
 
@@ -226,7 +226,7 @@ def test_resume_refuses_other_images(photo_folder, tmp_path):
         reopen(job.run)
 
 
-def test_mistakes_are_told_before_anything_is_made(tmp_path):
+def test_mistakes_are_reported_before_anything_is_created(tmp_path):
     out = tmp_path / "run"
     with pytest.raises(UnknownName, match="resnet20_cifar"):
         start("resnet20_cifr", "digits", out=out)

@@ -263,7 +263,7 @@ def test_given_threads_are_recorded_kept_and_changed_with_a_note(tmp_path, two_c
     assert records(job.run) == [(0, 1, "fixed")]
     changed = reopen(job.run, threads=2)
     list(changed)
-    assert "threads was 1 and is 2: the last bits may differ." in changed.notes
+    assert "threads was 1 and is 2: the last bits of the results may differ." in changed.notes
     assert records(job.run) == [(0, 1, "fixed"), (2, 2, "fixed")]
     assert torch.get_num_threads() == 2
 

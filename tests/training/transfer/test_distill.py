@@ -83,7 +83,7 @@ def test_learning_from_the_teacher_alone_makes_the_student_answer_alike(tmp_path
 
 def test_a_teacher_that_cannot_teach_is_refused(tmp_path):
     saved(tmp_path / "t", channels=3)
-    with pytest.raises(ConfigError, match="Only the data has: 'd'. Only the teacher has: 'c'"):
+    with pytest.raises(ConfigError, match=r"Only the data has: 'd'\. Only the teacher has: 'c'"):
         teach(tmp_path / "t", classes=("a", "b", "d"))
     with pytest.raises(ConfigError, match="Only the teacher has: none"):
         teach(tmp_path / "t", classes=("a", "b", "c", "d"))

@@ -158,7 +158,7 @@ def read_idx(path: Path, *, dimensions: int) -> Tensor:
             if size == 0:
                 raise DataError(f"{path} holds no values")
             if size > _MOST_BYTES:
-                raise DataError(f"{path} claims to hold {size:,} bytes; the most that is read is {_MOST_BYTES:,}")
+                raise DataError(f"{path} says that it holds {size:,} bytes; the limit is {_MOST_BYTES:,}")
             values = bytearray(file.read(size + 1))
     except FileNotFoundError:
         raise DataError(f"there is no {path.name}") from None

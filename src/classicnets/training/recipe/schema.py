@@ -29,7 +29,9 @@ def _as_in_toml(values: dict[str, Any]) -> dict[str, Any]:
     try:
         return tomllib.loads(tomli_w.dumps(values))
     except (TypeError, ValueError):
-        raise ValueError("must hold what TOML can: text, numbers, booleans, and lists or tables of them") from None
+        raise ValueError(
+            "must hold only values that TOML has: text, numbers, booleans, and lists or tables of them"
+        ) from None
 
 
 Positive = Annotated[float, Field(gt=0)]

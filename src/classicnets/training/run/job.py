@@ -295,8 +295,8 @@ class Job:
         else:
             part, images, packed = "validation", data.val, self._session.validation.packed
             self.warnings.append(
-                "The data has no test images, so the accuracy is that of the validation images, which chose the best "
-                "epoch. Expect less on new images."
+                "The data has no test images, so the accuracy is measured on the validation images. They also chose "
+                "the best epoch, so expect a lower accuracy on new images."
             )
         logits = processes.rows(best.logits(packed.images[processes.shard.of(len(packed))]), len(packed))
         report = evaluate(best, images, packed=packed, logits=logits, data=f"{data.name} {part}")
