@@ -29,6 +29,7 @@ def small(name: str, *, most: int = 2) -> dict[str, Any]:
     smaller: dict[str, Callable[[Any], Any]] = {
         "depths": lambda depths: tuple(min(depth, most) for depth in depths),
         "widths": quarter,
+        "width": lambda width: width / 4,
         "hidden": lambda widths: tuple(min(width, 32) for width in widths),
     }
     config = CATALOG[name].config

@@ -159,4 +159,4 @@ def test_a_training_ends_within_its_minutes(tmp_path):
     begun = time.monotonic()
     *_, finished = start("resnet20_cifar", "digits", minutes=0.7, out=tmp_path / "run")
     assert finished.run.finished
-    assert 0.5 < (time.monotonic() - begun) / 42 < 1.5  # wide: other processes may run
+    assert 0.3 < (time.monotonic() - begun) / 42 < 2  # wide: other processes may come and go

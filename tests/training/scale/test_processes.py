@@ -169,7 +169,7 @@ def test_a_process_that_is_killed_costs_nothing(tmp_path, unbroken):
 def test_a_signal_stops_all_after_the_same_step(tmp_path, unbroken, number, whom):
     """Sent to torchrun, or to one process alone; the run is kept, and goes on bit for bit."""
     _, said = interrupted(tmp_path / "run", number, whom=whom)
-    assert said.count("Go on with") == 1
+    assert said.count("Resume with") == 1
     assert events(tmp_path / "run")[-1]["event"] == "stopped"
     reached = events(tmp_path / "run")[-1]["step"]
     assert (tmp_path / "run" / "checkpoints" / f"step-{reached:06}" / "manifest.json").exists()

@@ -202,7 +202,7 @@ def test_threads_that_can_be_used(monkeypatch):
 
 
 @pytest.fixture
-def two_cores(monkeypatch):
+def two_cores(monkeypatch, plain_reports):
     """A process that may use two cores, and a user who did not fix a number of threads."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(system_threads, "usable_cores", lambda: 2)
