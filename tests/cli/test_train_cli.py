@@ -161,7 +161,8 @@ def test_bad_data_is_named_and_nothing_is_made_or_changed(run_cli, tmp_path, mak
 
 
 @pytest.mark.usefixtures("plain_reports")
-def test_class_names_with_spaces_unicode_and_a_slash(run_cli, tmp_path):
+def test_class_names_with_spaces_unicode_and_a_slash(run_cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names = ("deux mots", "图片", "a/b", "ünï-cödé")
     table = tmp_path / "t.csv"
     with table.open("w", newline="") as file:
@@ -170,11 +171,13 @@ def test_class_names_with_spaces_unicode_and_a_slash(run_cli, tmp_path):
         for k, name in enumerate(names):
             for i in range(10):
                 writer.writerow((_image(tmp_path / "images" / f"{k}-{i}.png").relative_to(tmp_path), name))
-    run = tmp_path / "run"
+    run = os.path.join("runs", "mine")
     trained = run_cli(
         "train", "resnet20_cifar", f"csv:{table}", "--epochs", 1, *FAST, "--set", "batch_size=8", "--out", run
     )
     assert trained.code == 0, trained.err
+    assert f"writing to {run}\n" in trained.err  # as it was given
+    assert f"report: {os.path.join(run, 'report.html')}\n" in trained.out
     answer = run_cli("predict", run, tmp_path / "images" / "0-0.png", "--format", "json")
     assert {p["label"] for p in json.loads(answer.out)[0]["predictions"]} == set(names)
 

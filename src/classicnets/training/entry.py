@@ -178,7 +178,9 @@ def start(
     begun, settings = time.monotonic(), list(settings)
     if minutes is not None:
         check_minutes(minutes, settings)
-    folder = Path(out).resolve() if out is not None else None
+    folder = None if out is None else Path(out)
+    if folder is not None and folder.name in ("", ".."):
+        folder = folder.resolve()  # such as "."
     if folder is not None and not folder.name:
         raise ConfigError(f"--out must name a new folder, such as runs/mine; got {out}.")
     threads = parse_threads(threads)
