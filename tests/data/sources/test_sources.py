@@ -404,7 +404,7 @@ class TestNames:
         (tmp_path / "labels.txt").write_text("path,label\n")
         with pytest.raises(
             DataError,
-            match=r"neither a folder nor a .csv file. .*; give a table with another suffix as csv:",
+            match=r"neither a folder nor a .csv file\. Give the folder .*\. If the file is a table, give csv:",
         ):
             load_data(tmp_path / "labels.txt")
 

@@ -93,7 +93,7 @@ def test_a_run_with_minutes_is_the_run_with_its_epochs(tmp_path, monkeypatch):
     assert same(learned, until(plain, epoch=1))
     monkeypatch.setattr(budget, "measure", lambda *_, **__: pytest.fail("a run is fitted once"))
     assert reopen(fitted.run).recipe == fitted.recipe
-    with pytest.raises(ConfigError, match="fitted once"):
+    with pytest.raises(ConfigError, match="minutes count only when a run starts"):
         reopen(fitted.run, settings=["minutes=9"])
 
 
