@@ -56,7 +56,7 @@ def pixel_limit() -> int:
 
 
 def name_of(source: object, default: str = "the image") -> str:
-    """Return what to call an image: its path, the name of its file object, or `default`."""
+    """Return what to call the image `source`: its path, the name of its file object, or `default`."""
     if isinstance(source, str | os.PathLike):
         return os.fsdecode(source)
     for attribute in ("filename", "name"):  # a PIL image's, a file object's
@@ -79,6 +79,9 @@ def read_bytes(source: ImageSource, *, name: str | None = None) -> bytes:
         name: what to call the image in errors; by default its path, or the name of its file object.
 
     Raises BadImage if it is not a readable, regular file, is empty or has more than 512 MiB.
+
+    >>> read_bytes("cat.jpg")[:2]  # doctest: +SKIP
+    b'\\xff\\xd8'
     """
     name = name or name_of(source)
     if isinstance(source, bytes):
@@ -98,7 +101,10 @@ def read_bytes(source: ImageSource, *, name: str | None = None) -> bytes:
 
 
 def read_state(path: Path, *, name: str | None = None) -> os.stat_result:
-    """Return `os.stat` of a file. Raises BadImage if it is missing, not a regular file, empty or above 512 MiB."""
+    """Return `os.stat` of the file at `path`, which errors call `name` (by default the path).
+
+    Raises BadImage if it is missing, not a regular file, empty or above 512 MiB.
+    """
     name = name or str(path)
     state = guarded(name, lambda: os.stat(path))
     if stat.S_ISDIR(state.st_mode):

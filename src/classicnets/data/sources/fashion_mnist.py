@@ -64,7 +64,11 @@ def read_fashion_mnist() -> Given:
 
 
 def find_fashion_mnist() -> Path | None:
-    """The folder that holds the four files, or None if they would have to be downloaded."""
+    """Return the folder that holds the four files, or None if they would have to be downloaded.
+
+    >>> find_fashion_mnist()  # doctest: +SKIP
+    PosixPath('/usr/share/datasets/fashion-mnist')
+    """
     places = (_cached(), SYSTEM_FOLDER)
     return next((folder for folder in places if all(file.is_file() for file in _files(folder))), None)
 
