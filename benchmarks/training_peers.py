@@ -174,7 +174,7 @@ def contend(contender: str, job: Job) -> None:
 
 @contextmanager
 def watched_loaders() -> Iterator[list[float]]:
-    """Within, the MiB that loader processes have to themselves are noted twice a second; 0 where nobody can tell."""
+    """Inside the block, measure the MiB of the loader processes' own memory twice a second; 0 if it is unknown."""
     noted, over = [0.0], threading.Event()
 
     def note() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from classicnets.data import Data, ImageSet
+from classicnets.evaluation import Report
 from classicnets.training.recipe.files import with_settings
 from classicnets.training.recipe.schema import Recipe
 from photos import write_photos
@@ -36,6 +37,21 @@ def _fixed_threads() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if "OMP_NUM_THREADS" not in os.environ:
             patch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+        yield
+
+
+@pytest.fixture
+def plain_reports() -> Iterator[None]:
+    """A finished run gets its report without figures. Drawing them takes longer than a small training."""
+
+    def write_report(folder: Path, report: Report, images: ImageSet) -> Path:
+        report.save(folder / "evaluation")
+        page = folder / "report.html"
+        page.write_text("<p>A report without figures.</p>", "utf-8")
+        return page
+
+    with pytest.MonkeyPatch.context() as patch:  # its own: a test may undo what it patched itself
+        patch.setattr("classicnets.training.run.job.write_report", write_report)
         yield
 
 

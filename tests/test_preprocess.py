@@ -63,7 +63,7 @@ def test_shape_type_and_range(resize: str, interpolation: str, size: tuple[int, 
 
 
 def landmarks() -> torch.Tensor:
-    """40x80: black, but for white bands of 10 pixels at the left and the right end."""
+    """40x80: black, except for white bands of 10 pixels at the left and the right end."""
     image = torch.zeros(3, 40, 80, dtype=torch.uint8)
     image[:, :, :10] = image[:, :, -10:] = 255
     return image

@@ -86,7 +86,7 @@ class Classifier:
 
     @classmethod
     def of(cls, card: Card, model: ConvNet) -> Classifier:
-        """Return the classifier of a card and its network. Raises ConfigError if they do not fit together."""
+        """Return the classifier of a `card` and its network `model`. Raises ConfigError if they do not fit."""
         return cls(
             model=model,
             model_name=card.model_name,

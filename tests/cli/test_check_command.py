@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -64,13 +64,12 @@ def test_the_seed_is_the_splits(photo_folder: Path) -> None:
     assert [answer["split"][-6:] for answer in answers] == ["seed 0", "seed 5"]
 
 
-def test_a_place_that_does_not_exist_is_one_line_and_three(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "classicnets", "check", str(tmp_path / "nowhere")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 3
-    assert result.stdout == ""
-    assert result.stderr.startswith(f"error: There is no folder or file at {tmp_path}/nowhere, and no data set of that")
-    assert result.stderr.count("\n") == 1
+def test_a_place_that_does_not_exist_is_one_line_and_three(tmp_path: Path, run_cli: Callable[..., Any]) -> None:
+    answer = run_cli("check", tmp_path / "nowhere")
+    assert answer.code == 3
+    assert answer.out == ""
+    assert answer.err.startswith(f"error: There is no folder or file at {tmp_path}/nowhere, and no data set of that")
+    assert answer.err.count("\n") == 1
 
 
 def test_class_names_are_printed_as_they_are(photo_folder: Path) -> None:
@@ -89,7 +88,7 @@ def test_how_the_data_was_read_stands_before_the_numbers(tmp_path: Path) -> None
     result = CliRunner().invoke(app, ["check", str(tmp_path)])
     notes = [
         "read Training/ as train, Testing/ as test",
-        "left out, as the names do not say train, val or test: notes/",
+        "left out, because the names do not mean train, val or test: notes/",
     ]
     lines = result.stdout.splitlines()
     assert lines[2:4] == [f"note: {note}" for note in notes]

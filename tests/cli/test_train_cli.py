@@ -30,7 +30,7 @@ def test_from_data_to_a_classifier_that_predicts(run_cli, tmp_path):
     resumed = run_cli("train", "--resume", run, "--json")
     assert resumed.code == 0
     assert json.loads(resumed.out)["run"] == str(run)
-    assert "finished already" in resumed.err
+    assert "already finished" in resumed.err
     changed = run_cli("train", "--resume", run, "--set", "optim.lr=0.5")
     assert changed.code == 2
     assert "and is 0.5" in changed.err
@@ -58,14 +58,14 @@ def test_from_data_to_a_classifier_that_predicts(run_cli, tmp_path):
         (("resnet20_cifar",), 2, "Give a model and the data"),
         ((), 2, "Give a model and the data"),
         (("--resume", "nowhere"), 2, "not a run folder"),
-        (("resnet20_cifar", "digits", "--resume", "nowhere"), 2, "give nothing else"),
+        (("resnet20_cifar", "digits", "--resume", "nowhere"), 2, "Give only --resume RUN"),
         (("resnet20_cifar", "digits", "--on-nan", "ignore"), 2, "rollback"),
         (("resnet20_cifar", "digits", "--minutes", "nan"), 2, "above 0"),
         (("resnet20_cifar", "digits", "--minutes", -1), 2, "above 0"),
         (("resnet20_cifar", "digits", "--minutes", 1, "--epochs", 3), 2, "leave out --epochs"),
         (("resnet20_cifar", "digits", "--minutes", 0.001), 2, "Give at least --minutes"),
         (("--resume", "nowhere", "--minutes", 1), 2, "leave out --minutes"),
-        (("resnet20_cifar", "digits", "--allow-change"), 2, "--resume RUN too"),
+        (("resnet20_cifar", "digits", "--allow-change"), 2, "--allow-change needs --resume RUN"),
         (("resnet20_cifar", "digits", "--weights", "nowhere.pth"), 4, "nowhere.pth"),
     ],
 )
@@ -160,7 +160,9 @@ def test_bad_data_is_named_and_nothing_is_made_or_changed(run_cli, tmp_path, mak
     assert {p: p.read_bytes() for p in (tmp_path / "data").rglob("*") if p.is_file()} == before
 
 
-def test_class_names_with_spaces_unicode_and_a_slash(run_cli, tmp_path):
+@pytest.mark.usefixtures("plain_reports")
+def test_class_names_with_spaces_unicode_and_a_slash(run_cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names = ("deux mots", "图片", "a/b", "ünï-cödé")
     table = tmp_path / "t.csv"
     with table.open("w", newline="") as file:
@@ -169,11 +171,13 @@ def test_class_names_with_spaces_unicode_and_a_slash(run_cli, tmp_path):
         for k, name in enumerate(names):
             for i in range(10):
                 writer.writerow((_image(tmp_path / "images" / f"{k}-{i}.png").relative_to(tmp_path), name))
-    run = tmp_path / "run"
+    run = os.path.join("runs", "mine")
     trained = run_cli(
         "train", "resnet20_cifar", f"csv:{table}", "--epochs", 1, *FAST, "--set", "batch_size=8", "--out", run
     )
     assert trained.code == 0, trained.err
+    assert f"writing to {run}\n" in trained.err  # as it was given
+    assert f"report: {os.path.join(run, 'report.html')}\n" in trained.out
     answer = run_cli("predict", run, tmp_path / "images" / "0-0.png", "--format", "json")
     assert {p["label"] for p in json.loads(answer.out)[0]["predictions"]} == set(names)
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("plain_reports")
+
 FAST = ("--epochs", 1, "--set", "batch_size=256", "--set", "precision=fp32", "--set", "model.switches.depths=[1,1,1]")
 
 

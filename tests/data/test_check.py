@@ -123,7 +123,7 @@ def test_near_duplicates_are_a_warning(split_folder: Path) -> None:
         ("train/disc/larger.png", "val/disc/again.jpg"),
         ("train/disc/003.jpg", "train/disc/larger.png"),
     ]
-    assert found.warnings[0].startswith("2 pairs of near-identical images across parts, so that results look better")
+    assert found.warnings[0].startswith("2 pairs of near-identical images across parts make results look better")
     assert found.warnings[1].startswith("1 pair of near-identical images within a part: train/disc/003.jpg")
 
 
@@ -225,15 +225,15 @@ class TestQuickCheck:
             "no val images of 'disc': val results say nothing about them",
         ]
 
-    def test_files_of_another_kind_are_told(self, photo_folder: Path) -> None:
+    def test_files_of_another_kind_are_reported(self, photo_folder: Path) -> None:
         for name in ("disc/a.HEIC", "square/b.heic", "square/notes.txt", "disc/.hidden", "README", "disc/more/LICENSE"):
             (photo_folder / name).parent.mkdir(exist_ok=True)
             (photo_folder / name).touch()
-        told = "left out files of another kind among the images: 2 .heic, 1 without a suffix, 1 .txt"
-        assert told in quick_check(load_data(photo_folder))
-        assert told in check_data(photo_folder).warnings
+        warning = "left out files of another kind among the images: 2 .heic, 1 without a suffix, 1 .txt"
+        assert warning in quick_check(load_data(photo_folder))
+        assert warning in check_data(photo_folder).warnings
 
-    def test_skipped_files_are_told(self, photo_folder: Path) -> None:
+    def test_skipped_files_are_reported(self, photo_folder: Path) -> None:
         (photo_folder / "disc/000.jpg").write_bytes(b"")
         warnings = quick_check(load_data(photo_folder, on_error="skip"))
         assert warnings[-1] == "left out 1 unreadable image; the first is disc/000.jpg: the file is empty"

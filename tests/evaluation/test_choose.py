@@ -125,15 +125,25 @@ def test_the_run_of_a_run_and_of_its_model_folder(run: Path, tmp_path: Path) -> 
     assert run_of(tmp_path / "alone") is None
 
 
-def test_evaluate_takes_a_data_a_folder_and_a_set(photo_folder: Path, classifier: Classifier, data: Data) -> None:
+def test_evaluate_takes_a_data_a_folder_and_a_set_and_warns_of_training_images(
+    photo_folder: Path, classifier: Classifier, data: Data, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert data.test is not None
     by_set = evaluate(classifier, data.test, data="mine")
     by_data = evaluate(classifier, data)
     assert (by_set.data, by_data.data) == ("mine", "photos test")
     assert by_data.answers == by_set.answers
+    assert caplog.messages == []
     for place in (photo_folder, str(photo_folder)):
         report = evaluate(classifier, place)
         assert (report.data, report.num_images) == ("photos", 36)
+        (warning,) = caplog.messages
+        assert warning.startswith("Images of this source were used to train this classifier")
+        caplog.clear()
+    shutil.copytree(photo_folder, tmp_path / "new" / "test")
+    shutil.copytree(photo_folder, tmp_path / "new" / "train")
+    assert evaluate(classifier, tmp_path / "new").data == "new test"
+    assert caplog.messages == []
     grey = tiny_classifier(("NW", "NE"))
     assert evaluate(grey, images_for(grey, 5)).num_images == 5
     with pytest.raises(DataError, match="no folder or file"):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from classicnets.data import ImageSet
 from classicnets.errors import BadImage
 from classicnets.images import bit_depth_note, bit_depth_of, data_bit_depth, read_image
 from photos import encode, make_photo
@@ -155,6 +156,19 @@ def test_few_files_of_many_are_decoded(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("classicnets.images.bit_depth.bit_depth_of", lambda path: seen.append(path) or 12)
     assert data_bit_depth([path] * 10_000) == 12
     assert 200 < len(seen) <= 256
+
+
+def test_a_set_of_files_reads_all_its_images_with_its_own_bit_depth(tmp_path: Path) -> None:
+    """A dark image of a 12-bit set stays dark, and no 12-bit image comes out nearly black."""
+    files = {f"{i}.png": encode(grey(most), "PNG") for i, most in enumerate((90, 700, 3000, 1200))}
+    paths = tuple(write(tmp_path, files))
+    images = ImageSet(("x",), torch.zeros(4, dtype=torch.int64), tuple(files), paths=paths)
+    assert images.bit_depth == 12
+    for i, path in enumerate(paths):
+        assert torch.equal(images.image(i), read_image(path, bit_depth=12))
+    assert images.image(2).max() > 150
+    in_memory = ImageSet(("x",), torch.zeros(1, dtype=torch.int64), ("0",), images=torch.zeros(1, 1, 8, 8).byte())
+    assert in_memory.bit_depth == 16
 
 
 def test_the_sentence_for_people() -> None:

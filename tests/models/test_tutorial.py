@@ -1,7 +1,7 @@
-"""The nets of the guide, typed anew, against our rows for them; and what the guide's own versions do when they run.
+"""The nets of the guide, typed again, against our rows for them; and what the guide's own versions do when they run.
 
 `docs/guide-errata.md` tells the same in words. A class here keeps the guide's layers in the guide's order. What the
-guide gets wrong is an argument whose default is the mended value.
+guide gets wrong is an argument whose default is the fixed value.
 """
 
 from __future__ import annotations
@@ -411,9 +411,9 @@ def test_vgg16_with_pytorchs_default_weights_sees_no_difference_between_images()
     x = images(4, 3, 32, 32)
     with torch.inference_mode():
         default = convolutions(x)
-        mended = lively(convolutions)(x)
+        fixed = lively(convolutions)(x)
     assert default.std(dim=0).mean() < 1e-3 * default.std()
-    assert mended.std(dim=0).mean() > 0.1 * mended.std()
+    assert fixed.std(dim=0).mean() > 0.1 * fixed.std()
 
 
 def test_vgg_fits_one_size_of_image() -> None:

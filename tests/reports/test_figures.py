@@ -106,7 +106,7 @@ def test_very_many_classes_are_drawn_in_groups() -> None:
     assert cells[5, 122, 0] > cells[5, 122, 2] + 0.2  # the others taken for the class 700 further on: orange
 
 
-def test_labels_can_be_drawn_and_told_apart() -> None:
+def test_labels_can_be_drawn_and_distinguished() -> None:
     labels = Labels(("plain", "a" * 90, "\U0010fffd", "", "\x07", "$5"))
     assert [labels[i] for i in range(6)] == ["plain", "a" * 25 + "…", "class 2", "class 3", "class 4", r"\$5"]
 
@@ -121,7 +121,7 @@ def test_no_mistakes() -> None:
 def test_mistakes_are_counted() -> None:
     report, images = _measured(("one", "two", "three"), n=300, right=0.3)
     figure = mistakes(report, images)
-    assert f"The 24 surest of {len(report.mistakes)} mistakes" in _texts(figure)
+    assert f"The 24 most confident of {len(report.mistakes)} mistakes" in _texts(figure)
     assert sum(len(axes.images) for axes in figure.axes) == 24
 
 
@@ -130,7 +130,7 @@ def test_mistakes_are_counted() -> None:
     [
         (0.9, 0.8, "Overconfident: scores are 10.0 points too high"),
         (0.8, 0.9, "Underconfident: scores are 10.0 points too low"),
-        (0.81, 0.8, "Scores can be taken as chances"),
+        (0.81, 0.8, "Scores match the accuracy"),
     ],
 )
 def test_reliability_says_the_finding(confidence: float, accuracy: float, finding: str) -> None:

@@ -134,7 +134,7 @@ def test_a_figure_is_a_new_png_or_svg(tmp_path):
     assert "<svg" in (tmp_path / "c.svg").read_text()
     with pytest.raises(ConfigError, match="exists"):
         save_figure(figure, tmp_path / "c.svg")
-    with pytest.raises(ConfigError, match=r"\.png or an \.svg"):
+    with pytest.raises(ConfigError, match=r"\.png or \.svg"):
         save_figure(figure, tmp_path / "c.pdf")
 
 

@@ -27,6 +27,7 @@ from classicnets.training.recipe.files import with_settings
 from classicnets.training.recipe.schema import Recipe
 
 optuna = pytest.importorskip("optuna")
+pytestmark = pytest.mark.usefixtures("plain_reports")
 
 FAST = ("epochs=1", "batch_size=256", "precision=fp32", "model.switches.depths=[1,1,1]")
 SPACE = ("optim.lr=log:0.01..1.0", "batch_size=128|256")

@@ -1,4 +1,4 @@
-"""Running out of memory is told from other errors, and a training leaves malloc and the environment as they were."""
+"""Running out of memory is not confused with other errors; a training leaves malloc and the environment as before."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "deep") == ["model"]
 
 
-def test_mend_puts_back_a_folder_that_a_kill_left_moved_aside(tmp_path: Path) -> None:
+def test_repair_puts_back_a_folder_that_a_kill_left_moved_aside(tmp_path: Path) -> None:
     aside = tmp_path / ".model.ab12_x9z.aside"
     for name, text in (("old", "old"), ("model", "new")):
         (aside / name).mkdir(parents=True)
@@ -48,7 +48,7 @@ def test_mend_puts_back_a_folder_that_a_kill_left_moved_aside(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_mend_removes_what_is_unfinished_and_nothing_else(tmp_path: Path) -> None:
+def test_repair_removes_what_is_unfinished_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     for name in (".model.ab12_x9z.aside/old", ".mine.aside", ".model.ab12_x9z"):
         (tmp_path / name).mkdir(parents=True)
@@ -153,7 +153,7 @@ def test_windows_keeps_what_is_not_to_be_replaced(tmp_path: Path, windows: dict[
 
 
 def test_windows_puts_back_a_folder(tmp_path: Path, windows: dict[Path, int]) -> None:
-    test_mend_puts_back_a_folder_that_a_kill_left_moved_aside(tmp_path)
+    test_repair_puts_back_a_folder_that_a_kill_left_moved_aside(tmp_path)
 
 
 def test_windows_waits_for_a_reader_and_then_gives_up(tmp_path: Path, windows: dict[Path, int]) -> None:

@@ -98,6 +98,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, unlogged: None) 
     assert LINE.rstrip() in shown
 
 
+@pytest.mark.usefixtures("plain_reports")
 @pytest.mark.parametrize("command_line", [False, True])
 def test_follow_shows_a_training_from_its_notes_to_its_end(
     corners, recipe, tmp_path, capsys, unlogged, command_line: bool
@@ -132,7 +133,7 @@ def test_a_stopped_training_says_how_to_go_on(
 
     with pytest.raises(KeyboardInterrupt):
         follow(job, stopped(), command_line=command_line)
-    assert "Go on with: " + how.format(run=job.run.path) in capsys.readouterr().err
+    assert "Resume with: " + how.format(run=job.run.path) in capsys.readouterr().err
 
 
 def test_durations() -> None:

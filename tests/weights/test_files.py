@@ -69,7 +69,7 @@ def test_a_disk_that_refuses_is_a_storage_error_naming_the_file(tmp_path: Path) 
 )
 def test_a_damaged_safetensors_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.safetensors").write_bytes(content)
-    with pytest.raises(WeightsError, match="not a whole safetensors file"):
+    with pytest.raises(WeightsError, match="not a complete safetensors file"):
         load_safetensors(tmp_path / "w.safetensors")
 
 
@@ -78,7 +78,7 @@ def test_a_truncated_a_missing_and_a_folder_path_are_refused(tmp_path: Path) -> 
     whole = (tmp_path / "w.safetensors").read_bytes()
     (tmp_path / "w.safetensors").write_bytes(whole[:-1])
     for path, message in [
-        (tmp_path / "w.safetensors", "not a whole"),
+        (tmp_path / "w.safetensors", "not a complete"),
         (tmp_path / "none", "No such file"),
         (tmp_path, "not a file"),
     ]:

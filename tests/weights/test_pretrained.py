@@ -327,7 +327,7 @@ def test_what_was_left_out_of_a_file_is_a_note(tmp_path: Path) -> None:
     state = {f"backbone.{key}": value for key, value in model.state_dict().items()}
     torch.save({"state_dict": {**state, "criterion.weight": torch.ones(2)}}, tmp_path / "w.ckpt")
     got = pretrained("resnet20_cifar", tmp_path / "w.ckpt")
-    assert got.notes == ("Left out, as they are not below 'backbone.': criterion.weight.",)
+    assert got.notes == ("Left out keys without the prefix 'backbone.': criterion.weight.",)
     assert same(got.model.state_dict()["head.classifier.weight"], model.state_dict()["head.classifier.weight"])
 
 

@@ -80,7 +80,7 @@ def test_keys_beside_the_prefix_of_the_network_are_left_out_and_named(tmp_path: 
     checkpoint = read(tmp_path / "w.ckpt")
     assert same(checkpoint.state, STATE)
     first = prefix.split(".")[0] + "."
-    assert checkpoint.notes == (f"Left out, as they are not below '{first}': criterion.weight.",)
+    assert checkpoint.notes == (f"Left out keys without the prefix '{first}': criterion.weight.",)
     torch.save({"state_dict": network}, tmp_path / "w.ckpt")
     assert same(read(tmp_path / "w.ckpt").state, STATE)
     assert read(tmp_path / "w.ckpt").notes == ()
@@ -210,11 +210,11 @@ def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         (b"PK\x03\x04 but no archive", "cut short or damaged"),
-        (b"\x80\x02}q\x00.", "not a whole PyTorch weights file"),
-        (b"\x80\x02", "not a whole PyTorch weights file"),
-        (b"\x80" + b"(" * 100_000, "not a whole PyTorch weights file"),
-        (struct.pack("<Q", 1 << 40) + b"{}", "not a whole safetensors file"),
-        (struct.pack("<Q", 50) + b"{}", "not a whole safetensors file"),
+        (b"\x80\x02}q\x00.", "not a complete PyTorch weights file"),
+        (b"\x80\x02", "not a complete PyTorch weights file"),
+        (b"\x80" + b"(" * 100_000, "not a complete PyTorch weights file"),
+        (struct.pack("<Q", 1 << 40) + b"{}", "not a complete safetensors file"),
+        (struct.pack("<Q", 50) + b"{}", "not a complete safetensors file"),
     ],
 )
 def test_files_that_are_no_weights(tmp_path: Path, content: bytes, message: str) -> None:
@@ -288,7 +288,7 @@ def test_a_tensor_that_claims_more_than_its_memory_is_refused(tmp_path: Path) ->
 def test_a_storage_that_claims_more_than_the_file_is_refused(tmp_path: Path) -> None:
     header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}).encode()
     (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
-    with pytest.raises(WeightsError, match="not a whole safetensors file"):
+    with pytest.raises(WeightsError, match="not a complete safetensors file"):
         read(tmp_path / "w.safetensors")
 
 

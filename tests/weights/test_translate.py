@@ -262,7 +262,7 @@ def resnet20() -> dict[str, Tensor]:
     return dict(filled(CommunityResNet20()).state_dict())
 
 
-def test_classes_and_channels_are_told_from_the_weights() -> None:
+def test_classes_and_channels_are_read_from_the_weights() -> None:
     state = create("vgg11", num_classes=3, in_channels=5, device="meta").state_dict()
     model, translated = fitting("vgg11", state)
     assert (model.config.num_classes, model.config.in_channels) == (3, 5)
@@ -335,7 +335,7 @@ def test_a_linear_layer_of_timms_that_is_no_window_is_refused() -> None:
 
 def test_a_naming_without_a_place_for_the_model_is_refused() -> None:
     model = create("nin", device="meta")
-    with pytest.raises(ConfigError, match="no names in 'timm'\\. It has names in classicnets"):
+    with pytest.raises(ConfigError, match="has no 'timm' names\\. Choose from: classicnets"):
         from_ours(model.state_dict(), model, "timm")
     resnet = create("resnet18", device="meta")
     with pytest.raises(KeysMismatch) as caught:

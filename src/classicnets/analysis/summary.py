@@ -63,8 +63,18 @@ class Row:
 class Summary:
     """A network's stages and layers at one input size. Print it, or use `to_dict()`.
 
-    The head follows the trunk's stages, and auxiliary heads follow the head. They take part in training only: their
-    parameters count, their multiply-adds and activations do not. `weight_bytes` counts parameters and buffers.
+    Attributes:
+        model: the catalog name, or the class of a network that was given.
+        paper: title, authors and year; empty for a network that was given.
+        note: what this variant is.
+        input: channels, height and width of the image.
+        stages: a row for each stage of the trunk, then the head, then auxiliary heads. Auxiliary heads take part in
+            training only: their parameters count, their multiply-adds and activations do not.
+        layers: a row for each layer that computes.
+        parameters: how many numbers are learned.
+        macs: multiply-adds of one image.
+        weight_bytes: the size of parameters and buffers.
+        activation_bytes: the size of the activations of one image in fp32.
     """
 
     model: str
@@ -133,7 +143,9 @@ def inspect(
         paper, name = "", type(model).__name__
         net = _meta_twin(model)
     else:
-        raise ConfigError("A network has its own in_channels and num_classes. To change them, give its name instead.")
+        raise ConfigError(
+            "in_channels and num_classes cannot change in a network that is already built. Give its name instead."
+        )
     config = net.config
     height, width = _size(config.image_size if image_size is None else image_size)
     ops = trace(net.eval(), torch.empty(1, config.in_channels, height, width, device="meta"))

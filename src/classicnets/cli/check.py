@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def check(
     data: Annotated[str, typer.Argument(help="digits, fashion-mnist, cifar10, a folder of images, or csv:FILE.")],
-    seed: Annotated[int, typer.Option(help="Decides the split, if the data does not come with one.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the split, if the data is not divided already.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Open every image and report how the data was read and what is wrong: damage, copies, leaks, imbalance.

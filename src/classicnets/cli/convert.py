@@ -22,7 +22,7 @@ _EXAMPLES = """
 
 
 class Naming(StrEnum):
-    """A library whose names the weights get."""
+    """A library whose weight names the new file uses."""
 
     classicnets = "classicnets"
     torchvision = "torchvision"
@@ -43,10 +43,11 @@ def convert(
         ),
     ],
     model: Annotated[
-        str, typer.Option(metavar="MODEL", help="The model of the weights: a name from `classicnets models`.")
+        str,
+        typer.Option(metavar="MODEL", help="The model that the weights belong to: a name from `classicnets models`."),
     ],
     to: Annotated[
-        Naming, typer.Option(help="The library whose names they get; cifar means the community's CIFAR networks.")
+        Naming, typer.Option(help="Use the weight names of this library; cifar means the community's CIFAR networks.")
     ] = Naming.classicnets,
     out: Annotated[
         Path | None,
@@ -69,7 +70,7 @@ def convert(
     typer.echo(f"read     {done.source}: {done.found}, names of {done.found_names}")
     typer.echo(
         f"model    {done.model}, {done.num_classes} classes, {done.in_channels} input channels: "
-        f"{done.weights} weights of {done.numbers:,} numbers, all in place"
+        f"{done.weights} tensors with {done.numbers:,} numbers, all matched"
     )
     typer.echo(f"written  {done.out}, names of {done.out_names}")
     typer.echo(f"sha256   {done.sha256}")

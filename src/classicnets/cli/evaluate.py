@@ -67,11 +67,13 @@ def evaluate(
     split: Annotated[
         Split | None, typer.Option(help="The part of the data to measure. By default its test images, if it has any.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder for the report. By default a place in the run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report. Default: inside the run.")] = None,
     on_error: Annotated[
         OnBadImage, typer.Option(help="What to do about images in DATA that cannot be decoded.")
     ] = OnBadImage.fail,
-    precision: Annotated[Arithmetic, typer.Option(help="auto is bf16 if the hardware has it.")] = Arithmetic.fp32,
+    precision: Annotated[
+        Arithmetic, typer.Option(help="auto uses bf16 if the hardware supports it.")
+    ] = Arithmetic.fp32,
     device: Device = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -112,7 +114,7 @@ def evaluate(
 
 
 def _folder_in(run: Path, chosen: Chosen) -> Path | None:
-    """The report's place in a run; None for a model folder, which holds nothing except the classifier."""
+    """The folder for the report inside a run; None for a model folder, where nothing is added to the classifier."""
     if not (run / "model" / "config.json").is_file():
         return None
     return run if chosen.is_own else run / "evaluations" / re.sub(r"[^\w.-]+", "-", chosen.name)

@@ -1,4 +1,4 @@
-"""`classicnets train`: from a folder of images to a measured classifier, or on with a run that was interrupted."""
+"""`classicnets train`: from a folder of images to a measured classifier, or resume an interrupted run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class OnNan(StrEnum):
-    """What to do where the loss or the gradient is no longer finite."""
+    """What to do if the loss or the gradient is not finite."""
 
     stop = "stop"
     rollback = "rollback"
@@ -59,12 +59,13 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the training images.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Fit the number of epochs, and the image size, into so many minutes.")
+        float | None,
+        typer.Option(help="Choose the number of epochs and the image size so that training fits into these minutes."),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Weights to start from: a file, a run, or torchvision[:NAME]. A head of another size starts new."
+            help="Weights to start from: a file, a run, or torchvision[:NAME]. A head of another size starts at random."
         ),
     ] = None,
     out: Annotated[
@@ -83,7 +84,8 @@ def train(
     threads: Annotated[
         str | None,
         typer.Option(
-            metavar="N|auto", help="CPU threads. Default: the fastest, measured; with --resume what is recorded."
+            metavar="N|auto",
+            help="CPU threads. Default: measure and use the fastest number; with --resume, the recorded one.",
         ),
     ] = None,
     checkpoint_every: Annotated[
@@ -119,15 +121,15 @@ def train(
                 raise ConfigError("--resume RUN keeps the run's own epochs and minutes: leave out --minutes.")
             if data or recipe or out or weights:
                 raise ConfigError(
-                    "--resume RUN goes on with the run's own model and recipe: give nothing else, or only where its "
-                    "images are now, such as `classicnets train --resume RUN DATA`."
+                    "--resume RUN keeps the run's own model and recipe. Give only --resume RUN, or the new place of "
+                    "its images too: `classicnets train --resume RUN DATA`."
                 )
             job = training.reopen(
                 resume, data=model, settings=settings, allow_change=allow_change, device=device,
                 threads=threads, checkpoint_every=checkpoint_every, progress=progress,
             )  # fmt: skip
         elif allow_change:
-            raise ConfigError("--allow-change is about a run that goes on: give --resume RUN too.")
+            raise ConfigError("--allow-change needs --resume RUN: it continues a run although something has changed.")
         elif model is None or data is None:
             raise ConfigError(
                 "Give a model and the data, such as `classicnets train resnet20_cifar fashion-mnist`, or --resume RUN."

@@ -56,7 +56,7 @@ def tune(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key of every trial's recipe; repeatable."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs of a trial.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Maximum number of epochs of a trial.")] = None,
     weights: StartWeights = None,
     out: Annotated[
         Path | None,

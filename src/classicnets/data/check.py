@@ -254,8 +254,8 @@ def _worth_knowing(duplicates: Sequence[Alike], near: Sequence[Alike]) -> list[s
     crossing = [pair for pair in near if pair.crosses]
     if crossing:
         warnings.append(
-            f"{counted(len(crossing), 'pair')} of near-identical images across parts, so that results look better than "
-            f"they are: {crossing[0]}. A `group` column in a table keeps together what belongs together"
+            f"{counted(len(crossing), 'pair')} of near-identical images across parts make results look better than "
+            f"they are: {crossing[0]}. A `group` column in a table keeps related images in one part"
         )
     if len(near) > len(crossing):
         first = next(pair for pair in near if not pair.crosses)

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from classicnets.errors import BadImage, DataError
-from classicnets.images import read_image, read_state, within_limit
+from classicnets.images import data_bit_depth, read_image, read_state, within_limit
 
 OnError = Literal["fail", "skip"]
 
@@ -49,10 +50,19 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @cached_property
+    def bit_depth(self) -> int:
+        """How many bits the 16-bit files of the set use: 8, 10, 12, 14 or 16; 16 if there are none."""
+        return data_bit_depth(self.paths)
+
     def image(self, index: int) -> Tensor:
-        """One image, uint8 (C, H, W). Raises BadImage for a file that cannot be decoded."""
+        """Return image number `index` (0..N-1), uint8 (C, H, W). 16-bit files are read with the set's `bit_depth`.
+
+        Raises BadImage for a file that cannot be decoded.
+        """
         if self.paths is not None:
-            return read_image(self.paths[index], name=self.ids[index], reduction=within_limit)
+            path, name = self.paths[index], self.ids[index]
+            return read_image(path, name=name, reduction=within_limit, bit_depth=self.bit_depth)
         assert self.images is not None
         return self.images[index]
 

@@ -83,7 +83,7 @@ def load_data(
     given = read_source(source)
     if given.problems:
         lines = "\n".join(f"  {problem}" for problem in given.problems)
-        raise DataError(f"{given.source} cannot be trained on:\n{lines}\n`classicnets check` shows all of it.")
+        raise DataError(f"{given.source} cannot be trained on:\n{lines}\n`classicnets check` shows the details.")
     given, bad = _without_bad(given)
     if bad and on_error == "fail":
         raise cannot_be_read(bad, sum(map(len, given.parts.values())) + len(bad))
@@ -113,8 +113,8 @@ def read_source(source: str | Path) -> Given:
         return read_table(path)
     if path.exists():
         raise DataError(
-            f"{path} is neither a folder nor a .csv file. Give the folder of its class folders; give a table with "
-            f"another suffix as csv:{path}."
+            f"{path} is neither a folder nor a .csv file. Give the folder that holds the class folders. If the file "
+            f"is a table, give csv:{path}."
         )
     near = did_you_mean(text, _READERS)
     hint = f" Did you mean {', '.join(near)}?" if near else ""

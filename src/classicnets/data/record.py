@@ -76,10 +76,15 @@ def read_record(path: str | Path) -> list[Recorded]:
         with open(path, encoding="utf-8", newline="") as file:
             rows = csv.reader(file, strict=True)
             if tuple(next(rows, ())) != Recorded._fields:
-                raise DataError(f"{path} is not a record of images: its first line must be part,id,label,key.")
+                raise DataError(
+                    f"{path} is not a record of images: its first line must be part,id,label,key. "
+                    "Give the images.csv of a run."
+                )
             return [Recorded(*row) for row in rows]
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a record of images: {error}. Remove it to do without.") from None
+        raise DataError(
+            f"{path} cannot be read as a record of images: {error}. Remove it to continue without a record."
+        ) from None
 
 
 def image_keys(images: ImageSet) -> Iterator[str]:

@@ -27,6 +27,13 @@ _SAME = 0.9
 """The share of images, of the run's and of the user's, from which both are one set."""
 
 
+_FLATTERED = (
+    "Images of this source were used to train this classifier: the result flatters it. `load_data(...).test` has the "
+    "test images, and `classicnets evaluate RUN` measures those of a run."
+)
+"""The note if nothing tells which images of the source were used."""
+
+
 class Chosen(NamedTuple):
     """Images to evaluate on.
 
@@ -99,7 +106,12 @@ def own_images(classifier: Classifier, part: str | None = None, *, run: Path | N
 
 
 def given_images(
-    source: str | PathLike[str], part: str | None = None, *, on_error: OnError = "fail", run: Path | None = None
+    source: str | PathLike[str],
+    part: str | None = None,
+    *,
+    on_error: OnError = "fail",
+    run: Path | None = None,
+    trained_on: str | None = None,
 ) -> Chosen:
     """Return images of any source that `load_data` takes, in the parts that it comes in.
 
@@ -110,6 +122,7 @@ def given_images(
         part: "train", "val", "test" or "all"; None is the test images if there are any, else all.
         on_error: "fail", or "skip" to leave out images that cannot be decoded.
         run: the run folder whose `images.csv` tells which images its classifier was trained on.
+        trained_on: without a run, the source that the classifier was trained on: a note says if it is this one.
 
     Raises DataError if there are no such images or they cannot be read.
 
@@ -123,7 +136,9 @@ def given_images(
     record = _Record.of(run)
     if record is None:
         part = part or _default(given.parts)
-        return Chosen(_given_part(given, part), _named(given.name, part), on_error, is_own=False)
+        has_training_images = given.source == trained_on and part in ("all", "train")
+        flattered = (_FLATTERED,) if has_training_images else ()
+        return Chosen(_given_part(given, part), _named(given.name, part), on_error, is_own=False, notes=flattered)
 
     images = joined(tuple(given.parts.values()))
     parts = record.divide(images)
@@ -141,8 +156,15 @@ def given_images(
     return Chosen(images, _named(given.name, part), on_error, is_own=False, notes=record.flattering(images))
 
 
-def labelled(images: ImageSet | Data | str | PathLike[str], *, on_error: OnError = "fail") -> Chosen:
+def labelled(
+    images: ImageSet | Data | str | PathLike[str], *, on_error: OnError = "fail", trained_on: str | None = None
+) -> Chosen:
     """Return what `evaluate` measures: the images, the test part of a Data (or its validation part), or a source's.
+
+    Args:
+        images: labelled images, a Data, or what `load_data` takes.
+        on_error: "fail", or "skip" to leave out images that cannot be decoded.
+        trained_on: the source that the classifier was trained on, if it is known.
 
     Raises DataError if there are no such images or they cannot be read.
     """
@@ -151,7 +173,7 @@ def labelled(images: ImageSet | Data | str | PathLike[str], *, on_error: OnError
     if isinstance(images, Data):
         part = "val" if images.test is None else "test"
         return Chosen(images.parts[part], _named(images.name, part), on_error, is_own=False)
-    return given_images(images, on_error=on_error)
+    return given_images(images, on_error=on_error, trained_on=trained_on)
 
 
 def run_of(path: str | PathLike[str]) -> Path | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,8 @@ from classicnets.evaluation.confusion import ConfusionMatrix
 from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Interval
 from classicnets.scorer import Answer, Guess, PrecisionName, Scorer
 from classicnets.system.storage import written_aside
+
+logger = logging.getLogger("classicnets")
 
 _TOP = 5
 _MOST_DENSE = 1_000  # classes whose confusion matrix is written with its zeros
@@ -250,7 +253,7 @@ def evaluate(
     Args:
         scorer: the classifier, or anything else that computes logits.
         images: 1 or more labelled images; a Data stands for its test images, else its validation images; or what
-            `load_data` takes.
+            `load_data` takes. If the scorer was trained on that source, a warning on the logger "classicnets" says so.
         packed: the same images, if `pack` has prepared them with the scorer's preprocessing before.
         logits: the scorer's logits for `packed`, float32 (N, K), if it has computed them before.
         data: the name of the images in the report.
@@ -265,7 +268,9 @@ def evaluate(
     >>> evaluate(classifier, load_data("digits").test).top1  # doctest: +SKIP
     0.9889
     """
-    chosen = labelled(images, on_error=on_error)
+    chosen = labelled(images, on_error=on_error, trained_on=_source_of(scorer.card))
+    for note in chosen.notes:
+        logger.warning(note)
     images, data = chosen.images, data or chosen.name
     if not len(images):
         raise DataError("There are no images to evaluate on. Give a set with one image or more.")
@@ -296,6 +301,12 @@ def evaluate(
         answers=_answers(packed.ids, labels, best, scores, card),
         skipped=tuple(map(str, packed.skipped)),
     )
+
+
+def _source_of(card: Card) -> str | None:
+    """The source that the classifier was trained on, or None if its card does not say."""
+    known = card.provenance.get("data")
+    return known.get("source") if isinstance(known, Mapping) else None
 
 
 def _matched(images: ImageSet, classes: Sequence[str]) -> Tensor:

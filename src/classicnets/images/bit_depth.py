@@ -57,7 +57,7 @@ def data_bit_depth(paths: Sequence[Path] | None) -> int:
 
 
 def bit_depth_note(bit_depth: int) -> str | None:
-    """Return the sentence that says how 16-bit images are read, or None if all 16 bits are used."""
+    """Return the sentence that says how 16-bit images are read, or None if `bit_depth` is 16: all bits are used."""
     if bit_depth == 16:
         return None
     return f"16-bit images use only {bit_depth} bits: values 0 to {(1 << bit_depth) - 1:,} are read as black to white"

@@ -82,7 +82,18 @@ def read_pixels(
 ) -> Tensor:
     """Decode an image as `read_image` does, but leave the channels of arrays and tensors as they are: uint8 (C, H, W).
 
-    The arguments and errors are those of `read_image`, except that a tensor may have any number of channels.
+    Args:
+        source: a path, bytes, a binary file object, a PIL image, or a uint8 array or tensor; a tensor may have any
+            number of channels, (C, H, W) or (H, W).
+        name: what to call the image in errors; by default its path, or the name of its file object.
+        max_pixels: the most pixels that are decoded; by default `$CLASSICNETS_MAX_PIXELS`, or 64,000,000.
+        reduction: a function of height and width that returns how many times smaller a JPEG is decoded: 1, 2, 4 or 8.
+        bit_depth: how many bits the values of 16-bit images use, 8 to 16.
+
+    Raises BadImage if the image cannot be decoded, ConfigError if CLASSICNETS_MAX_PIXELS is not a number of pixels.
+
+    >>> read_pixels(np.zeros((4, 6), np.uint8)).shape
+    torch.Size([1, 4, 6])
     """
     name = name or name_of(source)
     if isinstance(source, np.ndarray | Tensor):

@@ -32,7 +32,10 @@ def find_images(path: str | Path) -> list[Path]:
 
 
 def find_files(path: Path) -> list[Path]:
-    """Return the files that `find_images` looks at, with any suffix."""
+    """Return the files at `path`, with any suffix: the file itself, or all files below a folder that are not hidden.
+
+    Raises DataError if there is nothing at `path`, or a folder cannot be read.
+    """
     if not path.is_dir():
         if not path.exists():
             raise DataError(f"There is nothing at {path}. Check the spelling; paths are relative to {Path.cwd()}.")
@@ -54,12 +57,16 @@ def find_files(path: Path) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a file is an image by its suffix."""
+    """Return whether the suffix of `path` is that of an image file."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name never holds data: ".git", "__MACOSX"."""
+    """Return whether a file or folder called `name` never holds data.
+
+    >>> is_hidden(".git"), is_hidden("__MACOSX"), is_hidden("cats")
+    (True, True, False)
+    """
     return name.startswith(".") or name == "__MACOSX"
 
 

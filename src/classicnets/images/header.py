@@ -66,7 +66,7 @@ def is_jpeg(image: Image.Image) -> bool:
 
 def too_large(height: int, width: int, max_pixels: int) -> RefusedError:
     return RefusedError(
-        f"the image is {width:,} x {height:,} pixels; the most that is decoded is {max_pixels:,} pixels "
+        f"the image is {width:,} x {height:,} pixels; the limit is {max_pixels:,} pixels "
         f"(set the environment variable CLASSICNETS_MAX_PIXELS to allow more)"
     )
 
@@ -104,5 +104,8 @@ def seen_size(image: Image.Image) -> tuple[int, int]:
 
 
 def within_limit(height: int, width: int) -> int:
-    """Return a `reduction` for `read_image` that lets very large JPEGs pass: 1, or 2 above the limit on pixels."""
+    """Return a `reduction` for `read_image`: 1, or 2 if `height` x `width` is above the limit on pixels.
+
+    With it, very large JPEGs are decoded at half their size instead of being refused.
+    """
     return 1 if height * width <= pixel_limit() else 2

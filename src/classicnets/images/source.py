@@ -56,7 +56,7 @@ def pixel_limit() -> int:
 
 
 def name_of(source: object, default: str = "the image") -> str:
-    """Return what to call an image: its path, the name of its file object, or `default`."""
+    """Return what to call the image `source`: its path, the name of its file object, or `default`."""
     if isinstance(source, str | os.PathLike):
         return os.fsdecode(source)
     for attribute in ("filename", "name"):  # a PIL image's, a file object's
@@ -79,6 +79,9 @@ def read_bytes(source: ImageSource, *, name: str | None = None) -> bytes:
         name: what to call the image in errors; by default its path, or the name of its file object.
 
     Raises BadImage if it is not a readable, regular file, is empty or has more than 512 MiB.
+
+    >>> read_bytes("cat.jpg")[:2]  # doctest: +SKIP
+    b'\\xff\\xd8'
     """
     name = name or name_of(source)
     if isinstance(source, bytes):
@@ -98,7 +101,10 @@ def read_bytes(source: ImageSource, *, name: str | None = None) -> bytes:
 
 
 def read_state(path: Path, *, name: str | None = None) -> os.stat_result:
-    """Return `os.stat` of a file. Raises BadImage if it is missing, not a regular file, empty or above 512 MiB."""
+    """Return `os.stat` of the file at `path`, which errors call `name` (by default the path).
+
+    Raises BadImage if it is missing, not a regular file, empty or above 512 MiB.
+    """
     name = name or str(path)
     state = guarded(name, lambda: os.stat(path))
     if stat.S_ISDIR(state.st_mode):
@@ -106,7 +112,7 @@ def read_state(path: Path, *, name: str | None = None) -> os.stat_result:
     if not stat.S_ISREG(state.st_mode):
         raise BadImage(name, "this is not a regular file")
     if state.st_size > _MAX_BYTES:
-        raise BadImage(name, f"the file has {state.st_size:,} bytes; the most that is read is {_MAX_BYTES:,}")
+        raise BadImage(name, f"the file has {state.st_size:,} bytes; the limit is {_MAX_BYTES:,}")
     if state.st_size == 0:
         raise BadImage(name, "the file is empty")
     return state
@@ -155,7 +161,7 @@ def _content(file: Any) -> bytes:
     if not is_content(data):
         raise RefusedError(f"read() of the file object gave {_described(data)}; it must give bytes")
     if len(data) > _MAX_BYTES:
-        raise RefusedError(f"the file has more than {_MAX_BYTES:,} bytes, the most that is read")
+        raise RefusedError(f"the file has more than {_MAX_BYTES:,} bytes, which is the limit")
     return bytes(data)
 
 

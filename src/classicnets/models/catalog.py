@@ -102,7 +102,7 @@ def create(
         if switch not in known:
             near = did_you_mean(switch, known)
             hint = f" Did you mean {', '.join(near)}?" if near else ""
-            raise ConfigError(f"{name} has no switch {switch!r}.{hint} It has {', '.join(known)}.")
+            raise ConfigError(f"{name} has no switch {switch!r}.{hint} Its switches: {', '.join(known)}.")
     try:
         with torch.device("meta"):
             model = family.net(replace(config, **switches))

@@ -219,6 +219,7 @@ class Family:
     stuck_because   the likely cause when a network without batch norm stays at ln(classes): the middle of a sentence
     torchvision     our variant -> torchvision's model that computes the same
     foreign_names   config -> the names that its weights have elsewhere, by library: "torchvision", "timm", "cifar"
+    old_names       patterns of names in old files of these libraries, and what replaces them, as for `re.sub`
     """
 
     name: str
@@ -229,6 +230,7 @@ class Family:
     stuck_because: str = ""
     torchvision: Mapping[str, TorchvisionModel] = field(default_factory=dict)
     foreign_names: Callable[[Any], Mapping[str, ForeignNames]] = _no_foreign_names
+    old_names: tuple[tuple[str, str], ...] = ()
 
 
 def _tuples(value: Any) -> Any:

@@ -264,4 +264,5 @@ FAMILY = Family(
         "densenet201": TorchvisionModel("densenet201"),
     },
     foreign_names=foreign_names,
+    old_names=((r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2"),),  # "norm.1" until torchvision 0.2
 )

@@ -61,7 +61,7 @@ def png(figure: Figure) -> bytes:
 def check_figure_path(path: Path) -> None:
     """Raise ConfigError unless `path` names a new .png or .svg file. Call it before the work that draws the figure."""
     if path.suffix.lower() not in (".png", ".svg"):
-        raise ConfigError(f"{path}: a figure is a .png or an .svg file. Give a name that ends in one of them.")
+        raise ConfigError(f"{path}: a figure must be a .png or .svg file. Give a name with one of these suffixes.")
     if path.exists():
         raise ConfigError(f"{path} exists, and files are never overwritten. Give another name, or remove the file.")
 

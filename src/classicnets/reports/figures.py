@@ -24,6 +24,8 @@ def save_figures(report: Report, images: ImageSet, folder: str | Path, *, run: s
         run: the run folder whose metrics.csv and recipe.toml say how the training went, or None.
 
     Raises StorageError if the files cannot be written.
+
+    >>> save_figures(evaluate(classifier, images), images, "figures")  # doctest: +SKIP
     """
     figures = {
         "confusion.png": confusion(report),

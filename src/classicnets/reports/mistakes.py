@@ -1,4 +1,4 @@
-"""The figure of the surest wrong answers, and their pictures."""
+"""The figure of the most confident mistakes, and thumbnails of images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_MISTAKES = 24
 
 
 def mistakes(report: Report, images: ImageSet, theme: Theme = LIGHT) -> Figure:
-    """Draw the surest wrong answers: each picture with its true class above, the answer and its score below.
+    """Draw the most confident mistakes: each image with its true class above, the predicted class and its score below.
 
     Args:
         report: the report whose wrong answers are drawn, at most 24 of them.
@@ -48,10 +48,10 @@ def mistakes(report: Report, images: ImageSet, theme: Theme = LIGHT) -> Figure:
         style = {"transform": axes.transAxes, "fontsize": 8, "family": names.families}
         axes.text(0, 1.03, truth, color=theme.right, va="bottom", **style)
         axes.text(0, -0.03, f"{predicted}, {percent(answer.score)}", color=theme.wrong, va="top", **style)
-    finding = f"The {len(chosen)} surest of {len(wrong):,} mistakes"
+    finding = f"The {len(chosen)} most confident of {len(wrong):,} mistakes"
     if len(chosen) == len(wrong):
-        finding = f"All {len(wrong)} mistakes, the surest first" if len(wrong) > 1 else "The only mistake"
-    detail = "Above each picture its true class, below it the answer and its score"
+        finding = f"All {len(wrong)} mistakes, most confident first" if len(wrong) > 1 else "The only mistake"
+    detail = "Above each image: its true class. Below: the predicted class and its score"
     if not wrong:
         finding, detail = "No mistakes", f"All {report.num_images:,} images are right"
     write_title(figure, finding, detail, theme, names.families)

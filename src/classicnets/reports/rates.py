@@ -53,6 +53,6 @@ def range_test(
         axes.axvspan(suggestion.low, suggestion.high, color=theme.wrong, alpha=0.1, linewidth=0)
         axes.axvline(suggestion.rate, color=theme.wrong, linewidth=1.8)
         finding = f"Suggested learning rate: {suggestion.rate:g}"
-        detail = f"The middle of the valley of the loss, {len(rates)} steps of {model}"
+        detail = f"In the middle of the valley of the loss, after {len(rates)} steps of {model}"
     write_title(figure, finding, detail, theme)
     return figure

@@ -50,7 +50,7 @@ def reliability(report: Report, theme: Theme = LIGHT) -> Figure:
         axes.yaxis.set_major_formatter(PERCENT)
         axes.xaxis.set_major_formatter(PERCENT)
     ece, gap = report.calibration.ece, report.calibration.gap
-    finding = "Scores can be taken as chances"
+    finding = "Scores match the accuracy"
     if ece >= 0.02:
         word = "Overconfident" if gap > 0 else "Underconfident"
         finding = f"{word}: scores are {abs(gap) * 100:.1f} points too {'high' if gap > 0 else 'low'}"

@@ -75,7 +75,7 @@ def search_figure(
     for axes in panels[::_COLUMNS]:
         axes.set_ylabel(judged, color=theme.faint, fontsize=9)
     finding = f"Best {judged}: {measured(best.value, by)}, trial {best.number}"
-    detail = "Filled: finished. Hollow: given up as worse than the median, or diverged"
+    detail = "Filled: finished. Hollow: stopped early because worse than the median, or diverged"
     write_title(figure, finding, detail, theme)
     return figure
 

@@ -113,8 +113,8 @@ def resume_tuning(
     loaded = data if isinstance(data, Data) else load(recipe.data.source if data is None else data, recipe)
     if fingerprint not in (None, loaded.fingerprint()):  # None: written by 0.1.0
         raise DataError(
-            f"{folder} was searched on other images than those of {loaded.source}: its trials could not be compared. "
-            f"Put the images back (copy files with their times: cp -a), or pass the Data that `tune` got: "
+            f"{folder} was searched on other images than those of {loaded.source}. Trials on different images cannot "
+            f"be compared. Restore the images (copy files with their times: cp -a), or pass the Data that `tune` got: "
             f"resume_tuning(..., data=data)."
         )
     if data is not None:

@@ -50,16 +50,17 @@ def temporary_home() -> Path:
     Raises:
         ConfigError: the folder cannot be created, or others can write to it.
     """
-    advice = "Set CLASSICNETS_CACHE to a folder of yours."
     missing = "There is no home folder to keep the cache in"
-    advice = "Set CLASSICNETS_CACHE to a folder of yours."
+    advice = "Set CLASSICNETS_CACHE to a folder that you can write to."
     try:
         user = str(os.getuid()) if hasattr(os, "getuid") else "user"
         folder = Path(tempfile.gettempdir()) / f"classicnets-{user}"
         folder.mkdir(mode=0o700, exist_ok=True)
         private = _is_private(folder)
     except OSError as error:
-        raise ConfigError(f"{missing}, and no other place: {error}. {advice}") from None
+        raise ConfigError(
+            f"{missing}, and the folder for temporary files does not work either: {error}. {advice}"
+        ) from None
     if not private:
         raise ConfigError(f"{missing}, and {folder} is not a private folder of this user. {advice}")
     logger.warning("%s: it is in %s. %s", missing, folder, advice)

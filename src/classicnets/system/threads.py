@@ -136,7 +136,11 @@ def threads_note(threads: int) -> str | None:
 
 
 def load() -> float:
-    """Return how many threads ran or waited to run in the last minute, on average; 0 if that is unknown."""
+    """Return how many threads ran or waited to run in the last minute, on average; 0 if that is unknown.
+
+    >>> load()  # doctest: +SKIP
+    1.25
+    """
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):  # Windows has none

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,17 +94,14 @@ def train(
             "on_nan": on_nan,
         },
     )
-    if tensorboard:
-        require_tensorboard()
-    with progress_bars(quiet=quiet) as progress:
-        job = start(
+
+    def prepared(progress: Progress) -> Job:
+        return start(
             model, data, recipe=recipe, settings=chosen, minutes=minutes, out=out, device=device, threads=threads,
             checkpoint_every=checkpoint_every, progress=progress,
         )  # fmt: skip
-    run = _finish(job, tensorboard=tensorboard, quiet=quiet)
-    del job
-    give_memory_back()
-    return run
+
+    return _run_to_the_end(prepared, tensorboard=tensorboard, quiet=quiet)
 
 
 def resume(
@@ -121,36 +118,37 @@ def resume(
     tensorboard: bool = False,
     quiet: bool = False,
 ) -> Run:
-    """Train a run to its end, from its newest whole checkpoint; on the CPU the result is the same to the bit.
+    """Train a run to its end, from its newest complete checkpoint. On the CPU the result is the same to the bit.
 
     Args:
         run: the run, or its folder.
         data: where its images are now, if they have moved, or the Data that it was trained on.
         epochs: another number of epochs in all; needs `allow_change`.
         settings: changes to the recipe; all except `on_nan`, `workers` and `recompute` need `allow_change`.
-        allow_change: go on although the recipe or the images have changed.
+        allow_change: continue although the recipe or the images have changed.
         threads: None keeps what is recorded for the run, step by step. A number fixes it from here on, and "auto"
             measures from here on: then the last bits may differ.
-        device, on_nan, checkpoint_every, tensorboard, quiet: see `train`.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        on_nan: what to do if the loss is not finite: "stop" or "rollback". None keeps what the recipe says.
+        checkpoint_every: also save a checkpoint within an epoch, every so many steps, 1 or more.
+        tensorboard: also write `RUN/tensorboard`; needs the extra "track".
+        quiet: show no progress, notes or warnings.
 
-    Returns the run; one that is finished is returned as it is. Raises ConfigError if there is no run, if another
-    process is training it, or if its recipe has changed; DataError if its data has; WeightsError if none of its
-    checkpoints is whole.
+    Returns the run; a finished one is returned unchanged. Raises ConfigError if there is no run, if another process
+    is training it, or if its recipe has changed; DataError if its data has changed; WeightsError if none of its
+    checkpoints is complete.
 
     >>> run = resume("runs/resnet20_cifar-fashion-mnist")  # doctest: +SKIP
     """
     chosen = as_settings(settings, {"epochs": epochs, "on_nan": on_nan})
-    if tensorboard:
-        require_tensorboard()
-    with progress_bars(quiet=quiet) as progress:
-        job = reopen(
+
+    def prepared(progress: Progress) -> Job:
+        return reopen(
             run, data=data, settings=chosen, allow_change=allow_change, device=device, threads=threads,
             checkpoint_every=checkpoint_every, progress=progress,
         )  # fmt: skip
-    run = _finish(job, tensorboard=tensorboard, quiet=quiet)
-    del job
-    give_memory_back()
-    return run
+
+    return _run_to_the_end(prepared, tensorboard=tensorboard, quiet=quiet)
 
 
 def start(
@@ -166,19 +164,31 @@ def start(
     checkpoint_every: int | None = None,
     progress: Progress | None = None,
 ) -> Job:
-    """Prepare a training from the beginning, make its run folder, and return the job to iterate over.
+    """Prepare a training from the beginning, create its run folder, and return the job to iterate over.
 
     Args:
-        model, data, recipe, settings, minutes, out, device, threads, checkpoint_every: see `train`.
-        progress: called with what is being done, how much of it is done, and how much there is.
+        model: a name of the catalog, such as "resnet20_cifar".
+        data: what `load_data` takes, or the Data that it returned.
+        recipe: a Recipe, the name of a shipped one, or a .toml file; None chooses one that suits the data.
+        settings: changes to the recipe, `key=value` each, such as "optim.lr=0.1".
+        minutes: how long it may take, from the start to the report, above 0; chooses the number of epochs.
+        out: the new run folder; None is `runs/MODEL-DATA`. A number is appended if it exists.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        threads: how many CPU threads compute a step, 1 or more. None or "auto" measures which number is fastest.
+        checkpoint_every: also save a checkpoint within an epoch, every so many steps, 1 or more.
+        progress: called with the name of the step, how much of it is done, and how much there is.
 
-    If torchrun restarted this process after another one was lost, the run that was made before goes on.
-    Raises UnknownName, ConfigError, DataError, WeightsError or StorageError; then no folder was made.
+    If torchrun restarted this process after another one was lost, the run that was created before continues.
+    Returns the job. Raises UnknownName, ConfigError, DataError, WeightsError or StorageError; then no folder exists.
+
+    >>> for event in start("resnet20_cifar", "digits", settings=["epochs=2"]): print(event)  # doctest: +SKIP
     """
     begun, settings = time.monotonic(), list(settings)
     if minutes is not None:
         check_minutes(minutes, settings)
-    folder = Path(out).resolve() if out is not None else None
+    folder = None if out is None else Path(out)
+    if folder is not None and folder.name in ("", ".."):
+        folder = folder.resolve()  # such as "."
     if folder is not None and not folder.name:
         raise ConfigError(f"--out must name a new folder, such as runs/mine; got {out}.")
     threads = parse_threads(threads)
@@ -222,20 +232,31 @@ def reopen(
     checkpoint_every: int | None = None,
     progress: Progress | None = None,
 ) -> Job:
-    """Prepare a run to go on from its newest whole checkpoint, and return the job to iterate over.
+    """Prepare a run to continue from its newest complete checkpoint, and return the job to iterate over.
 
     Args:
-        run, data, settings, allow_change, device, threads, checkpoint_every: see `resume`.
-        progress: called with what is being done, how much of it is done, and how much there is.
+        run: the run, or its folder.
+        data: where its images are now, if they have moved, or the Data that it was trained on.
+        settings: changes to the recipe; all except `on_nan`, `workers` and `recompute` need `allow_change`.
+        allow_change: continue although the recipe or the images have changed.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        threads: None keeps the recorded numbers of threads. A number or "auto" replaces them from here on.
+        checkpoint_every: also save a checkpoint within an epoch, every so many steps, 1 or more.
+        progress: called with the name of the step, how much of it is done, and how much there is.
 
-    A finished run gives a job that says so and changes nothing. Raises what `resume` raises.
+    Returns the job. That of a finished run says so and changes nothing. Raises ConfigError, Locked, DataError or
+    WeightsError, as `resume` does.
+
+    >>> for event in reopen("runs/resnet20_cifar-digits"): print(event)  # doctest: +SKIP
     """
     threads = parse_threads(threads)
     processes = join()
     path = run.path if isinstance(run, Run) else Path(run)
     settings = list(settings)
     if sets("minutes", settings):
-        raise ConfigError(f"{path} keeps the epochs that it began with: minutes are fitted once, at the beginning.")
+        raise ConfigError(
+            f"{path} keeps its number of epochs, because minutes count only when a run starts. Leave out minutes."
+        )
     with processes.connected(), ExitStack() as stack:
         target = processes.main_first(lambda: processes.device(device))
         opened = processes.on_main(lambda: Run.open(path))
@@ -264,21 +285,33 @@ def reopen(
             processes.on_main(lambda: opened.write_recipe(recipe))
         notes.append(_where_it_stands(left, prepared, opened, recipe, changed=bool(changes)))
         notes += _other_machine(left.environment, prepared)
-        # Made under the lock: a job knows by the run's events whether another process has trained it since.
+        # Created under the lock, so that the job can tell from the run's events if another process trains it later.
         return Job(
             opened, recipe, prepared, checkpoint_every=checkpoint_every, notes=notes, changed=bool(changes),
             threads=threads,
         )  # fmt: skip
 
 
-def _finish(job: Job, *, tensorboard: bool, quiet: bool) -> Run:
+def _run_to_the_end(prepared: Callable[[Progress], Job], *, tensorboard: bool, quiet: bool) -> Run:
+    """Prepare a job, show its training, and give its memory back."""
+    if tensorboard:
+        require_tensorboard()
+    with progress_bars(quiet=quiet) as progress:
+        job = prepared(progress)
+    run = _follow(job, tensorboard=tensorboard, quiet=quiet)
+    del job
+    give_memory_back()
+    return run
+
+
+def _follow(job: Job, *, tensorboard: bool, quiet: bool) -> Run:
     events = log_to_tensorboard(job) if tensorboard and job.is_main else job
     return follow(job, events, quiet=quiet).run
 
 
 @dataclass(frozen=True)
 class _Left:
-    """What there is of a run to go on with, in plain types: its folder need not be on the other machines."""
+    """What a run left to resume from, in plain types, because other machines may not see its folder."""
 
     recipe: Recipe
     environment: dict[str, Any]
@@ -288,31 +321,31 @@ class _Left:
 
 
 def _left_by(run: Run) -> _Left:
-    """Raises WeightsError for a run that has learned something, and has no whole checkpoint."""
+    """Raises WeightsError if the run has a model but no complete checkpoint."""
     checkpoint, notes = newest_checkpoint(run.path / "checkpoints")
     if checkpoint is None and (run.path / "model").exists():
         raise WeightsError(
-            " ".join([*notes, f"{run.path} has no whole checkpoint to resume from; its model/ is unchanged."])
+            " ".join([*notes, f"{run.path} has no complete checkpoint to resume from; its model/ is unchanged."])
             + f" To train again: classicnets train MODEL DATA --recipe {run.path}/recipe.toml"
         )
     return _Left(run.recipe, run.environment, run.finished, checkpoint, notes)
 
 
 def _where_it_stands(left: _Left, prepared: Prepared, run: Run, recipe: Recipe, *, changed: bool) -> str:
-    """Where the run is that goes on."""
+    """The sentence that says from where the run continues."""
     state = prepared.state
     if left.finished and not changed:
-        return f"{run.path} is finished already, after step {state.step}: its report is {run.page}."
+        return f"{run.path} is already finished, after step {state.step}. Its report: {run.page}"
     if left.checkpoint is None:
         return "No checkpoint yet: starting from the beginning."
     return f"Resuming after step {state.step}, epoch {len(state.history)} of {recipe.epochs}."
 
 
 def _other_machine(before: dict[str, Any], prepared: Prepared) -> list[str]:
-    """What is not as it was when the run began, and may change the last bits."""
+    """What differs from the machine where the run began and may change the last bits."""
     now = environment(prepared.session.precision.name)
     return [
-        f"{what} was {before.get(what)} and is {now[what]}: the last bits may differ."
+        f"{what} was {before.get(what)} and is {now[what]}: the last bits of the results may differ."
         for what in ("torch", "cpu", "processes", "precision")
         if before.get(what) != now[what]
     ]

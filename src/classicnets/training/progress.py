@@ -150,8 +150,8 @@ def follow(
 
 def _how_to_go_on(job: Job, *, command_line: bool) -> str:
     if command_line:
-        return f"Go on with: classicnets train --resume {shlex.quote(str(job.run.path))}"
-    return f"Go on with: classicnets.resume({str(job.run.path)!r})"
+        return f"Resume with: classicnets train --resume {shlex.quote(str(job.run.path))}"
+    return f"Resume with: classicnets.resume({str(job.run.path)!r})"
 
 
 def _line(row: EpochDone, epochs: int) -> str:

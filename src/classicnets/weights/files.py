@@ -49,7 +49,7 @@ def load_safetensors(path: str | Path) -> dict[str, Tensor]:
         return load_file(path, device="cpu")
     except (SafetensorError, OSError, RuntimeError) as error:  # RuntimeError: the file is replaced while it is opened
         raise WeightsError(
-            f"{path} is not a whole safetensors file ({error}). It may be cut short or renamed: get it again."
+            f"{path} is not a complete safetensors file ({error}). It may be cut short or renamed: get it again."
         ) from error
 
 

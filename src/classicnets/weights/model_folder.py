@@ -100,7 +100,9 @@ def _read_once(folder: Path) -> tuple[SavedConfig, dict[str, Tensor]]:
         )
     state = load_safetensors(path)
     if _version(path) != version:
-        raise ChecksumMismatch(f"{path} changes all the time. Wait until the process that writes it is done.")
+        raise ChecksumMismatch(
+            f"{path} keeps changing while it is read. Wait until the process that writes it is done."
+        )
     return saved, state
 
 
@@ -139,7 +141,9 @@ def write_folder(folder: Path, config: Mapping[str, Any], state: Mapping[str, Te
     _require_loadable(config, state)
     others = sorted(_other_files(folder)) if folder.is_dir() else []
     if others or folder.is_file():
-        raise ConfigError(f"{folder} is taken ({', '.join(others[:3]) or 'a file'}). Save to a new folder.")
+        raise ConfigError(
+            f"{folder} already holds other files ({', '.join(others[:3]) or 'it is a file'}). Save to a new folder."
+        )
     if folder.is_dir():
         recover(folder)
         _write_files(folder, config, state)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from classicnets.errors import WeightsError
+from classicnets.models.catalog import FAMILIES
 from classicnets.weights.files import MAX_BYTES, check_is_file, load_safetensors
 
 # The keys under which training scripts keep the network, best first: the average of the weights is what they deploy.
@@ -28,7 +29,6 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
 # A checkpoint of a run here holds the network twice: as the last step left it, and averaged over the steps.
 _LAST, _AVERAGED = "model.", "average."
 _AVERAGE_COUNT = "n_averaged"  # torch's AveragedModel counts its updates; the count belongs to the wrapper
-_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Checkpoint:
 def read(path: str | Path) -> Checkpoint:
     """Read a weights file: `.safetensors`, `.pth`, `.pt`, `.th`, `.bin`, or any other name with such content.
 
-    Wrappers (`{"state_dict": ...}`) and prefixes (`module.`) are removed, and the keys of old DenseNet files (`norm.1`)
+    Wrappers (`{"state_dict": ...}`) and prefixes (`module.`) are removed, and keys of old files (DenseNet's `norm.1`)
     become today's. The names are otherwise the file's own; `translate` makes them ours. If most keys have one of the
     prefixes and others do not (a loss with a buffer, say), the others are left out and named in `notes`.
 
@@ -117,7 +117,7 @@ def _unpickle(path: str | Path) -> object:
             ) from error
         line = re.search(r"WeightsUnpickler error:\s*(.+)", str(error)) or re.search(r"(.+)", str(error))
         reason = line[1].strip() if line else type(error).__name__
-        raise WeightsError(f"{path} is not a whole PyTorch weights file ({reason}). Get it again.") from error
+        raise WeightsError(f"{path} is not a complete PyTorch weights file ({reason}). Get it again.") from error
 
 
 def _unwrap(path: str | Path, content: object) -> tuple[dict[str, Tensor], str]:
@@ -130,9 +130,12 @@ def _unwrap(path: str | Path, content: object) -> tuple[dict[str, Tensor], str]:
             return dict(inside[key]), str(key)
     if inside:
         raise WeightsError(
-            f"{path} holds several sets of weights: {', '.join(map(repr, inside))}. Save the one you want alone."
+            f"{path} holds several sets of weights: {', '.join(map(repr, inside))}. Save only the one to load."
         )
-    raise WeightsError(f"{path} holds no state dict (names with their tensors), but {_in_words(content)}.")
+    raise WeightsError(
+        f"{path} holds no state dict (names with their tensors), but {_in_words(content)}. "
+        f"Save the weights with torch.save(model.state_dict(), ...)."
+    )
 
 
 def _is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
@@ -161,7 +164,7 @@ def _without_prefixes(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str,
             notes.append("Took the averaged weights; those of the last step are left out.")
         elif others:
             more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-            notes.append(f"Left out, as they are not below {removed + prefix!r}: {', '.join(others[:5])}{more}.")
+            notes.append(f"Left out keys without the prefix {removed + prefix!r}: {', '.join(others[:5])}{more}.")
         state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         removed += prefix
     return state, removed, notes
@@ -179,17 +182,26 @@ def _common_prefix(state: Mapping[str, Tensor]) -> str:
     return ""
 
 
+def _todays_name(key: str) -> str:
+    """The key as the library that wrote the file names it today."""
+    for family in FAMILIES:
+        for pattern, name in family.old_names:
+            key = re.sub(pattern, name, key)
+    return key
+
+
 def _with_plain_tensors(path: str | Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state with today's DenseNet keys, each tensor ordinary memory that it really fills."""
+    """The state with today's keys. Each tensor is ordinary memory that it really fills."""
     strange = [key for key, t in state.items() if t.layout != torch.strided or t.device.type != "cpu" or t.is_quantized]
     if strange:
         raise WeightsError(
-            f"{path}: {', '.join(strange[:8])}: not plain tensors (sparse, quantised or without values)."
+            f"{path}: {', '.join(strange[:8])}: not plain tensors (sparse, quantised or without values). "
+            f"Save them as ordinary tensors on the CPU."
         )
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     if claimed > MAX_BYTES:
         raise WeightsError(f"{path}: its tensors claim {claimed:,} bytes; at most {MAX_BYTES:,} are read.")
-    renamed = {_OLD_DENSENET.sub(r"\1\2", key): tensor.detach() for key, tensor in state.items()}
+    renamed = {_todays_name(key): tensor.detach() for key, tensor in state.items()}
     if len(renamed) < len(state):
-        raise WeightsError(f"{path} holds the same weights under an old and a new name; it cannot tell which to take.")
+        raise WeightsError(f"{path} holds the same weights under an old and a new name. Remove one of the two.")
     return renamed

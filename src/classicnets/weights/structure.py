@@ -98,7 +98,7 @@ def _changed_weights(network: ConvNet, built: ConvNet) -> list[str]:
         if key not in own:
             changed.append(f"{key} is missing")
         elif key not in expected:
-            changed.append(f"{key} is not part of it")
+            changed.append(f"{key} does not belong to it")
         elif own[key].shape != expected[key].shape:
             changed.append(f"{key} is {tuple(own[key].shape)}, not {tuple(expected[key].shape)}")
     return changed

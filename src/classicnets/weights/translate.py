@@ -212,7 +212,7 @@ def from_ours(state: Mapping[str, Tensor], model: ConvNet, naming: str) -> dict[
     """
     known = namings(model)
     if naming not in known:
-        raise ConfigError(f"This model has no names in {naming!r}. It has names in {', '.join(known)}.")
+        raise ConfigError(f"This model has no {naming!r} names. Choose from: {', '.join(known)}.")
     missing, unexpected = known[naming].keys() - state.keys(), state.keys() - known[naming].keys()
     if missing or unexpected:
         raise KeysMismatch("The weights are not this model's.", missing=sorted(missing), unexpected=sorted(unexpected))

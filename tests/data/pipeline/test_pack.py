@@ -104,25 +104,25 @@ def test_small_sets_leave_no_file(images: ImageSet, tmp_path: Path) -> None:
     assert (tmp_path / "cache").exists()
 
 
-def test_anything_that_changes_the_pixels_is_packed_anew(
+def test_anything_that_changes_the_pixels_is_packed_again(
     images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = decodes(monkeypatch)
 
-    def packs_anew(images: ImageSet, preprocess: Preprocess) -> bool:
+    def packs_again(images: ImageSet, preprocess: Preprocess) -> bool:
         before = len(names)
         pack(images, preprocess, cache=tmp_path / "cache", memory_limit=0)
         return len(names) > before
 
-    assert packs_anew(images, PREPROCESS)
-    assert not packs_anew(images, PREPROCESS)
-    assert not packs_anew(images, replace(PREPROCESS, mean=(0.1,) * 3, std=(0.2,) * 3))
-    assert packs_anew(images, replace(PREPROCESS, input_size=(24, 24)))
-    assert packs_anew(images, replace(PREPROCESS, resize="pad"))
-    assert packs_anew(images, replace(PREPROCESS, interpolation="bicubic"))
-    assert packs_anew(images, replace(PREPROCESS, crop_fraction=1.0))
-    assert packs_anew(images, replace(PREPROCESS, mean=(0.5,), std=(0.5,)))
-    assert packs_anew(images.subset(range(29)), PREPROCESS)
+    assert packs_again(images, PREPROCESS)
+    assert not packs_again(images, PREPROCESS)
+    assert not packs_again(images, replace(PREPROCESS, mean=(0.1,) * 3, std=(0.2,) * 3))
+    assert packs_again(images, replace(PREPROCESS, input_size=(24, 24)))
+    assert packs_again(images, replace(PREPROCESS, resize="pad"))
+    assert packs_again(images, replace(PREPROCESS, interpolation="bicubic"))
+    assert packs_again(images, replace(PREPROCESS, crop_fraction=1.0))
+    assert packs_again(images, replace(PREPROCESS, mean=(0.5,), std=(0.5,)))
+    assert packs_again(images.subset(range(29)), PREPROCESS)
 
     # Another picture of the same size and time of change, as unpacking an archive may leave it.
     path = (images.paths or ())[0]
@@ -132,10 +132,10 @@ def test_anything_that_changes_the_pixels_is_packed_anew(
     path.write_bytes(content.ljust(state.st_size, b"\0"))
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert images.fingerprint() == before
-    assert packs_anew(images, PREPROCESS)
+    assert packs_again(images, PREPROCESS)
 
 
-def test_an_unfinished_cache_is_made_anew(images: ImageSet, tmp_path: Path) -> None:
+def test_an_unfinished_cache_is_written_again(images: ImageSet, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     expected = pack(images, PREPROCESS, cache=cache, memory_limit=0).images.clone()
     (pixels,), (notes,) = cache.glob("*.uint8"), cache.glob("*.json")

@@ -58,7 +58,7 @@ class TestBalanced:
         counts = self.labels[1:][random.balanced_permutation(0, 0, self.labels[1:]) % 99].bincount()
         assert sorted(counts[[1, 2, 4, 7]].tolist()) == [24, 25, 25, 25]
 
-    def test_images_of_a_class_come_equally_often_and_are_told_apart(self):
+    def test_images_of_a_class_come_equally_often_and_differ(self):
         order = random.balanced_permutation(0, 0, self.labels)
         assert order.unique().numel() == 100
         times = (order % 100).bincount(minlength=100)

@@ -239,7 +239,7 @@ class TestIdx:
             (idx(np.zeros((2, 3, 4), np.uint8)) + b"\0", r"holds more values than its header says \(24\)"),
             (
                 struct.pack(">4I", 0x803, 2**31, 2**31, 2**31),
-                r"claims to hold 9,903,520,314,283,042,199,192,993,792 bytes",
+                r"says that it holds 9,903,520,314,283,042,199,192,993,792 bytes",
             ),
         ],
     )
@@ -280,7 +280,7 @@ class TestIdx:
 
 class TestCifar10:
     def serve(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A tiny CIFAR-10 in the true layout, and torchvision told its checksums."""
+        """A tiny CIFAR-10 in the true layout, with its checksums in torchvision."""
         random = np.random.default_rng(0)
         files = {}
         for name in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"):

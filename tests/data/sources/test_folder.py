@@ -67,7 +67,7 @@ class TestParts:
         assert sizes(data) == {"train": 27, "val": 3, "test": 6}
         assert data.notes == (
             "read seg_train/seg_train/ as train, seg_test/seg_test/ as test",
-            "left out, as the names do not say train, val or test: seg_pred/",
+            "left out, because the names do not mean train, val or test: seg_pred/",
         )
 
     def test_a_folder_that_repeats_the_name_of_the_data_is_descended(self, tmp_path: Path) -> None:
@@ -85,14 +85,14 @@ class TestParts:
         write_flat(tmp_path / "train/../loose", 1)
         (tmp_path / "loose/0.jpg").rename(tmp_path / "0.jpg")
         assert load_data(tmp_path).notes == (
-            "left out, as the names do not say train, val or test: annotations/, loose/, prueba/",
+            "left out, because the names do not mean train, val or test: annotations/, loose/, prueba/",
             f"left out 1 image in {tmp_path} itself, beside the folders of the parts",
         )
 
     def test_two_folders_for_one_part_are_both_named(self, tmp_path: Path) -> None:
         for part in ("train", "val", "dev"):
             write_photos(tmp_path / part, 2)
-        with pytest.raises(DataError, match="holds dev/ and val/, which are names of the same part"):
+        with pytest.raises(DataError, match="holds dev/ and val/, which mean the same part"):
             load_data(tmp_path)
 
     @pytest.mark.parametrize(

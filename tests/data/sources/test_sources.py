@@ -174,7 +174,7 @@ class TestFolder:
             ("val/disc/a.jpg test/disc/b.jpg", r"holds test/, val/ but no train/"),
             (
                 "train/disc/a.jpg val/disc/b.jpg valid/disc/c.jpg",
-                r"holds val/ and valid/, which are names of the same part. Keep or rename one",
+                r"holds val/ and valid/, which mean the same part. Keep one of them, or rename one",
             ),
             (
                 "train/disc/a.jpg train/square/b.jpg val/disc/c.jpg val/sqare/d.jpg",
@@ -404,7 +404,7 @@ class TestNames:
         (tmp_path / "labels.txt").write_text("path,label\n")
         with pytest.raises(
             DataError,
-            match=r"neither a folder nor a .csv file. .*; give a table with another suffix as csv:",
+            match=r"neither a folder nor a .csv file\. Give the folder .*\. If the file is a table, give csv:",
         ):
             load_data(tmp_path / "labels.txt")
 

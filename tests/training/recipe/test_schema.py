@@ -58,7 +58,7 @@ def test_toml_has_every_key_in_order_and_is_read_back_equal_whatever_the_switche
 def test_switches_are_kept_as_their_file_says_them_and_refused_if_no_file_can():
     recipe = Recipe(model=ModelSection(switches={"depths": (1, 1)}))
     assert parse_recipe(recipe.to_toml(), "x") == recipe
-    with pytest.raises(ValueError, match="must hold what TOML can"):
+    with pytest.raises(ValueError, match="must hold only values that TOML has"):
         ModelSection(switches={"activation": None})
 
 

@@ -93,7 +93,7 @@ def test_a_run_with_minutes_is_the_run_with_its_epochs(tmp_path, monkeypatch):
     assert same(learned, until(plain, epoch=1))
     monkeypatch.setattr(budget, "measure", lambda *_, **__: pytest.fail("a run is fitted once"))
     assert reopen(fitted.run).recipe == fitted.recipe
-    with pytest.raises(ConfigError, match="fitted once"):
+    with pytest.raises(ConfigError, match="minutes count only when a run starts"):
         reopen(fitted.run, settings=["minutes=9"])
 
 
@@ -159,4 +159,4 @@ def test_a_training_ends_within_its_minutes(tmp_path):
     begun = time.monotonic()
     *_, finished = start("resnet20_cifar", "digits", minutes=0.7, out=tmp_path / "run")
     assert finished.run.finished
-    assert 0.5 < (time.monotonic() - begun) / 42 < 1.5  # wide: other processes may run
+    assert 0.3 < (time.monotonic() - begun) / 42 < 2  # wide: other processes may come and go

@@ -76,6 +76,7 @@ def test_classes_can_be_balanced_by_the_loss(tmp_path):
     assert job(tmp_path)._session.class_weights is None
 
 
+@pytest.mark.usefixtures("plain_reports")
 def test_a_run_out_of_patience_ends_early_and_says_so(tmp_path):
     early = job(tmp_path, "epochs=50", "patience=1", "best=loss", "optim.lr=30", "optim.clip_norm=1")
     *events, finished = early

@@ -26,6 +26,8 @@ from classicnets.training.step.objective import Objective
 from classicnets.training.step.state import TrainState
 from small import FAST
 
+pytestmark = pytest.mark.usefixtures("plain_reports")
+
 NARROW = (*FAST, "model.switches.widths=[4,8,8]")
 
 
@@ -148,7 +150,7 @@ def test_one_run_is_written_by_one_process(tmp_path):
     assert reopen(job.run).notes
 
 
-def test_what_a_kill_left_is_mended(tmp_path):
+def test_what_a_kill_left_is_repaired(tmp_path):
     job = begin(tmp_path)
     until(job, epoch=1)
     path = job.run.path
@@ -189,7 +191,7 @@ def test_a_run_goes_on_where_its_images_have_moved_and_changed_only_if_allowed(p
     before = {path: path.stat().st_mtime_ns for path in job.run.path.rglob("*")}
     again = reopen(job.run)
     assert [type(event) for event in again] == [Finished]
-    assert any("finished already, after step 7" in note for note in again.notes)
+    assert any("is already finished, after step 7" in note for note in again.notes)
     assert {path: path.stat().st_mtime_ns for path in job.run.path.rglob("*")} == before
     assert any("Resuming with changes" in n for n in reopen(job.run, settings=["epochs=2"], allow_change=True).notes)
     assert not job.run.finished

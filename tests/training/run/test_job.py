@@ -24,10 +24,17 @@ from classicnets.training import EpochDone, Finished, StepDone, reopen, start, t
 from classicnets.weights.files import load_safetensors
 from small import FAST
 
+without_figures = pytest.mark.usefixtures("plain_reports")
+
 
 @pytest.fixture
-def job(tmp_path):
+def drawn_job(tmp_path):
     return start("resnet20_cifar", "digits", settings=["epochs=2", *FAST], out=tmp_path / "run", checkpoint_every=2)
+
+
+@pytest.fixture
+def job(drawn_job, plain_reports):
+    return drawn_job
 
 
 def weights(run):
@@ -45,7 +52,8 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_a_run_holds_everything_that_is_needed_later(job):
+def test_a_run_holds_everything_that_is_needed_later(drawn_job):
+    job = drawn_job
     *_, finished = job
     run = finished.run
     assert isinstance(finished, Finished)
@@ -143,6 +151,7 @@ def test_weights_that_are_not_finite_reach_no_checkpoint(job):
     assert [p.name for p in (job.run.path / "checkpoints").iterdir()] == ["step-000002"]
 
 
+@without_figures
 def test_a_loss_that_stays_at_chance_is_named(tmp_path):
     job = start(
         "resnet20_cifar", "digits", settings=["epochs=1", *FAST, "batch_size=8", "optim.lr=1e-9"], out=tmp_path / "run"
@@ -159,11 +168,12 @@ def test_a_run_without_whole_checkpoints_keeps_its_model(job):
     before = weights(job.run)
     for manifest in job.run.path.glob("checkpoints/*/manifest.json"):
         manifest.write_text("{}")
-    with pytest.raises(WeightsError, match="no whole checkpoint"):
+    with pytest.raises(WeightsError, match="no complete checkpoint"):
         reopen(job.run)
     assert same(weights(job.run), before)
 
 
+@without_figures
 def test_data_that_was_divided_otherwise_is_found_again(tmp_path):
     data = load_data("digits", seed=7, val_fraction=0.3, test_fraction=0.2)
     run = train("resnet20_cifar", data, epochs=1, settings=FAST, out=tmp_path / "run")
@@ -172,6 +182,7 @@ def test_data_that_was_divided_otherwise_is_found_again(tmp_path):
     assert finished.report.num_images == len(data.test)
 
 
+@without_figures
 def test_weights_to_start_from_are_not_needed_to_go_on(tmp_path):
     first = train("resnet20_cifar", "digits", epochs=1, settings=FAST, out=tmp_path / "first")
     settings = ["epochs=2", *FAST, f'model.weights="{first.path}"']
@@ -186,6 +197,7 @@ def test_weights_to_start_from_are_not_needed_to_go_on(tmp_path):
     assert len(rows(finished.run)) == 2
 
 
+@without_figures
 def test_without_test_images_the_validation_images_are_named(photo_folder, tmp_path):
     for part in ("train", "val"):
         (tmp_path / "data" / part).mkdir(parents=True)
@@ -215,6 +227,7 @@ def test_resuming_before_any_checkpoint_starts_from_the_beginning(job):
     assert sum(isinstance(event, EpochDone) for event in events) == 2
 
 
+@without_figures
 def test_resume_refuses_other_images(photo_folder, tmp_path):
     job = start(
         "resnet20_cifar", photo_folder, settings=["epochs=1", "batch_size=8", "image_size=16"], out=tmp_path / "run"
@@ -226,7 +239,7 @@ def test_resume_refuses_other_images(photo_folder, tmp_path):
         reopen(job.run)
 
 
-def test_mistakes_are_told_before_anything_is_made(tmp_path):
+def test_mistakes_are_reported_before_anything_is_created(tmp_path):
     out = tmp_path / "run"
     with pytest.raises(UnknownName, match="resnet20_cifar"):
         start("resnet20_cifr", "digits", out=out)
@@ -261,6 +274,7 @@ def test_resume_needs_a_run(tmp_path):
         reopen(tmp_path)
 
 
+@without_figures
 def test_photos_are_trained_at_a_sensible_size_with_skipped_files_listed(photo_folder, tmp_path):
     victim = sorted(photo_folder.rglob("*.jpg"))[0]
     victim.write_bytes(victim.read_bytes()[:200])

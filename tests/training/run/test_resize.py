@@ -92,7 +92,9 @@ def test_the_settings_are_kept_with_the_run_and_the_classifier(wide, tmp_path):
     next(events := iter(job))
     events.close()
     assert reopen(job.run)._session.preprocess == preprocess
-    with pytest.raises(ConfigError, match=r"preprocess\.resize was 'pad' and is 'crop'.*have no meaning with that"):
+    with pytest.raises(
+        ConfigError, match=r"preprocess\.resize was 'pad' and is 'crop'.*cannot be used after this change"
+    ):
         reopen(job.run, settings=["preprocess.resize=crop"], allow_change=True)
 
 

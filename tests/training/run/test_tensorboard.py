@@ -44,6 +44,7 @@ def test_a_killed_training_that_goes_on_has_every_step_once(tmp_path):
         assert found[f"epoch/{name}"][-1][1] == pytest.approx(getattr(last, name))
 
 
+@pytest.mark.usefixtures("plain_reports")
 def test_steps_that_are_done_again_after_a_rollback_are_there_once(tmp_path, monkeypatch):
     """The loss of the third step fails once; its checkpoint is that of step 1, so that step 2 is done twice."""
     job = start("resnet20_cifar", "digits", settings=[*FAST, "on_nan=rollback"], out=tmp_path / "run")

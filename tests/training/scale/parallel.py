@@ -70,7 +70,7 @@ def outcomes() -> dict[str, dict]:
 
 
 def errors() -> dict[str, str]:
-    """What every process is told of an error in one of them."""
+    """The error that every process gets if one of them fails."""
     processes = join()
 
     def no_image() -> None:

@@ -109,7 +109,7 @@ def test_one_command_line_one_run_folder(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_mistake_is_told_once(tmp_path):
+def test_a_mistake_is_reported_once(tmp_path):
     ended = torchrun(2, *TRAIN, *FAST, "--set", "accumulate=126", "--out", tmp_path / "run")
     assert ended.returncode != 0
     assert ended.stderr.count("error: A batch of 250 images cannot be divided among 2 processes and 126 parts") == 1
@@ -169,7 +169,7 @@ def test_a_process_that_is_killed_costs_nothing(tmp_path, unbroken):
 def test_a_signal_stops_all_after_the_same_step(tmp_path, unbroken, number, whom):
     """Sent to torchrun, or to one process alone; the run is kept, and goes on bit for bit."""
     _, said = interrupted(tmp_path / "run", number, whom=whom)
-    assert said.count("Go on with") == 1
+    assert said.count("Resume with") == 1
     assert events(tmp_path / "run")[-1]["event"] == "stopped"
     reached = events(tmp_path / "run")[-1]["step"]
     assert (tmp_path / "run" / "checkpoints" / f"step-{reached:06}" / "manifest.json").exists()
@@ -179,7 +179,7 @@ def test_a_signal_stops_all_after_the_same_step(tmp_path, unbroken, number, whom
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_all_processes_and_is_told_once(tmp_path, unbroken):
+def test_a_full_disk_ends_all_processes_and_is_reported_once(tmp_path, unbroken):
     run = shutil.copytree(unbroken, tmp_path / "run")
     (run / "report.html").unlink()  # as long as it is there, the run is finished, and nothing would be trained
     shutil.rmtree(run / "checkpoints" / sorted(path.name for path in (run / "checkpoints").iterdir())[-1])

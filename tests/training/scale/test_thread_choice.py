@@ -70,7 +70,7 @@ def test_an_idle_machine_uses_all_and_loses_two_steps_at_most():
     used = machine.train(100)
     assert used == [2, 1, 2, 1] + [2] * 96
     assert machine.now < 100 * 0.1 + 2 * 0.1
-    assert machine.said == [("training with 2 threads: 1 was not faster (356 against 640 images/s)", False)]
+    assert machine.said == [("training with 2 threads, 640 images/s: not faster with 1 (356 images/s)", False)]
     assert [(used.step, used.threads, used.how) for used in machine.records] == [
         (0, 2, "measuring"), (1, 1, "measuring"), (2, 2, "measuring"), (3, 1, "measuring"), (4, 2, "chosen"),
     ]  # fmt: skip
@@ -81,7 +81,7 @@ def test_a_busy_machine_uses_one():
     assert machine.train(50) == [2, 1, 2, 1] + [1] * 46
     assert machine.said == [
         (
-            "training with 1 of 2 threads: 2 were slower (32 against 320 images/s); other processes use this machine",
+            "training with 1 of 2 threads, 320 images/s: slower with 2 (32 images/s). Other processes use this machine",
             True,
         )
     ]
@@ -202,7 +202,7 @@ def test_threads_that_can_be_used(monkeypatch):
 
 
 @pytest.fixture
-def two_cores(monkeypatch):
+def two_cores(monkeypatch, plain_reports):
     """A process that may use two cores, and a user who did not fix a number of threads."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(system_threads, "usable_cores", lambda: 2)
@@ -263,7 +263,7 @@ def test_given_threads_are_recorded_kept_and_changed_with_a_note(tmp_path, two_c
     assert records(job.run) == [(0, 1, "fixed")]
     changed = reopen(job.run, threads=2)
     list(changed)
-    assert "threads was 1 and is 2: the last bits may differ." in changed.notes
+    assert "threads was 1 and is 2: the last bits of the results may differ." in changed.notes
     assert records(job.run) == [(0, 1, "fixed"), (2, 2, "fixed")]
     assert torch.get_num_threads() == 2
 

@@ -64,7 +64,11 @@ def read_fashion_mnist() -> Given:
 
 
 def find_fashion_mnist() -> Path | None:
-    """The folder that holds the four files, or None if they would have to be downloaded."""
+    """Return the folder that holds the four files, or None if they would have to be downloaded.
+
+    >>> find_fashion_mnist()  # doctest: +SKIP
+    PosixPath('/usr/share/datasets/fashion-mnist')
+    """
     places = (_cached(), SYSTEM_FOLDER)
     return next((folder for folder in places if all(file.is_file() for file in _files(folder))), None)
 
@@ -158,7 +162,7 @@ def read_idx(path: Path, *, dimensions: int) -> Tensor:
             if size == 0:
                 raise DataError(f"{path} holds no values")
             if size > _MOST_BYTES:
-                raise DataError(f"{path} claims to hold {size:,} bytes; the most that is read is {_MOST_BYTES:,}")
+                raise DataError(f"{path} says that it holds {size:,} bytes; the limit is {_MOST_BYTES:,}")
             values = bytearray(file.read(size + 1))
     except FileNotFoundError:
         raise DataError(f"there is no {path.name}") from None

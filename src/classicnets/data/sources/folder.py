@@ -92,7 +92,7 @@ def _part_folders(root: Path) -> dict[str, Path] | None:
     for some in names.values():
         if len(some) > 1:
             both = " and ".join(f"{name}/" for name in some)
-            raise DataError(f"{root} holds {both}, which are names of the same part. Keep or rename one of them.")
+            raise DataError(f"{root} holds {both}, which mean the same part. Keep one of them, or rename one.")
     if not train:
         raise DataError(f"{root} holds {', '.join(f'{name}/' for name in named)} but no train/. {_LAYOUTS}")
     return {
@@ -108,7 +108,7 @@ def _reading(root: Path, parts: Mapping[str, Path]) -> list[str]:
     used = {place.split("/")[0] for place in places.values()}
     others = [f"{folder.name}/" for folder in _folders_in(root) if folder.name not in used]
     if others:
-        notes.append(f"left out, as the names do not say train, val or test: {', '.join(others)}")
+        notes.append(f"left out, because the names do not mean train, val or test: {', '.join(others)}")
     loose = len(_images_in(root))
     if loose:
         notes.append(f"left out {counted(loose, 'image')} in {root} itself, beside the folders of the parts")

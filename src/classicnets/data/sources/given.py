@@ -107,7 +107,7 @@ def _file_set(entries: list[Entry], classes: tuple[str, ...]) -> ImageSet:
 
 
 def name_of(path: Path) -> str:
-    """A short name for a folder, or for a table and its folder, safe in a file name."""
+    """Return a short name for `path`, a folder or a table (named with its folder), safe in a file name."""
     path = path.resolve()
     name = f"{path.parent.name}-{path.stem}" if path.is_file() else path.name
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"

@@ -1,14 +1,14 @@
-"""Layers that train in less memory on a CPU, with PyTorch's numbers to the bit.
+"""Layers that train in less memory on a CPU and compute the same bits as PyTorch's own layers.
 
-Wide linear layers. In AlexNet and VGG nearly all weights are in fc6 and fc7, and every step makes a gradient as large
-as they are. Here its memory stays for the next step's, and holds the bf16 copy of the weights in between, where the
-arithmetic is bf16; autocast has memory of its own for the copy, and for a bf16 gradient before the fp32 one.
+Wide linear layers. In AlexNet and VGG, fc6 and fc7 hold nearly all weights, and every step needs a gradient of the
+same size. These layers reuse the gradient's memory in the next step. In bf16, the same memory holds the bf16 copy of
+the weights between two gradients. Autocast needs extra memory for that copy and for a bf16 gradient.
 
-ReLU. It writes over its input, which no layer of these networks needs for its gradient.
+ReLU. It overwrites its input. No layer of these networks needs that input for its gradient.
 
-Max pooling in fp32. PyTorch keeps where each maximum was, as a 64-bit number. Here the backward pass looks again, in
-the input, which the ReLU before it has kept anyway. In bf16, where a step is so much shorter, that would cost more
-time than the memory is worth.
+Max pooling in fp32. PyTorch stores the place of each maximum as a 64-bit number. These layers find the maximum again
+in the backward pass, from the input, which the ReLU before it keeps anyway. In bf16 a step is much faster, and the
+search would cost more time than the memory is worth.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from torch.autograd.function import once_differentiable
 from classicnets.system.memory import LARGE, give_memory_back
 
 WIDE = 1 << 20
-"""Weights from which a linear layer is wide: a gradient of 4 MiB."""
+"""A linear layer with at least this many weights is wide. Its gradient takes 4 MiB or more."""
 
 _SLICE = 1 << 20
-"""Number of weights whose bf16 gradient exists at a time, so that it stays in a processor's cache."""
+"""The bf16 gradient is computed for this many weights at a time, so that it stays in the processor's cache."""
 
 
 @contextmanager
 def replaced_forwards(forwards: dict[nn.Module, Any]) -> Iterator[None]:
-    """Inside the block, each module computes with the given function. Names, state and type stay."""
+    """Inside the block, each module uses the given function as its `forward`. Names, state and types stay the same."""
     for module, forward in forwards.items():
         vars(module)["forward"] = forward
     try:
@@ -45,9 +45,9 @@ def replaced_forwards(forwards: dict[nn.Module, Any]) -> Iterator[None]:
 
 
 class Lean:
-    """A model's lean layers: `forwards`, for `replaced_forwards` around a training pass, and the gradients they reuse.
+    """The lean layers of a model: `forwards`, for `replaced_forwards` around a training pass, and reused gradients.
 
-    A wide weight's gradient is the parameter's, or it waits here to be written again.
+    The gradient of a wide weight belongs to the parameter, or it waits here for the next step.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -66,7 +66,7 @@ class Lean:
                 self.forwards[module] = partial(_max_pool, module)
 
     def reclaim(self) -> None:
-        """Take the gradients of the wide weights back when the optimizer has used them."""
+        """Take back the gradients of the wide weights after the optimizer has used them."""
         for weight in self._wide:
             if weight.grad is not None:
                 self._waiting[weight], weight.grad = weight.grad, None
@@ -90,7 +90,7 @@ def _linear(layer: nn.Linear, waiting: dict[Tensor, Tensor], x: Tensor) -> Tenso
 class _WideLinear(torch.autograd.Function):
     """x (N, in), weight (out, in), bias (out,) or None -> (N, out) of `dtype`.
 
-    `gradient`, like `weight` and with anything in it, becomes the weight's gradient. It can be run backward once.
+    `gradient` has the shape of `weight` and any content. It becomes the weight's gradient, so backward runs only once.
     """
 
     @staticmethod
@@ -111,7 +111,7 @@ class _WideLinear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         dx = (dy @ ctx.copy).to(ctx.x_type) if ctx.needs_input_grad[0] else None
         dw = ctx.gradient
-        del ctx.copy, ctx.gradient  # the copy is overwritten, and autograd takes over what nobody else holds
+        del ctx.copy, ctx.gradient  # the copy is overwritten; autograd takes over a tensor without other references
         if dy.dtype is dw.dtype:
             torch.mm(dy.T, x, out=dw)
         else:
@@ -138,7 +138,7 @@ def _max_pool(layer: nn.MaxPool2d, x: Tensor) -> Tensor:
 
 
 class _MaxPool(torch.autograd.Function):
-    """x (N, C, H, W) -> (N, C, H', W') by the `settings` of `F.max_pool2d`, keeping nothing but x."""
+    """x (N, C, H, W) -> (N, C, H', W'), with the `settings` of `F.max_pool2d`. Only x is kept for backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, settings: tuple[Any, ...]) -> Tensor:
@@ -152,7 +152,7 @@ class _MaxPool(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         if x.nbytes > 2 * LARGE:
-            give_memory_back()  # the later layers', which is in smaller pieces than are needed from here on
+            give_memory_back()  # freed by the later layers, in pieces that are too small for the earlier ones
         _, places = torch.ops.aten.max_pool2d_with_indices(x, *ctx.settings)
         dx: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(dy, x, *ctx.settings, places)
         return dx, None

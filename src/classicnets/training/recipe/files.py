@@ -20,7 +20,11 @@ from classicnets.training.recipe.schema import Recipe, all_keys
 
 
 def shipped_recipes() -> list[str]:
-    """Return the names of the recipes that come with the package, sorted."""
+    """Return the names of the recipes that come with the package, sorted.
+
+    >>> "small-images" in shipped_recipes()
+    True
+    """
     return sorted(file.name.removesuffix(".toml") for file in _shipped().iterdir() if file.name.endswith(".toml"))
 
 

@@ -29,7 +29,9 @@ def _as_in_toml(values: dict[str, Any]) -> dict[str, Any]:
     try:
         return tomllib.loads(tomli_w.dumps(values))
     except (TypeError, ValueError):
-        raise ValueError("must hold what TOML can: text, numbers, booleans, and lists or tables of them") from None
+        raise ValueError(
+            "must hold only values that TOML has: text, numbers, booleans, and lists or tables of them"
+        ) from None
 
 
 Positive = Annotated[float, Field(gt=0)]
@@ -146,18 +148,29 @@ class ProgressiveSection(_Section):
 
 
 class Recipe(_Section):
-    """Everything that decides a training. The sections have docstrings of their own.
+    """Everything that decides a training.
 
-    `image_size` is the side in pixels; None takes the images' own size if that is small, else the network's.
-    `minutes` is the budget that `epochs` was fitted to. `train --minutes` sets it, and it changes nothing by itself.
-    `best` chooses the epoch that is kept, measured on the validation images. Training ends after `patience` epochs
-    without a better one; None never ends it early.
-    `on_nan` says what happens when the loss or the gradient is no longer finite: "stop", or "rollback" to the newest
-    checkpoint and a quarter of the rate, at most three times.
-    `batch_size` counts the images of an optimizer step, over all processes. `accumulate` splits the batch into parts
-    that go through one after another and saves memory. The result is the same up to rounding, except with batch
-    norms, which see the statistics of each part. `recompute` computes activations again in the backward pass instead
-    of keeping them: less memory, more time, and bit for bit the same result.
+    Attributes:
+        description: one sentence on what the recipe is for.
+        epochs: passes over the training images.
+        minutes: the budget that `epochs` was fitted to. `train --minutes` sets it; it changes nothing by itself.
+        batch_size: images of an optimizer step, over all processes.
+        accumulate: the number of parts that a batch is split into, to save memory. The result is the same up to
+            rounding, except with batch norms, which see the statistics of each part.
+        recompute: compute activations again in the backward pass instead of keeping them: less memory, more time, and
+            bit for bit the same result.
+        image_size: the side in pixels; None takes the images' own size if that is small, else the network's.
+        seed: decides the first weights, the order and the augmentation.
+        precision: the arithmetic of the forward pass: "fp32", "bf16", or "auto" (bf16 if the hardware has it).
+        ema: how much of the moving average of the weights is kept in each step; 0 keeps no average.
+        best: the validation metric that chooses the epoch to keep.
+        patience: end after so many epochs without a better one; None never ends early.
+        flip_at_test: average the answers for an image and its mirror image.
+        workers: threads that make batches ahead of time; 0 makes each when it is needed.
+        on_nan: if the loss or the gradient is not finite: "stop", or "rollback" to the newest checkpoint and a quarter
+            of the rate, at most three times.
+        model, data, preprocess, optim, schedule, loss, finetune, distill, augment, progressive: the sections, each
+            with a docstring of its own.
 
     >>> Recipe().optim.lr
     0.1

@@ -71,7 +71,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         manifest = json.loads((path / "manifest.json").read_text("utf-8"))
         if manifest["format"] != _FORMAT:
-            raise WeightsError(f"{path} has format {manifest['format']}, but this version reads format {_FORMAT}.")
+            raise WeightsError(
+                f"{path} has format {manifest['format']}, but this version reads format {_FORMAT}. "
+                f"Use the version of classicnets that wrote it."
+            )
         hashes = manifest["sha256"]
         for name in _FILES:
             if sha256_of(path / name) != hashes[name]:

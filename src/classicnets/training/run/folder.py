@@ -222,7 +222,7 @@ class Run:
         self.log("reopened")
 
     def write_metrics(self, history: Sequence[EpochDone]) -> None:
-        """Replace `metrics.csv`: one row per epoch."""
+        """Replace `metrics.csv`: one row for each epoch of `history`."""
         rows = [[_rounded(value) for value in astuple(row)] for row in history]
         self._write_csv("metrics.csv", [f.name for f in fields(EpochDone)], rows)
 

@@ -50,14 +50,14 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, run: str, a
     if not (recipe or data):
         return []
     kind = ConfigError if recipe else DataError
-    told = f"{run} was trained with other settings: {'; '.join([*recipe, *data])}."
+    found = f"{run} was trained with other settings: {'; '.join([*recipe, *data])}."
     if before["classes"] != now["classes"] or any(key.startswith(_FIXED) for key in keys):
         raise kind(
-            f"{told} Its checkpoints have no meaning with that. Put it back, or start a new run from what was "
-            f"learned: classicnets train MODEL DATA --weights {run}"
+            f"{found} Its checkpoints cannot be used after this change. Undo the change, or start a new run from its "
+            f"weights: classicnets train MODEL DATA --weights {run}"
         )
     if not allow_change:
-        raise kind(f"{told} Put it back, or continue with --allow-change.")
+        raise kind(f"{found} Undo the change, or continue with --allow-change.")
     return [*recipe, *data]
 
 
@@ -72,7 +72,7 @@ def _as_known_now(recipe: Mapping[str, Any], run: str) -> dict[str, Any]:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise ConfigError(
             f"{run} was trained by another version of classicnets, whose recipe has {key}. Resume with that version, "
-            f"which the run's environment.json names, or start from what was learned: --weights {run}"
+            f"which the run's environment.json names, or start a new run from its weights: --weights {run}"
         ) from None
 
 

@@ -71,6 +71,17 @@ class Job:
     Iterating raises Locked if another process trains the run, ConfigError if one has trained it since this job was
     prepared, TrainingDiverged if the loss is not finite, and StorageError if the run folder cannot be written.
 
+    `start` and `reopen` create jobs.
+
+    Args:
+        run: the run folder.
+        recipe: the resolved recipe.
+        prepared: the session, state and data to train with.
+        checkpoint_every: also save a checkpoint within an epoch, every so many steps; None saves after epochs only.
+        notes: what was chosen so far, one sentence each.
+        changed: whether recipe or data differ from the newest checkpoint.
+        threads: a number of CPU threads, "auto" to measure it again, or None to keep what is recorded.
+
     >>> for event in start("resnet20_cifar", "digits"): ...
     """
 
@@ -295,8 +306,8 @@ class Job:
         else:
             part, images, packed = "validation", data.val, self._session.validation.packed
             self.warnings.append(
-                "The data has no test images, so the accuracy is that of the validation images, which chose the best "
-                "epoch. Expect less on new images."
+                "The data has no test images, so the accuracy is measured on the validation images. They also chose "
+                "the best epoch, so expect a lower accuracy on new images."
             )
         logits = processes.rows(best.logits(packed.images[processes.shard.of(len(packed))]), len(packed))
         report = evaluate(best, images, packed=packed, logits=logits, data=f"{data.name} {part}")

@@ -59,7 +59,7 @@ def threads_for(
         processes.on_main(lambda: record(asked))
     used = planned(plan, step) if plan else before
     if goes_on and used != before:
-        note(f"threads was {before} and is {used}: the last bits may differ.")
+        note(f"threads was {before} and is {used}: the last bits of the results may differ.")
 
     def say(text: str, warning: bool) -> None:
         (warn if warning else note)(text)

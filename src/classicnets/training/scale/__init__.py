@@ -1,1 +1,1 @@
-"""Several processes, one batch."""
+"""Using the hardware: several processes for one batch, and the number of CPU threads."""

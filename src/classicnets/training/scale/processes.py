@@ -1,9 +1,9 @@
-"""Training in several processes, started by `torchrun`: what they share, and the same calls for one process alone.
+"""Training in several processes, started by `torchrun`. One process alone answers the same calls.
 
     torchrun --nproc-per-node 2 -m classicnets train resnet20_cifar fashion-mnist
 
-Every process has the whole network and makes its part of every batch; gradients are averaged by PyTorch's
-DistributedDataParallel. The first process, of rank 0, writes and speaks for all.
+Every process has the whole network and computes its part of every batch. PyTorch's DistributedDataParallel averages
+the gradients. Only the first process (rank 0) writes files and prints.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from classicnets.system.devices import choose_device
 T = TypeVar("T")
 
 _PATIENCE = timedelta(hours=3)
-"""How long a process waits for the others: as long as the first may need to decode all images for the cache.
+"""How long a process waits for another that hangs. A process that dies is noticed at once.
 
-One that dies is noticed at once; this is for one that hangs.
+The first process may need hours to decode all images for the cache, so this is long.
 """
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a training, as seen from one: here the only one, with nobody to wait for.
+    """The processes of a training, as one of them sees them. This class is for a process that trains alone.
 
-    Every method but `device` is to be called by all processes, in the same order.
+    All processes must call the methods in the same order; `device` is the exception.
     """
 
     rank: int = 0
@@ -50,12 +50,12 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes and speaks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     @property
     def shard(self) -> Shard:
-        """This process's share of whatever is divided."""
+        """This process's share of anything that is divided."""
         return Shard(self.rank, self.world)
 
     def device(self, name: str) -> torch.device:
@@ -63,33 +63,33 @@ class Processes:
         return choose_device(name)
 
     def main_first(self, work: Callable[[], T]) -> T:
-        """What `work` returns here. The first process works before the others, who find what it cached.
+        """Call `work` in the first process, then in the others, which find what it cached. Return its result here.
 
-        Where it fails in any process, all raise the first one's error. `work` calls no other method of this class.
+        If it fails in any process, all raise the first error. `work` must not call other methods of this class.
         """
         return work()
 
     def on_main(self, work: Callable[[], T]) -> T:
-        """What `work` returns in the first process, which alone does it; all raise what it raises."""
+        """Call `work` in the first process only. All return its result, or raise its error."""
         return work()
 
     def sums(self, *values: float) -> tuple[float, ...]:
-        """Each value, added up over the processes."""
+        """Return the sum of each value over the processes."""
         return values
 
     def largest(self, value: int) -> int:
-        """The largest of all processes' values."""
+        """Return the largest value of all processes."""
         return value
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        """The module, with gradients that are the mean over the processes once `backward` returns.
+        """Return `module` such that `backward` averages its gradients over the processes.
 
-        It knows the parameters that learn when it is created. If others learn later, create it again.
+        It covers the parameters that learn when it is created. If others learn later, create it again.
         """
         return module
 
     def without_sync(self, module: nn.Module) -> AbstractContextManager[None]:
-        """Inside the block, the gradients of a `parallel` module add up in this process and are not averaged yet."""
+        """Inside the block, add up the gradients of a `parallel` module in this process without averaging them."""
         return contextlib.nullcontext()
 
     def rows(self, mine: Tensor, n: int) -> Tensor:
@@ -130,7 +130,7 @@ class Group(Processes):
 
     def main_first(self, work: Callable[[], T]) -> T:
         result, error = _attempt(work) if self.is_main else (None, None)
-        error = self._told(error)
+        error = self._from_main(error)
         if error is None and not self.is_main:
             result, error = _attempt(work)
         errors: list[Exception | None] = [None] * self.world
@@ -141,14 +141,14 @@ class Group(Processes):
         return cast(T, result)
 
     def on_main(self, work: Callable[[], T]) -> T:
-        result, error = self._told(_attempt(work) if self.is_main else (None, None))
+        result, error = self._from_main(_attempt(work) if self.is_main else (None, None))
         if error is not None:
             raise error
         return cast(T, result)
 
-    def _told(self, what: T) -> T:
-        """What the first process has, in all."""
-        box = [what]
+    def _from_main(self, value: T) -> T:
+        """The first process's value, in all processes."""
+        box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
@@ -164,7 +164,7 @@ class Group(Processes):
         return numbers
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        # Buffers are equal without being sent. From 2.14 on, PyTorch has another name for not sending them.
+        # Every process computes the same buffers, so they need not be sent. PyTorch 2.14 renamed this option.
         known = inspect.signature(DistributedDataParallel).parameters
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
         options: dict[str, Any] = {name: False}
@@ -177,7 +177,7 @@ class Group(Processes):
     def rows(self, mine: Tensor, n: int) -> Tensor:
         rows = torch.zeros(n, mine.shape[1])
         rows[self.shard.of(n)] = mine
-        dist.all_reduce(rows)  # every row is of one process, and of zeros in the others
+        dist.all_reduce(rows)  # a sum works: each row is zero in all processes except its own
         return rows
 
     @contextlib.contextmanager
@@ -194,14 +194,14 @@ class Group(Processes):
 
 
 def join() -> Processes:
-    """The processes that torchrun started this one among, or ALONE."""
+    """Return the processes that torchrun started, this one among them. Without torchrun, return ALONE."""
     if not dist.is_initialized():
         if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
             return ALONE
         gpus = torch.cuda.is_available() and dist.is_nccl_available()
         store, rank, world = next(rendezvous("env://"))
         if os.environ.get("GROUP_WORLD_SIZE") == "1":
-            # On one machine, torchrun keeps the store over its restarts, with addresses of processes that are gone.
+            # On one machine, torchrun keeps its store over restarts. It still holds addresses of ended processes.
             store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)  # type: ignore[attr-defined]
         backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
@@ -210,30 +210,30 @@ def join() -> Processes:
 
 
 def launch_id() -> str | None:
-    """What all restarts of one torchrun have in common, and no other: None without torchrun.
+    """Return what identifies this torchrun over all of its restarts, or None without torchrun.
 
-    It is the `--rdzv-id`. Where none was given, it is torchrun's own process on the first machine.
+    It is the `--rdzv-id`. If none was given, it is the number of torchrun's own process.
     """
     name = os.environ.get("TORCHELASTIC_RUN_ID")
     return f"{platform.node()}:{os.getppid()}" if name == "none" else name
 
 
 def is_first_start() -> bool:
-    """Whether nothing of this launch can have come before: it has no `--rdzv-id`, and torchrun restarted nothing yet.
+    """Return whether this is certainly the start of a launch: no `--rdzv-id`, and no restart by torchrun so far.
 
-    The number of torchrun's process, which such a launch is known by, may have been an earlier torchrun's.
+    Such a launch is identified by torchrun's process number, which an earlier torchrun may have had too.
     """
     return os.environ.get("TORCHELASTIC_RUN_ID") == "none" and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
 
 
 def only_alone(what: str) -> None:
-    """Raise ConfigError where torchrun started this process among several, for `what` is done by one."""
+    """Raise ConfigError if torchrun started several processes: the command `what` runs in one process."""
     if dist.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1:
         raise ConfigError(f"{what} runs in one process. Start it without torchrun: classicnets {what} ...")
 
 
 def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    """The result of `work`, or the error that a user or a disk made."""
+    """The result of `work`, or its error if a user or a disk caused it."""
     try:
         return work(), None
     except (ClassicNetsError, OSError) as error:

@@ -21,22 +21,21 @@ from classicnets.training.step.state import EpochDone, StepDone, TrainState
 
 Event = TypeVar("Event", StepDone, EpochDone, StepDone | EpochDone)
 
-_CLEAR = 1.5  # one timed step of each suffices if one number is so many times faster
-_MOST_PAIRS = 3  # timed steps of each number, if it is not clear
-_GAIN = 1.1  # how many times faster fewer threads must be to be chosen
-_WINDOW = 5  # steps whose median is the speed
-_FALL = 2  # how many times slower than at its best the training must be to be measured again
-_REST_AFTER_FALL = 10  # between two measurements, as a multiple of the time that the first one lost
-_REST = 50  # the same, to see whether more threads have become faster
+_CLEAR = 1.5  # one timed step of each number suffices if one is this many times faster
+_MOST_PAIRS = 3  # timed steps of each number otherwise
+_GAIN = 1.1  # fewer threads are chosen if they are at least this many times faster
+_WINDOW = 5  # the speed is the median of this many steps
+_FALL = 2  # measure again if the training becomes this many times slower than at its best
+_REST_AFTER_FALL = 10  # then wait at least this many times what the last measurement cost
+_REST = 50  # the same, before checking whether more threads have become faster
 
 
 @dataclass(frozen=True)
 class Used:
-    """A number of threads, from step number `step` (0 is the first) until that of the next record.
+    """The number of threads from step number `step` (0 is the first) until the next record.
 
-    `how` it came about: "fixed" by the user, "measuring" it, "chosen" by measurement, or "again" if the user asked for
-    another measurement. With a choice, `seconds` is the time of a step at full image size, and `lost` the time that
-    the slower numbers cost.
+    `how`: "fixed" by the user, "measuring", "chosen" by measurement, or "again" if the user asked to measure again.
+    A choice also has the `seconds` of a step at full image size, and the seconds `lost` with slower numbers.
     """
 
     step: int
@@ -47,7 +46,7 @@ class Used:
 
 
 def recorded(events: Iterable[Mapping[str, Any]]) -> list[Used]:
-    """Return what the events of a run recorded. What the user asked for replaces what had been recorded for later."""
+    """Return the records among the events of a run. A number that the user asked for replaces all later records."""
     plan: list[Used] = []
     for event in events:
         if event["event"] != "threads":
@@ -71,8 +70,8 @@ class Choice:
 def measure(most: int) -> Generator[int, float, Choice]:
     """Yield the number of threads for the next step, take its seconds, and return the choice.
 
-    `most` is compared with its half, and the half with its own half for as long as fewer threads are faster. The first
-    step with a number is not counted: memory and kernels are prepared in it.
+    `most` is compared with its half. While fewer threads are faster, the half is compared with its own half. The first
+    step with each number is not counted, because it prepares memory and kernels.
     """
     best, counted, spent = most, dict[int, list[float]](), list[float]()
     while best > 1:
@@ -98,15 +97,15 @@ def measure(most: int) -> Generator[int, float, Choice]:
 
 
 class Threads:
-    """Sets the number of threads before each step, and measures which is best.
+    """Set the number of threads before each step, and measure which number is fastest.
 
     Args:
-        plan: what is recorded for the run, oldest first; this list grows.
-        most: the largest number to try.
-        batch_size: images in a step, for messages.
-        record: called with each new record before a step uses it; it must be durable when this returns.
-        say: called with a sentence on each choice, and whether it is a warning.
-        clock: seconds.
+        plan: the records of the run, oldest first. New records are appended to this list.
+        most: the largest number of threads to try, 1 or more.
+        batch_size: the number of images in a step, for messages.
+        record: called with each new record before a step uses it. The record must be on disk when this returns.
+        say: called with a sentence about each choice, and whether it is a warning.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -130,9 +129,9 @@ class Threads:
         self._best = 0.0
 
     def paced(self, events: Iterator[Event], state: TrainState, work: Callable[[], float]) -> Iterator[Event]:
-        """Pass on the events of `fit`, each step computed by as many threads as are recorded for it or chosen now.
+        """Yield the events of `fit`, and set the number of threads for each step: as recorded, or chosen now.
 
-        `work` returns how much there is to do in a step, as a share of one at full image size.
+        `work` returns the work of the current step, as a share of a step at full image size.
         """
         self._measuring = None
         self._look(None, state.step)
@@ -146,7 +145,7 @@ class Threads:
             yield event
 
     def _look(self, seconds: float | None, step: int) -> None:
-        """Decide how many threads compute step number `step`; the one before it took `seconds`."""
+        """Set the number of threads for step number `step`. The step before it took `seconds`."""
         last = self._plan[-1] if self._plan else None
         if self._measuring is not None and seconds is not None:
             self._go_on_measuring(step, seconds)
@@ -199,12 +198,14 @@ class Threads:
         closest = min(others, key=lambda threads: choice.seconds[threads])
         was, chosen = (self._batch_size / choice.seconds[threads] for threads in (closest, choice.threads))
         if choice.threads == self._most:
-            slower = f"{closest} {'was' if closest == 1 else 'were'} not faster"
-            return f"training with {choice.threads} threads: {slower} ({was:,.0f} against {chosen:,.0f} images/s)"
-        reason = "; other processes use this machine" if chosen > _CLEAR * was else ""
+            return (
+                f"training with {choice.threads} threads, {chosen:,.0f} images/s: "
+                f"not faster with {closest} ({was:,.0f} images/s)"
+            )
+        reason = ". Other processes use this machine" if chosen > _CLEAR * was else ""
         return (
-            f"training with {choice.threads} of {self._most} threads: {closest} were slower "
-            f"({was:,.0f} against {chosen:,.0f} images/s){reason}"
+            f"training with {choice.threads} of {self._most} threads, {chosen:,.0f} images/s: "
+            f"slower with {closest} ({was:,.0f} images/s){reason}"
         )
 
     def _begin_watching(self, used: Used) -> None:
@@ -213,7 +214,7 @@ class Threads:
         self._rested_since = self._clock()
 
     def _is_time(self, seconds: float, last: Used) -> bool:
-        """Whether to measure again: the speed has fallen by half, or more threads may have become faster."""
+        """Whether to measure again: the speed has halved, or more threads may have become faster."""
         self._recent.append(seconds)
         if len(self._recent) < _WINDOW:
             return False
@@ -230,12 +231,12 @@ class Threads:
 
 
 def planned(plan: Sequence[Used], step: int) -> int:
-    """Return how many threads are recorded for step number `step`; for one before all records, those of the first."""
+    """Return the number of threads recorded for step number `step`. Steps before the first record use its number."""
     return next((used.threads for used in reversed(plan) if used.step <= step), plan[0].threads)
 
 
 def asked_for(given: int | Literal["auto"] | None, plan: Sequence[Used], step: int) -> Used | None:
-    """Return the record of what the user asks for from step number `step` on, or None if it changes nothing."""
+    """Return a record of the number that the user asks for from step number `step` on. None if it changes nothing."""
     if given is None or not plan:
         return None
     if given == "auto":

@@ -1,8 +1,8 @@
-"""Layers that look beyond one image, on the whole batch where a pass sees a part of it.
+"""Batch norm and dropout over the whole batch, although a forward pass sees only a part of it.
 
-A batch goes through in parts, one or more a process. Batch norm normalises by the statistics of the parts that all
-processes have under way; dropout draws for the whole batch and takes what is its part's. So neither the number of
-processes nor, for dropout, that of parts changes what is computed, except for rounding.
+A batch is processed in parts: one or more in each process. Batch norm uses the statistics of the parts that all
+processes compute at the same time. Dropout draws for the whole batch and uses the values of its own part. So the
+number of processes does not change the result, except for rounding. For dropout, neither does the number of parts.
 """
 
 from __future__ import annotations
@@ -25,10 +25,15 @@ BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
 
 @contextmanager
 def whole_batch(model: nn.Module, part: Shard, size: int, *, processes: int) -> Iterator[None]:
-    """Inside the block, a training pass of `part` of a batch of `size` images computes what the whole batch would.
+    """Inside the block, a training pass over one part of a batch gives the same results as over the whole batch.
 
-    The layers are the model's own, with another `forward` for as long: names, state and type stay. With one process,
-    batch norm stays as it is, and with one part nothing is touched.
+    Only the layers' `forward` is replaced. Their names, state and types stay the same.
+
+    Args:
+        model: the network; only batch norm and dropout are changed.
+        part: which part of the batch the pass sees. With one part, dropout is unchanged.
+        size: the number of images in the whole batch.
+        processes: the number of processes. With one process, batch norm is unchanged.
     """
     forwards: dict[nn.Module, Any] = {}
     for module in model.modules():
@@ -67,15 +72,15 @@ def _batch_norm(layer: BatchNorm, processes: int, x: Tensor) -> Tensor:
 
 
 class _BatchNorm(torch.autograd.Function):
-    """Batch norm over all processes: (N, C, ...) to the same, and the mean (C,), variance (C,) and count () it took.
+    """Batch norm over all processes: (N, C, ...) -> (N, C, ...), and its mean (C,), variance (C,) and count ().
 
-    As torch's SyncBatchNorm, which takes no tensors on a CPU. One collective each way: the processes' means and
-    variances are merged (never E[x^2] - E[x]^2, which loses the digits), and two sums of the gradient added up.
+    It computes what torch's SyncBatchNorm does, which does not support CPU tensors. Forward, one collective merges
+    the processes' means and variances; E[x^2] - E[x]^2 would lose digits. Backward, one adds up two sums.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, processes: int) -> tuple[Tensor, ...]:
-        unused = weight.detach().clone()  # running statistics in fp32 make the result fp32, whatever x is
+        unused = weight.detach().clone()  # with running statistics in fp32, the result is fp32 for any type of x
         mean, var = torch.batch_norm_update_stats(x, unused, unused.clone(), 0.0)
         ours = torch.cat([mean, var, mean.new_tensor([x.numel() / x.shape[1]])])
         all_ = [torch.empty_like(ours) for _ in range(processes)]
@@ -91,7 +96,7 @@ class _BatchNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """dx = w / std * (dy - mean(dy) - x^ mean(dy x^)), x^ the normalised x, both means over all processes."""
+        """dx = w / std * (dy - mean(dy) - x^ mean(dy x^)). x^ is the normalised x; means are over all processes."""
         x, weight, mean, var, count = ctx.saved_tensors
         dx, dw, db = torch.ops.aten.native_batch_norm_backward(
             grads[0], x, weight, mean, var, mean, var, False, ctx.eps, [True, True, True]

@@ -59,7 +59,7 @@ def fit(session: Session, state: TrainState) -> Iterator[StepDone | EpochDone]:
         batches = loader.batches(epoch, start=state.step - epoch * len(loader), image_size=size)
         before = time.perf_counter()
         for batch in session.inputs(batches):
-            if freeze(state.model, recipe.finetune, share_done(session, state)) or objective is None:
+            if freeze(state.model, recipe.finetune, session.share_done(state.step)) or objective is None:
                 objective = session.processes.parallel(session.objective(state.model))
             lr = rate_now(session, state)
             loss = train_step(session, state, batch, lr, objective)
@@ -81,15 +81,10 @@ def fit(session: Session, state: TrainState) -> Iterator[StepDone | EpochDone]:
         yield row
 
 
-def share_done(session: Session, state: TrainState) -> float:
-    """Return the fraction of the run that is done, 0..1."""
-    return state.step / (len(session.loader) * session.recipe.epochs)
-
-
 def rate_now(session: Session, state: TrainState) -> float:
     """Return the learning rate of the next step."""
     recipe = session.recipe
-    return state.rate * learning_rate(recipe.optim, recipe.schedule, share_done(session, state))
+    return state.rate * learning_rate(recipe.optim, recipe.schedule, session.share_done(state.step))
 
 
 def train_step(

@@ -97,6 +97,10 @@ class Session:
         """Images in a batch, over all processes: the recipe's batch size, or all images if there are fewer."""
         return min(self.recipe.batch_size, len(self.loader.packed))
 
+    def share_done(self, step: int) -> float:
+        """Return the fraction of the run that is done after `step` optimizer steps, 0..1."""
+        return step / (len(self.loader) * self.recipe.epochs)
+
     def trained_part(self, model: ConvNet) -> nn.Module:
         """Return the part of `model` that takes a batch: all of it, or the layers after the cached features."""
         return self.features.rest if self.features else model

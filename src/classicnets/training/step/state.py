@@ -73,7 +73,7 @@ class EpochDone:
         }[by]  # fmt: skip
 
     def score(self, by: Best) -> float:
-        """Return the metric as a score: higher is better, also for a loss."""
+        """Return the metric that `by` names as a score: higher is better, also for a loss."""
         return score_of(self.value(by), by)
 
 

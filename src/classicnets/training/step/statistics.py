@@ -63,7 +63,7 @@ def _learning_norms(session: Session, state: TrainState, network: nn.Module) -> 
     The step decides, because a run that was just resumed has frozen nothing yet.
     """
     last_step = max(0, state.step - 1)
-    freeze(state.model, session.recipe.finetune, last_step / (len(session.loader) * session.recipe.epochs))
+    freeze(state.model, session.recipe.finetune, session.share_done(last_step))
     train_mode(state.model)
     norms = {name: module for name, module in state.model.named_modules() if isinstance(module, BatchNorm)}
     validated = dict(network.named_modules())

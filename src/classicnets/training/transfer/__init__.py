@@ -1,1 +1,1 @@
-"""Learning from what was learned: frozen stages, kept features, a teacher."""
+"""Transfer learning: frozen stages, cached features of a frozen trunk, and distillation from a teacher."""

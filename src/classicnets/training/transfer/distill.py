@@ -1,4 +1,4 @@
-"""Knowledge distillation: a trained classifier teaches another one (Hinton et al. 2015, arXiv:1503.02531)."""
+"""Knowledge distillation: train a network to match a trained classifier (Hinton et al. 2015, arXiv:1503.02531)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,22 @@ from classicnets.training.recipe.schema import DistillSection
 
 
 class Teacher:
-    """A classifier in eval mode whose answers on a student's own images, augmented as they are, are learned from."""
+    """A trained classifier, in eval mode. It sees the same augmented images as the student.
+
+    Args:
+        recipe: names the teacher, its weight in the loss and the temperature.
+        classes: the student's class names; the teacher may have them in another order.
+        preprocess: normalises the student's images.
+        device: where both networks compute.
+
+    Raises:
+        WeightsError: the teacher cannot be read.
+        ConfigError: the teacher has other classes, or takes images with another number of channels.
+    """
 
     def __init__(
         self, recipe: DistillSection, classes: Sequence[str], preprocess: Preprocess, device: torch.device
     ) -> None:
-        """Load `recipe.teacher` for a student of these classes, whose images `preprocess` normalises.
-
-        Raises WeightsError where it cannot be read, ConfigError where its classes or channels are not the student's.
-        """
         try:
             known = Classifier.load(recipe.teacher, device=str(device))
         except WeightsError as error:
@@ -31,13 +38,14 @@ class Teacher:
         if set(known.classes) != set(classes):
             lacking, more = sorted(set(classes) - set(known.classes)), sorted(set(known.classes) - set(classes))
             raise ConfigError(
-                f"The teacher {recipe.teacher} has other classes than the data: it lacks {_few(lacking)} and "
-                f"has {_few(more)} besides. Use a teacher trained on the same classes."
+                f"The teacher {recipe.teacher} has other classes than the data. Only the data has: {_few(lacking)}. "
+                f"Only the teacher has: {_few(more)}. Use a teacher trained on the same classes."
             )
         if known.preprocess.channels not in (preprocess.channels, 3 * preprocess.channels):
             raise ConfigError(
-                f"The teacher {recipe.teacher} takes images of {known.preprocess.channels} channels, and these have "
-                f"{preprocess.channels}. Give a teacher for such images; grey ones can be given to one for RGB."
+                f"The teacher {recipe.teacher} takes images with {known.preprocess.channels} channels, but the "
+                f"student's have {preprocess.channels}. Use a teacher with the same number of channels. "
+                "A teacher for RGB also works with a student for grey images."
             )
         self.weight = recipe.weight
         self.temperature = recipe.temperature
@@ -51,9 +59,9 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
-        """Its float32 logits (B, K), in the order of the student's classes, on the student's normalised images.
+        """Return the teacher's logits, float32 (B, K), in the order of the student's classes.
 
-        Images of another size than it was trained at are resized.
+        `images` are the student's, normalised, float (B, C, H, W). They are resized if the teacher's size differs.
         """
         size = self.classifier.preprocess.input_size
         images = images * self._scale + self._shift
@@ -63,7 +71,7 @@ class Teacher:
         return logits.float()[:, self._columns]
 
     def loss(self, images: Tensor, logits: Tensor) -> Tensor:
-        """T^2 KL(teacher || student) of both softened by the temperature T, a mean over the images (Sec. 2)."""
+        """Return T^2 KL(teacher || student), averaged over the images (Sec. 2). T softens the logits of both."""
         ours = F.log_softmax(logits / self.temperature, dim=1)
         its = F.log_softmax(self.logits(images) / self.temperature, dim=1)
         return self.temperature**2 * F.kl_div(ours, its, log_target=True, reduction="batchmean")

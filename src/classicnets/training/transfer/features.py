@@ -1,4 +1,4 @@
-"""The features of a trunk that never learns: computed once, and used by every epoch and every validation."""
+"""Features of a frozen trunk: computed once, then used in every epoch and every validation."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
 from classicnets.training.step.validation import Validation
 
-_BATCH = 64  # images that the trunk sees at a time, always as many: on the CPU the features are the same, bit for bit
+_BATCH = 64  # images in one pass of the trunk. A constant, so that the features on a CPU are always the same bits
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What a frozen trunk makes of the training images, and the part of the head that learns from it.
+    """The features of the training images, and the part of the head that learns from them.
 
-    `values` (N, ...) are on the CPU, in the number format that the network computes in; `rest` turns them into logits.
+    `values` (N, ...) are on the CPU, in the number format that the network computes in. `rest` maps them to logits.
     """
 
     values: Tensor
@@ -47,9 +47,9 @@ class Features:
         progress: Callable[[int, int], None],
         memory_limit: int = MEMORY_LIMIT,
     ) -> Features:
-        """Run the trunk, and all of the head that never changes, over every image once.
+        """Run the trunk and the fixed part of the head once over every image.
 
-        Raises StorageError where the features cannot be kept.
+        Raises StorageError if there is no room for the features.
         """
         fixed, rest = split_head(model.head)
         (values,) = _computed(
@@ -59,15 +59,15 @@ class Features:
         return cls(values, rest)
 
     def batch(self, batch: Batch) -> Batch:
-        """The batch with the features of its images instead of the images."""
+        """Return the batch with features in place of its images."""
         return batch._replace(images=self.values[batch.indices])
 
 
 @dataclass(frozen=True, eq=False)
 class CachedValidation(Validation):
-    """Validation from features, for a trunk that never learns: on the CPU the same logits, to the bit.
+    """Validation with cached features, for a frozen trunk. On a CPU the logits are the same, bit for bit.
 
-    The trunk is run once for each network, over every view that the card's test-time averaging takes.
+    The trunk runs once for each network, over every view that the card's test-time augmentation makes.
     """
 
     _views: dict[ConvNet, list[Tensor]] = field(default_factory=dict)
@@ -89,7 +89,10 @@ class CachedValidation(Validation):
 
 
 def split_head(head: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
-    """The head's first layers, which have neither weights nor chance (pooling), and the rest; they share its layers."""
+    """Split the head at its first layer with weights or dropout: the fixed layers (pooling), and the rest.
+
+    Both parts share their layers with `head`.
+    """
     layers = list(head.children())
     first = next(i for i, layer in enumerate(layers) if isinstance(layer, nn.Dropout) or [*layer.parameters()])
     return nn.Sequential(*layers[:first]), nn.Sequential(*layers[first:])
@@ -105,9 +108,9 @@ def _computed(
     progress: Callable[[int, int], None] = lambda done, total: None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> list[Tensor]:
-    """What `before`, in eval mode, makes of each view of all images, on the CPU.
+    """Return the output of `before`, in eval mode, for each view of all images, on the CPU.
 
-    Above `memory_limit` bytes it lies in a file without a name in the cache, gone with the process.
+    Above `memory_limit` bytes it is kept in an unnamed file in the cache, which disappears with the process.
     """
     before.eval()
     values: list[Tensor] = []
@@ -122,11 +125,12 @@ def _computed(
 
 
 def without_pixels(packed: Packed) -> Packed:
-    """The same images as a single black pixel each: all that the order of an epoch needs, once features are kept."""
+    """Replace each image by one black pixel. With cached features, only the order of an epoch still needs images."""
     return replace(packed, images=packed.images.new_zeros(1).expand(*packed.images.shape[:2], 1, 1))
 
 
 def _room(shape: tuple[int, ...], dtype: torch.dtype, memory_limit: int) -> Tensor:
+    """An uninitialised tensor on the CPU: in memory up to `memory_limit` bytes, above that in an unnamed file."""
     size = math.prod(shape) * dtype.itemsize
     if size <= memory_limit:
         return torch.empty(shape, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Fine-tuning: which stages of the trunk learn, when, and how fast. Stages are the trunk's own children."""
+"""Fine-tuning: which stages of the trunk learn, when, and how fast. A stage is a child of the trunk."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from classicnets.models.contract import ConvNet
 from classicnets.training.recipe.schema import FinetuneSection
 
 ALL_LEARN = FinetuneSection()
-"""Nothing is ever frozen, and all learn at the same rate."""
+"""No stage is frozen, and all learn at the same rate."""
 
 
 def stages(trunk: nn.Sequential) -> list[list[nn.Module]]:
-    """The stages that have weights, from the image to the head, each with what follows it and has none (pools)."""
+    """Return the stages with weights, from the image to the head. A stage without weights joins the one before it."""
     groups: list[list[nn.Module]] = []
     for stage in trunk:
         if not groups or next(stage.parameters(), None) is not None:
@@ -24,14 +24,17 @@ def stages(trunk: nn.Sequential) -> list[list[nn.Module]]:
 
 
 class ParameterGroup(NamedTuple):
-    """Parameters that begin to learn together, at `scale` times the learning rate."""
+    """Parameters that are unfrozen together and learn at `scale` times the learning rate."""
 
     scale: float
     parameters: list[nn.Parameter]
 
 
 def parameter_groups(model: ConvNet, recipe: FinetuneSection) -> list[ParameterGroup]:
-    """The parameters of `model`, divided as the recipe asks: all as one, or the heads, then stage by stage before."""
+    """Divide the parameters of `model` as the recipe says: one group, or the head and then a group for each stage.
+
+    Stages come last first. Each one's rate is `layer_decay` times that of the stage after it.
+    """
     if recipe == ALL_LEARN:
         return [ParameterGroup(1.0, list(model.parameters()))]
     in_trunk = set(model.trunk.parameters())
@@ -42,7 +45,7 @@ def parameter_groups(model: ConvNet, recipe: FinetuneSection) -> list[ParameterG
 
 
 def num_frozen(recipe: FinetuneSection, num_stages: int, done: float) -> int:
-    """How many stages, counted from the image, are frozen when the share `done` (0..1) of the run is over."""
+    """Return how many stages, counted from the image, are frozen when a share `done` (0 to 1) of the run is done."""
     if done < recipe.freeze or recipe.freeze == 1:
         return num_stages
     if recipe.unfreeze == "at_once":
@@ -52,9 +55,9 @@ def num_frozen(recipe: FinetuneSection, num_stages: int, done: float) -> int:
 
 
 def freeze(model: ConvNet, recipe: FinetuneSection, done: float) -> bool:
-    """Let those stages have gradients that learn at the share `done` of the run, and take them from the others.
+    """Turn the gradients of each stage on or off, as the recipe says for a share `done` (0 to 1) of the run.
 
-    Returns whether that is not as it was.
+    Returns whether anything changed.
     """
     if recipe == ALL_LEARN:
         return False
@@ -68,7 +71,7 @@ def freeze(model: ConvNet, recipe: FinetuneSection, done: float) -> bool:
 
 
 def train_mode(model: ConvNet) -> None:
-    """Training mode; frozen stages stay in eval mode: batch norms keep their statistics, dropout lets all through."""
+    """Set training mode, but keep frozen stages in eval mode: batch norm keeps its statistics, dropout is off."""
     model.train()
     for group in stages(model.trunk):
         if not any(parameter.requires_grad for stage in group for parameter in stage.parameters()):
