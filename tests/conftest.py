@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,8 +41,11 @@ def _fixed_threads() -> Iterator[None]:
 
 
 @pytest.fixture
-def plain_reports() -> Iterator[None]:
-    """A finished run gets its report without figures. Drawing them takes longer than a small training."""
+def plain_reports() -> Iterator[Callable[[Path, Report, ImageSet], Path]]:
+    """A finished run gets its report without figures, by a `write_report` that draws none and is returned.
+
+    Drawing them takes longer than a small training.
+    """
 
     def write_report(folder: Path, report: Report, images: ImageSet) -> Path:
         report.save(folder / "evaluation")
@@ -52,7 +55,7 @@ def plain_reports() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:  # its own: a test may undo what it patched itself
         patch.setattr("classicnets.training.run.job.write_report", write_report)
-        yield
+        yield write_report
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def test_there_and_back_is_what_it_was(run_cli, checkpoint, here):
     there = run_cli("convert", "w.pth", "--model", "resnet18")
     assert there.code == 0
     assert "w.pth: PyTorch file, in 'state_dict', prefix 'module.' removed, names of torchvision" in there.out
-    assert "resnet18, 5 classes, 3 input channels: 122 weights of 11,188,697 numbers" in there.out
+    assert "resnet18, 5 classes, 3 input channels: 122 tensors with 11,188,697 numbers, all matched" in there.out
     assert f"written  {here / 'w-classicnets.safetensors'}, names of classicnets" in there.out
     assert load_file("w-classicnets.safetensors").keys() == create("resnet18", device="meta").state_dict().keys()
 

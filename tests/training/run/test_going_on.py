@@ -15,7 +15,6 @@ from classicnets.classifier import Classifier
 from classicnets.data import load_data
 from classicnets.errors import ConfigError, StorageError, TrainingDiverged, WeightsError
 from classicnets.evaluation import evaluate
-from classicnets.reports import write_report
 from classicnets.search.find_lr import find_lr
 from classicnets.search.tune import resume_tuning
 from classicnets.training import EpochDone, Finished, Run, StepDone, reopen, start
@@ -280,11 +279,12 @@ def test_what_one_process_does_is_refused_to_several(monkeypatch, search):
         search()
 
 
-def test_measuring_a_stopped_run_does_not_finish_it(tmp_path):
+def test_measuring_a_stopped_run_does_not_finish_it(tmp_path, plain_reports):
     """Its events alone say that a run is finished; a report that somebody else wrote does not."""
     until(job := begin(tmp_path), epoch=1)
     run = job.run
-    write_report(run.path, evaluate(run.classifier, load_data("digits").test), load_data("digits").test)
+    test = load_data("digits").test
+    plain_reports(run.path, evaluate(run.classifier, test), test)
     assert run.page.is_file()
     assert not run.finished
     *events_now, finished = reopen(run)
