@@ -1,0 +1,223 @@
+"""A network drawn as its paper draws it: `inspect(model).to_svg()`.
+
+Images enter at the top. Each stage is a band with its layers: branches side by side, shortcuts around, repeats once
+with their number. On its right are the stage's output, parameters and multiply-adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from classicnets.analysis.graph import IMAGES, Graph, Layer, Unit
+from classicnets.models.facts import human
+
+_BOX = (124, 22)  # all lengths in pixels
+_ACROSS = 136  # from a branch to the next
+_DOWN = 42  # from a layer to the next
+_SIDE = 24  # from the outermost branch to a shortcut
+_NAME, _FACTS = 112, 172  # widths of the columns left and right
+_PAD = 14
+
+_STYLE = """
+svg { background: #fff; font: 11px system-ui, sans-serif; }
+text { fill: #1c2024; text-anchor: middle; }
+.title { font-size: 15px; font-weight: 600; text-anchor: start; }
+.name { font-size: 12px; font-weight: 600; text-anchor: start; }
+.fact, .note { fill: #5a646c; text-anchor: start; }
+.after { fill: #5a646c; font-size: 9px; }
+.times { fill: #5a646c; font-size: 13px; text-anchor: start; }
+.band { fill: #f4f6f8; }
+.line { fill: none; stroke: #8a949c; stroke-width: 1.2; }
+.repeat { fill: none; stroke: #8a949c; stroke-dasharray: 3 3; }
+.conv { fill: #cfe3f6; } .pool { fill: #fbdcc8; } .linear { fill: #cdeedd; } .other { fill: #e4e0f3; }
+.join { fill: #fff; stroke: #8a949c; }
+@media (prefers-color-scheme: dark) {
+svg { background: #16191d; } text { fill: #e6e9ec; } .fact, .note, .after, .times { fill: #98a2ab; }
+.band { fill: #1e2328; } .line, .repeat, .join { stroke: #6d7780; } .join { fill: #16191d; }
+.conv { fill: #1f4468; } .pool { fill: #6b3a1c; } .linear { fill: #1d5239; } .other { fill: #40386b; }
+}
+@media print { svg { background: #fff; } }
+"""
+
+
+class Facts(NamedTuple):
+    """What stands beside a stage: its output (C, H, W), parameters and multiply-adds."""
+
+    output: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+def draw(graph: Graph, *, title: str, image: tuple[int, int, int], facts: dict[str, Facts]) -> str:
+    """Return the drawing of a network as an SVG document, for light and dark pages and for print.
+
+    Args:
+        graph: the network's units, see `graph.graph`.
+        title: the first line.
+        image: channels, height and width of the images.
+        facts: what stands beside each stage, by its name.
+    """
+    widths = [_width(unit) for unit in graph.units]
+    middle = max(widths, default=_BOX[0]) + 2 * _SIDE
+    drawing = _Drawing(_NAME + middle / 2)
+    drawing.text(_PAD, 26, title, "title")
+    drawing.text(drawing.axis, 56, f"images {_shape(image)}", "")
+    y = 64.0
+    for stage, group in groupby(graph.units, key=lambda unit: unit.stage):
+        y = _stage(drawing, y, list(group), facts.get(stage), graph.auxiliary.get(stage, ()), middle)
+    return drawing.document(_NAME + middle + _FACTS, y + _PAD, title)
+
+
+class _Drawing:
+    """Shapes in the order of painting: bands, lines, boxes, words."""
+
+    def __init__(self, axis: float) -> None:
+        self.axis = axis
+        self._layers: dict[str, list[ElementTree.Element]] = {"band": [], "line": [], "box": [], "text": []}
+
+    def band(self, y: float, width: float, height: float) -> None:
+        self._add("band", "rect", x=_PAD / 2, y=y, width=width - _PAD, height=height, rx=6, kind="band")
+
+    def repeat(self, x: float, y: float, width: float, height: float) -> None:
+        self._add("line", "rect", x=x, y=y, width=width, height=height, rx=6, kind="repeat")
+
+    def line(self, path: str) -> None:
+        self._add("line", "path", d=path, kind="line")
+
+    def box(self, x: float, y: float, layer: Layer) -> None:
+        width, height = (_BOX[0], _BOX[1]) if layer.kind != "join" else (_join_width(layer), 18)
+        self._add(
+            "box", "rect", x=x - width / 2, y=y, width=width, height=height, rx=9 if layer.kind == "join" else 4,
+            kind=layer.kind,
+        )  # fmt: skip
+        self.text(x, y + (15 if layer.kind != "join" else 13), layer.label, "")
+        if layer.after:
+            below = y + height + 9
+            self.text(x + 5, below, " ".join(layer.after), "after", anchor="start")
+
+    def text(self, x: float, y: float, words: str, kind: str, *, anchor: str = "") -> None:
+        element = self._add("text", "text", x=x, y=y, kind=kind)
+        element.text = words
+        if anchor:
+            element.set("style", f"text-anchor: {anchor}")
+
+    def document(self, width: float, height: float, title: str) -> str:
+        size = {"width": f"{width:g}", "height": f"{height:g}", "viewBox": f"0 0 {width:g} {height:g}"}
+        svg = ElementTree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "role": "img", **size})
+        ElementTree.SubElement(svg, "title").text = title
+        ElementTree.SubElement(svg, "style").text = _STYLE
+        for elements in self._layers.values():
+            svg.extend(elements)
+        return ElementTree.tostring(svg, encoding="unicode")
+
+    def _add(self, layer: str, tag: str, *, kind: str, **sizes: float | str) -> ElementTree.Element:
+        values = {name: value if isinstance(value, str) else f"{value:g}" for name, value in sizes.items()}
+        element = ElementTree.Element(tag, {"class": kind, **values} if kind else values)
+        self._layers[layer].append(element)
+        return element
+
+
+def _stage(
+    drawing: _Drawing, y: float, units: Sequence[Unit], facts: Facts | None, auxiliary: Sequence[Layer], middle: float
+) -> float:
+    """Draw a stage whose signal enters at height `y`; return where it leaves."""
+    top = y + 6
+    drawing.line(f"M{drawing.axis:g} {y:g}V{top + _PAD:g}")
+    inside = top + _PAD
+    for unit in units:
+        inside = _unit(drawing, inside, unit)
+    height = inside - top + 4
+    drawing.band(top, _NAME + middle + _FACTS, height)
+    drawing.text(_PAD, top + 18, units[0].stage, "name")
+    beside = _NAME + middle + 8
+    lines = []
+    if facts:
+        lines = [_shape(facts.output)]
+        if facts.parameters:
+            lines.append(f"{human(facts.parameters)} parameters")
+        if facts.macs:
+            lines.append(f"{human(facts.macs)} multiply-adds")
+    for i, line in enumerate(lines):
+        drawing.text(beside, top + 18 + 14 * i, line, "fact")
+    if auxiliary:
+        start = top + 18 + 14 * (len(lines) + 1)
+        for i, line in enumerate(["auxiliary head:", *(layer.label for layer in auxiliary)]):
+            drawing.text(beside, start + 14 * i, line, "note")
+    return top + height
+
+
+def _unit(drawing: _Drawing, y: float, unit: Unit) -> float:
+    """Draw a unit whose signal enters at height `y`; return where it leaves."""
+    branches, depths = _branches(unit), _depths(unit)
+    last = max(branches.values(), default=0)
+    xs = [drawing.axis + (branches.get(i, last / 2) - last / 2) * _ACROSS for i in range(len(unit.layers))]
+    forks = sum(IMAGES in layer.inputs for layer in unit.layers) > 1
+    start = y + (12 if forks or unit.times > 1 else 0)
+    ys = [start + (depth - 1) * _DOWN for depth in depths]
+    end = max(ys) + _DOWN
+    side = drawing.axis + last / 2 * _ACROSS + _BOX[0] / 2 + _SIDE / 2
+    if start > y:
+        drawing.line(f"M{drawing.axis:g} {y:g}V{start:g}" if last == 0 else f"M{drawing.axis:g} {y:g}V{start - 6:g}")
+    for i, layer in enumerate(unit.layers):
+        for source in layer.inputs:
+            from_x, from_y = (drawing.axis, start - 6) if source == IMAGES else (xs[source], ys[source] + _height(unit.layers[source]))
+            if layer.kind == "join" and (source == IMAGES or branches.get(source) is None and source != i - 1):
+                middle_of_join = ys[i] + 9
+                drawing.line(f"M{from_x:g} {from_y:g}H{side:g}V{middle_of_join:g}H{xs[i] + _join_width(layer) / 2:g}")
+            elif layer.kind == "join":
+                bend = ys[i] - 5
+                drawing.line(f"M{from_x:g} {from_y:g}V{bend:g}H{xs[i]:g}V{ys[i]:g}")
+            else:
+                bend = from_y + (0 if source == IMAGES else 6)
+                drawing.line(f"M{from_x:g} {from_y:g}V{bend:g}H{xs[i]:g}V{ys[i]:g}")
+        drawing.box(xs[i], ys[i], layer)
+    drawing.line(f"M{xs[-1]:g} {ys[-1] + _height(unit.layers[-1]):g}V{end:g}")
+    if unit.times > 1:
+        left = drawing.axis - last / 2 * _ACROSS - _BOX[0] / 2 - 8
+        drawing.repeat(left, y + 4, 2 * (side + 6 - drawing.axis), end - y - 8)
+        drawing.text(side + 12, (y + end) / 2 + 5, f"×{unit.times}", "times")
+    return end
+
+
+def _branches(unit: Unit) -> dict[int, int]:
+    """Number the branches from left to right: a layer goes on with the branch it reads unless another one did."""
+    branches: dict[int, int] = {}
+    continued: set[int] = set()
+    for i, layer in enumerate(unit.layers):
+        if layer.kind == "join":
+            continue
+        source = layer.inputs[0]
+        if source in branches and source not in continued:
+            branches[i] = branches[source]
+            continued.add(source)
+        else:
+            branches[i] = max(branches.values(), default=-1) + 1
+    return branches
+
+
+def _depths(unit: Unit) -> list[int]:
+    """How many layers down from the unit's input each one stands."""
+    depths: list[int] = []
+    for layer in unit.layers:
+        depths.append(1 + max(depths[source] if source != IMAGES else 0 for source in layer.inputs))
+    return depths
+
+
+def _width(unit: Unit) -> float:
+    return max(_branches(unit).values(), default=0) * _ACROSS + _BOX[0] + 2 * _SIDE
+
+
+def _height(layer: Layer) -> float:
+    return 18 if layer.kind == "join" else _BOX[1]
+
+
+def _join_width(layer: Layer) -> float:
+    return 18 if len(layer.label) == 1 else 48
+
+
+def _shape(shape: Sequence[int]) -> str:
+    """64 x 112 x 112 for (64, 112, 112), as the papers' tables have it."""
+    return " × ".join(map(str, shape))
