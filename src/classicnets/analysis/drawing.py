@@ -88,15 +88,13 @@ class _Drawing:
         self._add("line", "path", d=path, kind="line")
 
     def box(self, x: float, y: float, layer: Layer) -> None:
-        width, height = (_BOX[0], _BOX[1]) if layer.kind != "join" else (_join_width(layer), 18)
-        self._add(
-            "box", "rect", x=x - width / 2, y=y, width=width, height=height, rx=9 if layer.kind == "join" else 4,
-            kind=layer.kind,
-        )  # fmt: skip
-        self.text(x, y + (15 if layer.kind != "join" else 13), layer.label, "")
+        joins, height = layer.kind == "join", _height(layer)
+        width = _join_width(layer) if joins else _BOX[0]
+        corners = height / 2 if joins else 4
+        self._add("box", "rect", x=x - width / 2, y=y, width=width, height=height, rx=corners, kind=layer.kind)
+        self.text(x, y + height / 2 + 4, layer.label, "")
         if layer.after:
-            below = y + height + 9
-            self.text(x + 5, below, " ".join(layer.after), "after", anchor="start")
+            self.text(x + 5, y + height + 9, " ".join(layer.after), "after", anchor="start")
 
     def text(self, x: float, y: float, words: str, kind: str, *, anchor: str = "") -> None:
         element = self._add("text", "text", x=x, y=y, kind=kind)
@@ -151,34 +149,38 @@ def _stage(
 
 def _unit(drawing: _Drawing, y: float, unit: Unit) -> float:
     """Draw a unit whose signal enters at height `y`; return where it leaves."""
-    branches, depths = _branches(unit), _depths(unit)
-    last = max(branches.values(), default=0)
-    xs = [drawing.axis + (branches.get(i, last / 2) - last / 2) * _ACROSS for i in range(len(unit.layers))]
-    forks = sum(IMAGES in layer.inputs for layer in unit.layers) > 1
-    start = y + (12 if forks or unit.times > 1 else 0)
-    ys = [start + (depth - 1) * _DOWN for depth in depths]
-    end = max(ys) + _DOWN
-    side = drawing.axis + last / 2 * _ACROSS + _BOX[0] / 2 + _SIDE / 2
-    if start > y:
-        drawing.line(f"M{drawing.axis:g} {y:g}V{start:g}" if last == 0 else f"M{drawing.axis:g} {y:g}V{start - 6:g}")
-    for i, layer in enumerate(unit.layers):
+    branches = _branches(unit)
+    across = max(branches.values(), default=0) / 2 * _ACROSS  # from the axis to the outermost branches
+    xs = [
+        drawing.axis - across + branches[i] * _ACROSS if i in branches else drawing.axis
+        for i in range(len(unit.layers))
+    ]
+    starts_forked = sum(IMAGES in layer.inputs for layer in unit.layers) > 1
+    first = y + (12 if starts_forked or unit.times > 1 else 0)
+    ys = [first + (depth - 1) * _DOWN for depth in _depths(unit)]
+    fork = first - 6
+    end = ys[-1] + _DOWN
+    side = drawing.axis + across + _BOX[0] / 2 + _SIDE / 2
+    drawing.line(f"M{drawing.axis:g} {y:g}V{fork:g}")
+    for x, layer_y, layer in zip(xs, ys, unit.layers, strict=True):
         for source in layer.inputs:
-            from_x, from_y = (drawing.axis, start - 6) if source == IMAGES else (xs[source], ys[source] + _height(unit.layers[source]))
-            if layer.kind == "join" and (source == IMAGES or branches.get(source) is None and source != i - 1):
-                middle_of_join = ys[i] + 9
-                drawing.line(f"M{from_x:g} {from_y:g}H{side:g}V{middle_of_join:g}H{xs[i] + _join_width(layer) / 2:g}")
+            start = (
+                (drawing.axis, fork) if source == IMAGES else (xs[source], ys[source] + _height(unit.layers[source]))
+            )
+            path = f"M{start[0]:g} {start[1]:g}"
+            if source == IMAGES and layer.kind == "join":  # a shortcut, around the branches
+                path += f"H{side:g}V{layer_y + _height(layer) / 2:g}H{x + _join_width(layer) / 2:g}"
             elif layer.kind == "join":
-                bend = ys[i] - 5
-                drawing.line(f"M{from_x:g} {from_y:g}V{bend:g}H{xs[i]:g}V{ys[i]:g}")
+                path += f"V{layer_y - 5:g}H{x:g}V{layer_y:g}"
             else:
-                bend = from_y + (0 if source == IMAGES else 6)
-                drawing.line(f"M{from_x:g} {from_y:g}V{bend:g}H{xs[i]:g}V{ys[i]:g}")
-        drawing.box(xs[i], ys[i], layer)
+                path += f"H{x:g}V{layer_y:g}"
+            drawing.line(path)
+        drawing.box(x, layer_y, layer)
     drawing.line(f"M{xs[-1]:g} {ys[-1] + _height(unit.layers[-1]):g}V{end:g}")
     if unit.times > 1:
-        left = drawing.axis - last / 2 * _ACROSS - _BOX[0] / 2 - 8
-        drawing.repeat(left, y + 4, 2 * (side + 6 - drawing.axis), end - y - 8)
-        drawing.text(side + 12, (y + end) / 2 + 5, f"×{unit.times}", "times")
+        left = drawing.axis - across - _BOX[0] / 2 - 10
+        drawing.repeat(left, y + 4, side + 10 - left, end - y - 8)
+        drawing.text(side + 16, (y + end) / 2 + 5, f"×{unit.times}", "times")
     return end
 
 

@@ -11,15 +11,14 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
 
-import torch
 from torch import nn
 
-from classicnets.analysis.trace import Op, trace
-from classicnets.models.contract import ConvNet
+from classicnets.analysis.trace import Op
 
 IMAGES = -1
 """As an input of a layer: what the unit gets from the unit before it."""
 
+_AUXILIARY = "aux_"
 _JOINS = {"add": "+", "cat": "concat"}
 _FOLLOW = {"BatchNorm2d": "BN", "BatchNorm1d": "BN", "ReLU": "ReLU", "Tanh": "tanh"}
 _INVISIBLE = {"view", "flatten", "reshape", "_unsafe_view"}
@@ -59,19 +58,21 @@ class Graph(NamedTuple):
     auxiliary: dict[str, tuple[Layer, ...]]
 
 
-def graph(net: ConvNet, image_size: tuple[int, int]) -> Graph:
-    """Return the graph of a network on the meta device at (height, width) pixels.
+def graph_of(net: nn.Module, ops: Sequence[Op]) -> Graph:
+    """Return the graph of a network.
 
-    The network keeps the hooks of the trace, so use it for nothing else.
+    Args:
+        net: the network that was traced.
+        ops: the trace of its `training_outputs`, which run its auxiliary heads too.
     """
-    images = torch.empty(1, net.config.in_channels, *image_size, device="meta")
-    layers = list(_layers(net, trace(net.eval(), images, run=net.training_outputs)))
-    straight = [layer for layer in layers if not layer.stage.startswith("aux")]
+    layers = list(_layers(net, ops))
+    straight = [layer for layer in layers if not layer.stage.startswith(_AUXILIARY)]
+    heads = [layer for layer in layers if layer.stage.startswith(_AUXILIARY)]
     auxiliary = {}
-    for _, group in groupby((layer for layer in layers if layer.stage.startswith("aux")), key=lambda layer: layer.stage):
+    for _, group in groupby(heads, key=lambda layer: layer.stage):
         head = list(group)
         auxiliary[layers[head[0].inputs[0]].stage] = tuple(layer.layer((IMAGES,)) for layer in head)
-    return Graph(tuple(_counted(_units(layers, straight))), auxiliary)
+    return Graph(tuple(_counted(_units(straight))), auxiliary)
 
 
 class _Placed(NamedTuple):
@@ -179,22 +180,23 @@ def _stride(stride: object) -> str:
     return f", /{height}" if height == width else f", /{height}×{width}"
 
 
-def _units(layers: Sequence[_Placed], straight: Sequence[_Placed]) -> Iterator[Unit]:
-    """Cut the network wherever everything that follows reads only the output of one layer."""
-    last_reader = {IMAGES: 0}
-    for layer in straight:
-        last_reader |= dict.fromkeys(layer.inputs, layer.place)
-    start, open_until = 0, 0
-    for i, layer in enumerate(straight):
-        read = [last_reader[place] for place in layer.inputs]
-        open_until = max(open_until, *read)
-        if open_until > layer.place or any(last_reader.get(member.place, 0) > layer.place for member in straight[start:i]):
-            continue
-        members = straight[start : i + 1]
-        places = {member.place: k for k, member in enumerate(members)}
-        inner = tuple(m.layer(tuple(places.get(place, IMAGES) for place in m.inputs)) for m in members)
-        yield Unit(layer.stage, inner)
-        start, open_until = i + 1, 0
+def _units(layers: Sequence[_Placed]) -> Iterator[Unit]:
+    """Cut the network after each layer whose output alone is read by what follows."""
+    last_reader = {place: layer.place for layer in layers for place in layer.inputs}
+    members: list[_Placed] = []
+    open_until = last_reader.get(IMAGES, 0)  # where the outputs of all layers so far have been read
+    for layer in layers:
+        members.append(layer)
+        if open_until <= layer.place:
+            yield _unit(members)
+            members = []
+        open_until = max(open_until, last_reader.get(layer.place, 0))
+
+
+def _unit(members: Sequence[_Placed]) -> Unit:
+    places = {member.place: k for k, member in enumerate(members)}
+    layers = [member.layer(tuple(places.get(place, IMAGES) for place in member.inputs)) for member in members]
+    return Unit(members[-1].stage, tuple(layers))
 
 
 def _counted(units: Iterator[Unit]) -> Iterator[Unit]:

@@ -6,18 +6,22 @@ Everything is derived from the module itself, in one pass without data (see `tra
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import json
 import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import nn
 
+from classicnets.analysis.drawing import Facts, draw
+from classicnets.analysis.graph import Graph, graph_of
 from classicnets.analysis.trace import Op, trace
 from classicnets.errors import ConfigError
 from classicnets.models.catalog import create, find
@@ -61,7 +65,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A network's stages and layers at one input size. Print it, or use `to_dict()`.
+    """A network's stages and layers at one input size. Print it, draw it with `to_svg()`, or use `to_dict()`.
 
     The head follows the trunk's stages, and auxiliary heads follow the head. They take part in training only: their
     parameters count, their multiply-adds and activations do not. `weight_bytes` counts parameters and buffers.
@@ -77,11 +81,13 @@ class Summary:
     macs: int
     weight_bytes: int
     activation_bytes: int
+    graph: Graph = field(repr=False, compare=False)
 
     def to_dict(self, *, layers: bool = False) -> dict[str, Any]:
-        """Return everything as JSON-ready values, in bytes, pixels and units. `layers` adds the layers."""
-        answer = asdict(self)
-        return answer if layers else {key: value for key, value in answer.items() if key != "layers"}
+        """Return the numbers as JSON-ready values, in bytes, pixels and units. `layers` adds the layers."""
+        left_out = {"graph"} if layers else {"graph", "layers"}
+        shallow = replace(self, graph=Graph((), {}), layers=self.layers if layers else ())
+        return {key: value for key, value in asdict(shallow).items() if key not in left_out}
 
     def to_json(self, *, layers: bool = False) -> str:
         """Return `to_dict` as a JSON document. `layers` adds the layers."""
@@ -101,6 +107,24 @@ class Summary:
         if any(row.kind == _TRAINING_ONLY for row in self.stages):
             lines += [f"* {_TRAINING_ONLY}: the parameters count, multiply-adds and activations do not."]
         return "\n".join(lines)
+
+    def to_csv(self, *, layers: bool = False) -> str:
+        """Return the numbers as a CSV table: a row per stage, or with `layers` per layer. Pairs are written HxW."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(Row.__dataclass_fields__)
+        for row in self.layers if layers else self.stages:
+            writer.writerow([_cell(value) for value in vars(row).values()])
+        return out.getvalue()
+
+    def to_svg(self) -> str:
+        """Return the network's drawing as an SVG document: stages, branches and shortcuts, repeats drawn once."""
+        facts = {row.name: Facts(row.output, row.parameters, row.macs) for row in self.stages}
+        return draw(self.graph, title=self.model, image=self.input, facts=facts)
+
+    def _repr_html_(self) -> str:
+        """Show the drawing in a notebook."""
+        return self.to_svg()
 
     def __str__(self) -> str:
         return self.to_text()
@@ -136,7 +160,9 @@ def inspect(
         raise ConfigError("A network has its own in_channels and num_classes. To change them, give its name instead.")
     config = net.config
     height, width = _size(config.image_size if image_size is None else image_size)
-    ops = trace(net.eval(), torch.empty(1, config.in_channels, height, width, device="meta"))
+    images = torch.empty(1, config.in_channels, height, width, device="meta")
+    everything = trace(net.eval(), images, run=net.training_outputs)
+    ops = [op for op in everything if op.module.split(".")[0] in ("trunk", "head")]
     own = _own_parameters(net)
     tensors = [*net.parameters(), *net.buffers()]
     return Summary(
@@ -150,6 +176,7 @@ def inspect(
         macs=sum(op.macs for op in ops),
         weight_bytes=sum(t.numel() * t.element_size() for t in tensors),
         activation_bytes=sum(op.bytes_written for op in ops),
+        graph=graph_of(net, everything),
     )
 
 
@@ -257,6 +284,17 @@ def _table(rows: Sequence[Row], layers: bool) -> list[str]:
         ).rstrip()
         for line in table
     ]
+
+
+def _cell(value: object) -> object:
+    """A shape, kernel or stride as 64x112x112; several kernels as 1x1,3x3."""
+    if value is None:
+        return ""
+    if not isinstance(value, tuple):
+        return value
+    if value and isinstance(value[0], tuple):
+        return ",".join("x".join(map(str, pair)) for pair in value)
+    return "x".join(map(str, value))
 
 
 def _pair(pair: Pair | None) -> str:
