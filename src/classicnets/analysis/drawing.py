@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
-from xml.etree import ElementTree
 
 from classicnets.analysis.graph import IMAGES, Graph, Layer, Unit
+from classicnets.analysis.svg import Svg
 from classicnets.models.facts import human
 
 _BOX = (124, 22)  # all lengths in pixels
@@ -22,24 +22,19 @@ _NAME, _FACTS = 112, 172  # widths of the columns left and right
 _PAD = 14
 
 _STYLE = """
-svg { background: #fff; font: 11px system-ui, sans-serif; }
-text { fill: #1c2024; text-anchor: middle; }
+text { text-anchor: middle; }
 .title { font-size: 15px; font-weight: 600; text-anchor: start; }
 .name { font-size: 12px; font-weight: 600; text-anchor: start; }
-.fact, .note { fill: #5a646c; text-anchor: start; }
-.after { fill: #5a646c; font-size: 9px; }
-.times { fill: #5a646c; font-size: 13px; text-anchor: start; }
-.band { fill: #f4f6f8; }
-.line { fill: none; stroke: #8a949c; stroke-width: 1.2; }
-.repeat { fill: none; stroke: #8a949c; stroke-dasharray: 3 3; }
+.fact, .note, .after, .times { text-anchor: start; }
+.after { font-size: 9px; }
+.times { font-size: 13px; }
+.repeat { fill: none; stroke-dasharray: 3 3; }
 .conv { fill: #cfe3f6; } .pool { fill: #fbdcc8; } .linear { fill: #cdeedd; } .other { fill: #e4e0f3; }
-.join { fill: #fff; stroke: #8a949c; }
+.join { fill: #fff; }
 @media (prefers-color-scheme: dark) {
-svg { background: #16191d; } text { fill: #e6e9ec; } .fact, .note, .after, .times { fill: #98a2ab; }
-.band { fill: #1e2328; } .line, .repeat, .join { stroke: #6d7780; } .join { fill: #16191d; }
 .conv { fill: #1f4468; } .pool { fill: #6b3a1c; } .linear { fill: #1d5239; } .other { fill: #40386b; }
+.join { fill: #16191d; }
 }
-@media print { svg { background: #fff; } }
 """
 
 
@@ -64,58 +59,31 @@ def draw(graph: Graph, *, title: str, image: tuple[int, int, int], facts: dict[s
     middle = max(widths, default=_BOX[0]) + 2 * _SIDE
     drawing = _Drawing(_NAME + middle / 2)
     drawing.text(_PAD, 26, title, "title")
-    drawing.text(drawing.axis, 56, f"images {_shape(image)}", "")
+    drawing.text(drawing.axis, 56, f"images {_shape(image)}")
     y = 64.0
     for stage, group in groupby(graph.units, key=lambda unit: unit.stage):
         y = _stage(drawing, y, list(group), facts.get(stage), graph.auxiliary.get(stage, ()), middle)
     return drawing.document(_NAME + middle + _FACTS, y + _PAD, title)
 
 
-class _Drawing:
-    """Shapes in the order of painting: bands, lines, boxes, words."""
+class _Drawing(Svg):
+    """The drawing of a network: bands below lines below boxes below words. `axis` is where the signal runs down."""
 
     def __init__(self, axis: float) -> None:
+        super().__init__(_STYLE)
         self.axis = axis
-        self._layers: dict[str, list[ElementTree.Element]] = {"band": [], "line": [], "box": [], "text": []}
-
-    def band(self, y: float, width: float, height: float) -> None:
-        self._add("band", "rect", x=_PAD / 2, y=y, width=width - _PAD, height=height, rx=6, kind="band")
-
-    def repeat(self, x: float, y: float, width: float, height: float) -> None:
-        self._add("line", "rect", x=x, y=y, width=width, height=height, rx=6, kind="repeat")
 
     def line(self, path: str) -> None:
-        self._add("line", "path", d=path, kind="line")
+        self.add("path", d=path, kind="line", layer=1)
 
     def box(self, x: float, y: float, layer: Layer) -> None:
         joins, height = layer.kind == "join", _height(layer)
         width = _join_width(layer) if joins else _BOX[0]
         corners = height / 2 if joins else 4
-        self._add("box", "rect", x=x - width / 2, y=y, width=width, height=height, rx=corners, kind=layer.kind)
-        self.text(x, y + height / 2 + 4, layer.label, "")
+        self.add("rect", x=x - width / 2, y=y, width=width, height=height, rx=corners, kind=layer.kind, layer=2)
+        self.text(x, y + height / 2 + 4, layer.label)
         if layer.after:
-            self.text(x + 5, y + height + 9, " ".join(layer.after), "after", anchor="start")
-
-    def text(self, x: float, y: float, words: str, kind: str, *, anchor: str = "") -> None:
-        element = self._add("text", "text", x=x, y=y, kind=kind)
-        element.text = words
-        if anchor:
-            element.set("style", f"text-anchor: {anchor}")
-
-    def document(self, width: float, height: float, title: str) -> str:
-        size = {"width": f"{width:g}", "height": f"{height:g}", "viewBox": f"0 0 {width:g} {height:g}"}
-        svg = ElementTree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "role": "img", **size})
-        ElementTree.SubElement(svg, "title").text = title
-        ElementTree.SubElement(svg, "style").text = _STYLE
-        for elements in self._layers.values():
-            svg.extend(elements)
-        return ElementTree.tostring(svg, encoding="unicode")
-
-    def _add(self, layer: str, tag: str, *, kind: str, **sizes: float | str) -> ElementTree.Element:
-        values = {name: value if isinstance(value, str) else f"{value:g}" for name, value in sizes.items()}
-        element = ElementTree.Element(tag, {"class": kind, **values} if kind else values)
-        self._layers[layer].append(element)
-        return element
+            self.text(x + 5, y + height + 9, " ".join(layer.after), "after")
 
 
 def _stage(
@@ -128,7 +96,8 @@ def _stage(
     for unit in units:
         inside = _unit(drawing, inside, unit)
     height = inside - top + 4
-    drawing.band(top, _NAME + middle + _FACTS, height)
+    width = _NAME + middle + _FACTS - _PAD
+    drawing.add("rect", x=_PAD / 2, y=top, width=width, height=height, rx=6, kind="band", layer=0)
     drawing.text(_PAD, top + 18, units[0].stage, "name")
     beside = _NAME + middle + 8
     lines = []
@@ -179,7 +148,8 @@ def _unit(drawing: _Drawing, y: float, unit: Unit) -> float:
     drawing.line(f"M{xs[-1]:g} {ys[-1] + _height(unit.layers[-1]):g}V{end:g}")
     if unit.times > 1:
         left = drawing.axis - across - _BOX[0] / 2 - 10
-        drawing.repeat(left, y + 4, side + 10 - left, end - y - 8)
+        width = side + 10 - left
+        drawing.add("rect", x=left, y=y + 4, width=width, height=end - y - 8, rx=6, kind="repeat", layer=1)
         drawing.text(side + 16, (y + end) / 2 + 5, f"×{unit.times}", "times")
     return end
 

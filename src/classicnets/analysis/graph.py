@@ -96,7 +96,7 @@ def _layers(net: nn.Module, ops: Sequence[Op]) -> Iterator[_Placed]:
     boxes: list[_Placed] = []
     box_of = {IMAGES: IMAGES}  # an operation's place in the trace -> its box
     readers = _readers(ops)
-    for path, group in groupby(range(len(ops)), key=lambda i: _box_name(modules, ops, i)):
+    for _, group in groupby(range(len(ops)), key=lambda i: _box_name(modules, ops, i)):
         places = list(group)
         first, last = ops[places[0]], ops[places[-1]]
         inputs = tuple(dict.fromkeys(box_of[i] for place in places for i in ops[place].inputs if i not in places))
@@ -109,7 +109,7 @@ def _layers(net: nn.Module, ops: Sequence[Op]) -> Iterator[_Placed]:
             continue
         label, kind = _label(modules[first.module], last)
         box_of |= dict.fromkeys(places, len(boxes))
-        boxes.append(_Placed(len(boxes), _stage_of(path), label, kind, (), inputs, last.output))
+        boxes.append(_Placed(len(boxes), stage_of(first.module), label, kind, (), inputs, last.output))
     yield from boxes
 
 
@@ -140,9 +140,9 @@ def _box_name(modules: dict[str, nn.Module], ops: Sequence[Op], place: int) -> s
     return path if not any(modules[path].children()) else f"{path}#{place}"
 
 
-def _stage_of(path: str) -> str:
-    """trunk.conv2.block1.conv -> conv2; head.classifier -> head."""
-    first, *rest = path.partition("#")[0].split(".")
+def stage_of(path: str) -> str:
+    """The stage that a module belongs to: trunk.conv2.block1.conv -> conv2; head.classifier -> head."""
+    first, *rest = path.split(".")
     return rest[0] if first == "trunk" and rest else first
 
 

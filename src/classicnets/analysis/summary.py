@@ -18,10 +18,10 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from classicnets.analysis.drawing import Facts, draw
-from classicnets.analysis.graph import Graph, graph_of
+from classicnets.analysis.graph import Graph, graph_of, stage_of
 from classicnets.analysis.trace import Op, trace
 from classicnets.errors import ConfigError
 from classicnets.models.catalog import create, find
@@ -150,26 +150,16 @@ def inspect(
     >>> inspect("resnet18").macs
     1814073344
     """
-    if isinstance(model, str):
-        paper, name = find(model).family.paper, model
-        net = create(model, num_classes=num_classes, in_channels=in_channels, device="meta")
-    elif in_channels is None and num_classes is None:
-        paper, name = "", type(model).__name__
-        net = _meta_twin(model)
-    else:
-        raise ConfigError("A network has its own in_channels and num_classes. To change them, give its name instead.")
-    config = net.config
-    height, width = _size(config.image_size if image_size is None else image_size)
-    images = torch.empty(1, config.in_channels, height, width, device="meta")
-    everything = trace(net.eval(), images, run=net.training_outputs)
+    name, net, images = meta_net(model, image_size=image_size, in_channels=in_channels, num_classes=num_classes)
+    everything = trace(net, images, run=net.training_outputs)
     ops = [op for op in everything if op.module.split(".")[0] in ("trunk", "head")]
     own = _own_parameters(net)
     tensors = [*net.parameters(), *net.buffers()]
     return Summary(
         model=name,
-        paper=paper,
-        note=config.note,
-        input=(config.in_channels, height, width),
+        paper=find(model).family.paper if isinstance(model, str) else "",
+        note=net.config.note,
+        input=(images.shape[1], images.shape[2], images.shape[3]),
         stages=tuple(_stages(net, ops, own)),
         layers=tuple(_layers(net, ops, own)),
         parameters=own.total(),
@@ -178,6 +168,23 @@ def inspect(
         activation_bytes=sum(op.bytes_written for op in ops),
         graph=graph_of(net, everything),
     )
+
+
+def meta_net(
+    model: str | ConvNet, *, image_size: int | Pair | None, in_channels: int | None, num_classes: int | None
+) -> tuple[str, ConvNet, Tensor]:
+    """Return a model's name, its network in eval mode, and an image (1, C, H, W), both on the meta device.
+
+    The arguments and errors are those of `inspect`.
+    """
+    if isinstance(model, str):
+        name, net = model, create(model, num_classes=num_classes, in_channels=in_channels, device="meta")
+    elif in_channels is None and num_classes is None:
+        name, net = type(model).__name__, _meta_twin(model)
+    else:
+        raise ConfigError("A network has its own in_channels and num_classes. To change them, give its name instead.")
+    height, width = _size(net.config.image_size if image_size is None else image_size)
+    return name, net.eval(), torch.empty(1, net.config.in_channels, height, width, device="meta")
 
 
 def _size(size: int | Pair) -> Pair:
@@ -204,10 +211,10 @@ def _own_parameters(net: ConvNet) -> Counter[str]:
 
 def _stages(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]:
     """The trunk's stages, the head, and whatever else holds parameters: auxiliary heads, which did not run."""
-    ran = {name: list(group) for name, group in groupby(ops, key=lambda op: _stage_of(op.module))}
+    ran = {name: list(group) for name, group in groupby(ops, key=lambda op: stage_of(op.module))}
     parameters: Counter[str] = Counter()
     for path, count in own.items():
-        parameters[_stage_of(path)] += count
+        parameters[stage_of(path)] += count
     jump: Pair | None = (1, 1)
     for name in [*(name for name, _ in net.trunk.named_children()), "head"]:
         row = _row(name, "", ran[name], parameters.pop(name, 0))
@@ -215,12 +222,6 @@ def _stages(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]
         jump = row.jump
     for name, count in parameters.items():
         yield _row(name, _TRAINING_ONLY, [], count)
-
-
-def _stage_of(path: str) -> str:
-    """trunk.conv2.block1.conv -> conv2; head.classifier -> head."""
-    first, *rest = path.split(".")
-    return rest[0] if first == "trunk" and rest else first
 
 
 def _layers(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]:

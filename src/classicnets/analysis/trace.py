@@ -91,12 +91,16 @@ class _Recorder(TorchDispatchMode):
         self._seen = {id(images): _Seen(images, (Field(), Field()), made_by=-1)}
 
     def leave(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        """Leave the innermost module. LocalResponseNorm permutes axes and back, so positions stay in place."""
-        self.inside.pop()
+        """Leave the innermost module. LocalResponseNorm is one operation: it permutes axes and back, in place."""
+        path = self.inside.pop()
         if isinstance(module, LocalResponseNorm):
-            fields = self._seen[id(args[0])].fields
-            self._seen[id(output)] = self._seen[id(output)]._replace(fields=fields)
-            self.ops[-1] = self.ops[-1]._replace(fields=fields)
+            before = self._seen[id(args[0])]
+            steps = [op for op in self.ops if op.module == path]
+            del self.ops[-len(steps) :]
+            self._seen[id(output)] = _Seen(output, before.fields, made_by=len(self.ops))
+            written = sum(op.bytes_written for op in steps)
+            shape = tuple(output.shape[1:])
+            self.ops.append(Op(path, "local_response_norm", (before.made_by,), shape, None, before.fields, 0, written))
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
