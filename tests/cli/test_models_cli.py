@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -208,3 +209,43 @@ def test_help_and_mistakes_in_a_code_page(arguments: tuple[str, ...], encoding: 
     assert done.returncode == (2 if arguments == ("no-such-command",) else 0)
     assert b"Traceback" not in done.stderr
     assert done.stdout + done.stderr
+
+
+def test_a_model_and_a_unit_are_drawn_to_new_files(tmp_path: Path) -> None:
+    svg, unit = tmp_path / "net.svg", tmp_path / "unit.svg"
+    result = run(app, ["inspect", "resnet20_cifar", "--svg", str(svg)])
+    assert result.exit_code == 0
+    assert result.stdout.endswith(f"drawing: {svg}\n")
+    assert svg.read_text("utf-8").startswith("<svg ")
+    assert run(app, ["inspect", "resnet20_cifar", "--unit", "conv3,0,1,2", "--svg", str(unit)]).exit_code == 0
+    assert "channel 0 of conv3 at row 1, column 2" in unit.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--unit", "conv3"), "--unit must be STAGE,C,Y,X such as conv3,0,10,20; got 'conv3'."),
+        (("--unit", "conv9,0,0,0"), "No stage of resnet20_cifar named 'conv9'."),
+        (("--image", "a.jpg"), "Give --unit STAGE,C,Y,X and --svg FILE too."),
+        (("--svg", "net.png"), "--svg must name a file that ends with .svg, got net.png."),
+        (("--svg", str(Path(__file__).parent)), "must name a file that ends with .svg"),
+        (("--csv", "--json"), "--csv cannot be combined with --json or --unit."),
+    ],
+)
+def test_mistakes_in_drawing(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = typed("inspect", "resnet20_cifar", *arguments, capsys=capsys, monkeypatch=monkeypatch)
+    assert code == 2
+    assert said in " ".join(err.split())
+
+
+def test_a_drawing_never_overwrites(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    svg = tmp_path / "mine.svg"
+    svg.write_text("mine")
+    code, _, err = typed("inspect", "resnet20_cifar", "--svg", str(svg), capsys=capsys, monkeypatch=monkeypatch)
+    assert code == 2
+    assert "exists, and files are never overwritten" in " ".join(err.split())
+    assert svg.read_text() == "mine"

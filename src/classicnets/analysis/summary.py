@@ -6,18 +6,22 @@ Everything is derived from the module itself, in one pass without data (see `tra
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import json
 import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from classicnets.analysis.drawing import Facts, draw
+from classicnets.analysis.graph import Graph, graph_of, stage_of
 from classicnets.analysis.trace import Op, trace
 from classicnets.errors import ConfigError
 from classicnets.models.catalog import create, find
@@ -61,7 +65,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A network's stages and layers at one input size. Print it, or use `to_dict()`.
+    """A network's stages and layers at one input size. Print it, draw it with `to_svg()`, or use `to_dict()`.
 
     Attributes:
         model: the catalog name, or the class of a network that was given.
@@ -75,6 +79,7 @@ class Summary:
         macs: multiply-adds of one image.
         weight_bytes: the size of parameters and buffers.
         activation_bytes: the size of the activations of one image in fp32.
+        graph: what `to_svg` draws.
     """
 
     model: str
@@ -87,11 +92,13 @@ class Summary:
     macs: int
     weight_bytes: int
     activation_bytes: int
+    graph: Graph = field(repr=False, compare=False)
 
     def to_dict(self, *, layers: bool = False) -> dict[str, Any]:
-        """Return everything as JSON-ready values, in bytes, pixels and units. `layers` adds the layers."""
-        answer = asdict(self)
-        return answer if layers else {key: value for key, value in answer.items() if key != "layers"}
+        """Return the numbers as JSON-ready values, in bytes, pixels and units. `layers` adds the layers."""
+        left_out = {"graph"} if layers else {"graph", "layers"}
+        shallow = replace(self, graph=Graph((), {}), layers=self.layers if layers else ())
+        return {key: value for key, value in asdict(shallow).items() if key not in left_out}
 
     def to_json(self, *, layers: bool = False) -> str:
         """Return `to_dict` as a JSON document. `layers` adds the layers."""
@@ -111,6 +118,24 @@ class Summary:
         if any(row.kind == _TRAINING_ONLY for row in self.stages):
             lines += [f"* {_TRAINING_ONLY}: the parameters count, multiply-adds and activations do not."]
         return "\n".join(lines)
+
+    def to_csv(self, *, layers: bool = False) -> str:
+        """Return the numbers as a CSV table: a row per stage, or with `layers` per layer. Pairs are written HxW."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(Row.__dataclass_fields__)
+        for row in self.layers if layers else self.stages:
+            writer.writerow([_cell(value) for value in vars(row).values()])
+        return out.getvalue()
+
+    def to_svg(self) -> str:
+        """Return the network's drawing as an SVG document: stages, branches and shortcuts, repeats drawn once."""
+        facts = {row.name: Facts(row.output, row.parameters, row.macs) for row in self.stages}
+        return draw(self.graph, title=self.model, image=self.input, facts=facts)
+
+    def _repr_html_(self) -> str:
+        """Show the drawing in a notebook."""
+        return self.to_svg()
 
     def __str__(self) -> str:
         return self.to_text()
@@ -136,33 +161,43 @@ def inspect(
     >>> inspect("resnet18").macs
     1814073344
     """
-    if isinstance(model, str):
-        paper, name = find(model).family.paper, model
-        net = create(model, num_classes=num_classes, in_channels=in_channels, device="meta")
-    elif in_channels is None and num_classes is None:
-        paper, name = "", type(model).__name__
-        net = _meta_twin(model)
-    else:
-        raise ConfigError(
-            "in_channels and num_classes cannot change in a network that is already built. Give its name instead."
-        )
-    config = net.config
-    height, width = _size(config.image_size if image_size is None else image_size)
-    ops = trace(net.eval(), torch.empty(1, config.in_channels, height, width, device="meta"))
+    name, net, images = meta_net(model, image_size=image_size, in_channels=in_channels, num_classes=num_classes)
+    everything = trace(net, images, run=net.training_outputs)
+    ops = [op for op in everything if op.module.split(".")[0] in ("trunk", "head")]
     own = _own_parameters(net)
     tensors = [*net.parameters(), *net.buffers()]
     return Summary(
         model=name,
-        paper=paper,
-        note=config.note,
-        input=(config.in_channels, height, width),
+        paper=find(model).family.paper if isinstance(model, str) else "",
+        note=net.config.note,
+        input=(images.shape[1], images.shape[2], images.shape[3]),
         stages=tuple(_stages(net, ops, own)),
         layers=tuple(_layers(net, ops, own)),
         parameters=own.total(),
         macs=sum(op.macs for op in ops),
         weight_bytes=sum(t.numel() * t.element_size() for t in tensors),
         activation_bytes=sum(op.bytes_written for op in ops),
+        graph=graph_of(net, everything),
     )
+
+
+def meta_net(
+    model: str | ConvNet, *, image_size: int | Pair | None, in_channels: int | None, num_classes: int | None
+) -> tuple[str, ConvNet, Tensor]:
+    """Return a model's name, its network in eval mode, and an image (1, C, H, W), both on the meta device.
+
+    The arguments and errors are those of `inspect`.
+    """
+    if isinstance(model, str):
+        name, net = model, create(model, num_classes=num_classes, in_channels=in_channels, device="meta")
+    elif in_channels is None and num_classes is None:
+        name, net = type(model).__name__, _meta_twin(model)
+    else:
+        raise ConfigError(
+            "in_channels and num_classes cannot change in a network that is already built. Give its name instead."
+        )
+    height, width = _size(net.config.image_size if image_size is None else image_size)
+    return name, net.eval(), torch.empty(1, net.config.in_channels, height, width, device="meta")
 
 
 def _size(size: int | Pair) -> Pair:
@@ -189,10 +224,10 @@ def _own_parameters(net: ConvNet) -> Counter[str]:
 
 def _stages(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]:
     """The trunk's stages, the head, and whatever else holds parameters: auxiliary heads, which did not run."""
-    ran = {name: list(group) for name, group in groupby(ops, key=lambda op: _stage_of(op.module))}
+    ran = {name: list(group) for name, group in groupby(ops, key=lambda op: stage_of(op.module))}
     parameters: Counter[str] = Counter()
     for path, count in own.items():
-        parameters[_stage_of(path)] += count
+        parameters[stage_of(path)] += count
     jump: Pair | None = (1, 1)
     for name in [*(name for name, _ in net.trunk.named_children()), "head"]:
         row = _row(name, "", ran[name], parameters.pop(name, 0))
@@ -200,12 +235,6 @@ def _stages(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]
         jump = row.jump
     for name, count in parameters.items():
         yield _row(name, _TRAINING_ONLY, [], count)
-
-
-def _stage_of(path: str) -> str:
-    """trunk.conv2.block1.conv -> conv2; head.classifier -> head."""
-    first, *rest = path.split(".")
-    return rest[0] if first == "trunk" and rest else first
 
 
 def _layers(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]:
@@ -269,6 +298,17 @@ def _table(rows: Sequence[Row], layers: bool) -> list[str]:
         ).rstrip()
         for line in table
     ]
+
+
+def _cell(value: object) -> object:
+    """A shape, kernel or stride as 64x112x112; several kernels as 1x1,3x3."""
+    if value is None:
+        return ""
+    if not isinstance(value, tuple):
+        return value
+    if value and isinstance(value[0], tuple):
+        return ",".join("x".join(map(str, pair)) for pair in value)
+    return "x".join(map(str, value))
 
 
 def _pair(pair: Pair | None) -> str:

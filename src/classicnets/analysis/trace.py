@@ -32,11 +32,13 @@ _aten = torch.ops.aten
 class Op(NamedTuple):
     """An operation that ran: in which module, its output, its geometry along rows and columns, and its cost.
 
+    `inputs` are the places in the trace of the operations whose outputs it works on; -1 stands for the images.
     `windows` is None if every position stays in its place; `fields` is None if each output sees the whole image.
     """
 
     module: str
     kind: str
+    inputs: tuple[int, ...]
     output: tuple[int, ...]
     windows: Windows | None
     fields: Fields | None
@@ -44,10 +46,11 @@ class Op(NamedTuple):
     bytes_written: int
 
 
-def trace(net: nn.Module, images: Tensor) -> list[Op]:
+def trace(net: nn.Module, images: Tensor, *, run: Callable[[Tensor], object] | None = None) -> list[Op]:
     """Return the operations of `net(images)`, in order. Both are on the meta device.
 
-    `images` are floats (N, C, H, W). The network keeps the hooks of the trace, so use it for nothing else.
+    `images` are floats (N, C, H, W). `run` is called instead of `net`, for another of its methods. The network keeps
+    the hooks of the trace, so use it for nothing else.
 
     >>> trace(nn.Conv2d(3, 8, 3), torch.empty(1, 3, 9, 9, device="meta"))[0].macs
     10584
@@ -57,7 +60,7 @@ def trace(net: nn.Module, images: Tensor) -> list[Op]:
         module.register_forward_pre_hook(lambda _module, _args, name=name: recorder.inside.append(name))
         module.register_forward_hook(recorder.leave)
     with torch.inference_mode(), recorder:
-        net(images)
+        (run or net)(images)
     return recorder.ops
 
 
@@ -70,6 +73,14 @@ class _Effect(NamedTuple):
     mixes: bool = False
 
 
+class _Seen(NamedTuple):
+    """A tensor that depends on the images. It is kept, or Python could give its identity to another one."""
+
+    tensor: Tensor
+    fields: Fields | None
+    made_by: int
+
+
 class _Recorder(TorchDispatchMode):
     """Answer every operation by its rule, and record those that work on something made from the images."""
 
@@ -77,16 +88,19 @@ class _Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]  # PyTorch's modes have no types
         self.ops: list[Op] = []
         self.inside: list[str] = []
-        # By identity. The tensor is kept, or Python could give its identity to another one.
-        self._seen: dict[int, tuple[Tensor, Fields | None]] = {id(images): (images, (Field(), Field()))}
+        self._seen = {id(images): _Seen(images, (Field(), Field()), made_by=-1)}
 
     def leave(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        """Leave the innermost module. LocalResponseNorm permutes axes and back, so positions stay in place."""
-        self.inside.pop()
+        """Leave the innermost module. LocalResponseNorm is one operation: it permutes axes and back, in place."""
+        path = self.inside.pop()
         if isinstance(module, LocalResponseNorm):
-            fields = self._seen[id(args[0])][1]
-            self._seen[id(output)] = (output, fields)
-            self.ops[-1] = self.ops[-1]._replace(fields=fields)
+            before = self._seen[id(args[0])]
+            steps = [op for op in self.ops if op.module == path]
+            del self.ops[-len(steps) :]
+            self._seen[id(output)] = _Seen(output, before.fields, made_by=len(self.ops))
+            written = sum(op.bytes_written for op in steps)
+            shape = tuple(output.shape[1:])
+            self.ops.append(Op(path, "local_response_norm", (before.made_by,), shape, None, before.fields, 0, written))
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -101,13 +115,15 @@ class _Recorder(TorchDispatchMode):
             return func(*args, **(kwargs or {}))
         effect = _rule(func)(*args, **(kwargs or {}))
         output = effect.output
-        fields = None if effect.mixes else _through(effect.windows, [self._seen[id(t)][1] for t in inputs])
-        self._seen[id(output)] = (output, fields)
+        before = [self._seen[id(t)] for t in inputs]
+        fields = None if effect.mixes else _through(effect.windows, [seen.fields for seen in before])
+        self._seen[id(output)] = _Seen(output, fields, made_by=len(self.ops))
         storages = {t.untyped_storage()._cdata for t in inputs}
         self.ops.append(
             Op(
                 module=self.inside[-1],
                 kind=func.overloadpacket.__name__.rstrip("_"),
+                inputs=tuple(dict.fromkeys(seen.made_by for seen in before)),
                 output=tuple(output.shape[1:]),
                 windows=effect.windows,
                 fields=fields,
