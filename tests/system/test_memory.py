@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from classicnets.system import memory
-from classicnets.system.memory import LARGE, is_out_of_memory, memory_kept
+from classicnets.system.memory import LARGE, in_huge_pages, is_out_of_memory, memory_kept
 
 
 def raised(work) -> Exception:
@@ -69,7 +69,6 @@ def thresholds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """What malloc was set to: (mmap, trim), in order."""
     seen: list[tuple[int, int]] = []
     monkeypatch.setattr(memory, "_set_thresholds", lambda *, mmap, trim: seen.append((mmap, trim)))
-    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
     return seen
 
 
@@ -78,20 +77,9 @@ ALL = (1 << 31) - 1
 
 
 def test_nested_blocks_count_and_the_last_one_puts_everything_back(thresholds: list[tuple[int, int]]) -> None:
-    with memory_kept(torch.bfloat16):
-        assert os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
-        with memory_kept(torch.float32):
-            pass
-        assert os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
-    assert "THP_MEM_ALLOC_ENABLE" not in os.environ
+    with memory_kept(torch.bfloat16), memory_kept(torch.float32):
+        pass
     assert thresholds == [(1 << 30, ALL), (LARGE, ALL), (1 << 30, ALL), USUAL]
-
-
-def test_the_users_own_setting_stays(thresholds: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
-    with memory_kept(torch.float32):
-        assert os.environ["THP_MEM_ALLOC_ENABLE"] == "0"
-    assert os.environ["THP_MEM_ALLOC_ENABLE"] == "0"
 
 
 def test_it_is_put_back_when_the_block_raises(thresholds: list[tuple[int, int]]) -> None:
@@ -113,7 +101,6 @@ def test_many_threads_at_once(thresholds: list[tuple[int, int]]) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, [torch.float32, torch.bfloat16] * 4))
     assert thresholds[-1] == USUAL
-    assert "THP_MEM_ALLOC_ENABLE" not in os.environ
     assert memory._keepers._limits == []
 
 
@@ -144,3 +131,27 @@ def test_memory_is_kept_inside_and_returned_afterwards() -> None:
     inside, after = map(int, done.stdout.split())
     assert inside > 180
     assert after < 40
+
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or "[never]" in HUGE_PAGES.read_text(), reason="this system gives no huge pages"
+)
+def test_a_large_new_tensor_gets_huge_pages() -> None:
+    tensor = in_huge_pages(torch.empty(64 << 20, dtype=torch.uint8))
+    before = huge_kib()
+    tensor.fill_(1)
+    assert huge_kib() - before > 32 << 10
+
+
+def huge_kib() -> int:
+    """KiB of this process in huge pages."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages"))
+
+
+def test_small_and_empty_tensors_stay_as_they_are() -> None:
+    for tensor in (torch.empty(0), torch.ones(3), torch.empty(2, device="meta")):
+        assert in_huge_pages(tensor) is tensor

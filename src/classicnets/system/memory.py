@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
-import os
 import re
 import sys
 import threading
@@ -22,7 +21,7 @@ LARGE = 32 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEEP_ALL = (1 << 31) - 1
 _USUAL_MMAP, _USUAL_TRIM = 32 << 20, 64 << 20  # what glibc's own adjustment reaches; its first 128 KiB slow inference
-_HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+_MADV_HUGEPAGE, _PAGE, _FEW_PAGES = 14, 4096, 4 << 20  # sys/mman.h; bytes below which huge pages gain nothing
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory\b"  # CUDA, MPS, XPU, and the CUDA driver
@@ -56,7 +55,7 @@ def memory_kept(dtype: torch.dtype) -> Iterator[None]:
 
     Without this, glibc returns large blocks to the system at once and gets them back zeroed, page by page. On a CPU
     that takes a third of a step in networks with many weights. In fp32, blocks of `LARGE` bytes and more are still
-    returned: kept ones leave holes that later blocks do not fit into. PyTorch is asked to use huge pages.
+    returned: kept ones leave holes that later blocks do not fit into. `in_huge_pages` makes getting them cheap.
 
     When the last such block of the process ends, unused memory is returned to the system, and malloc's thresholds are
     those that glibc's own adjustment reaches in a process with large tensors. Blocks may be nested and may run in
@@ -77,6 +76,30 @@ def memory_kept(dtype: torch.dtype) -> Iterator[None]:
         _keepers.leave(limit)
 
 
+def in_huge_pages(tensor: torch.Tensor) -> torch.Tensor:
+    """Ask the system to back a new tensor by huge pages, and return it. Call this before it is written.
+
+    The system zeroes a new block page by page when it is first written. With pages of 4 KiB that takes several times as
+    long as writing. PyTorch's own setting for this (THP_MEM_ALLOC_ENABLE) is read once, before the first tensor of a
+    process. Small tensors, other devices, and systems other than Linux with glibc stay as they are.
+
+    Args:
+        tensor: a tensor whose memory nothing has written yet, of any shape and type.
+
+    >>> in_huge_pages(torch.empty(8)).shape
+    torch.Size([8])
+    """
+    libc = _glibc()
+    memory = tensor.untyped_storage()
+    if libc and tensor.device.type == "cpu" and memory.nbytes() >= _FEW_PAGES:
+        start = -(-memory.data_ptr() // _PAGE) * _PAGE
+        end = (memory.data_ptr() + memory.nbytes()) // _PAGE * _PAGE
+        libc.madvise(
+            ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_HUGEPAGE
+        )  # a wish: errors do not matter
+    return tensor
+
+
 def give_memory_back() -> None:
     """Return to the system the memory that the C library holds and nothing uses."""
     if libc := _glibc():
@@ -89,13 +112,9 @@ class _Keepers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._limits: list[int] = []
-        self._set_huge_pages = False
 
     def enter(self, limit: int) -> None:
         with self._lock:
-            if not self._limits and _HUGE_PAGES not in os.environ:
-                os.environ[_HUGE_PAGES] = "1"
-                self._set_huge_pages = True
             self._limits.append(limit)
             _set_thresholds(mmap=min(self._limits), trim=_KEEP_ALL)
 
@@ -105,9 +124,6 @@ class _Keepers:
             if self._limits:
                 _set_thresholds(mmap=min(self._limits), trim=_KEEP_ALL)
                 return
-            if self._set_huge_pages:
-                os.environ.pop(_HUGE_PAGES, None)
-                self._set_huge_pages = False
             _set_thresholds(mmap=_USUAL_MMAP, trim=_USUAL_TRIM)
         give_memory_back()
 

@@ -23,6 +23,7 @@ from classicnets.data.pipeline.photos import PackedPhotos, pack_photos
 from classicnets.data.words import listed
 from classicnets.errors import BadImage, DataError
 from classicnets.preprocess import Preprocess
+from classicnets.system.memory import in_huge_pages
 from classicnets.system.threads import in_threads
 
 _CHUNK = 64  # images in one task of a thread
@@ -108,7 +109,7 @@ def pack(
         return [(i, image.name, image.reason) for i, image in fill(out.view(shape)).items()]
 
     if math.prod(shape) <= memory_limit:
-        pixels = torch.empty(shape, dtype=torch.uint8)
+        pixels = in_huge_pages(torch.empty(shape, dtype=torch.uint8))
         bad = fill(pixels)
     else:
         settings = preprocess.to_dict()

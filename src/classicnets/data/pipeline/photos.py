@@ -28,6 +28,7 @@ from classicnets.errors import BadImage, DataError, StorageError
 from classicnets.images import image_size, read_pixels, read_state, within_limit
 from classicnets.preprocess import Preprocess
 from classicnets.system.cache import packed_limit
+from classicnets.system.memory import in_huge_pages
 from classicnets.system.threads import in_threads
 
 _CHUNK = 8  # photos in one task of a thread
@@ -151,7 +152,7 @@ def _kept(
 ) -> tuple[Tensor | None, list[_Bad], str]:
     """The pixels, or None if files are decoded in every epoch; what cannot be read; where they are kept, and why."""
     if size <= memory_limit:
-        pixels = torch.empty(size, dtype=torch.uint8)
+        pixels = in_huge_pages(torch.empty(size, dtype=torch.uint8))
         return pixels, fill(pixels), f"{_in_words(size)} in memory, where up to {_in_words(memory_limit)} are kept"
     if size > packed_limit():
         limit = f"the cache's limit of {_in_words(packed_limit())} (CLASSICNETS_CACHE_GIB)"
