@@ -267,8 +267,8 @@ def _centre(images: Tensor, size: tuple[int, int]) -> Tensor:
 def _normalized_rows(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """`Preprocess.normalize` of channels-last images.
 
-    Whole rows of pixels at a time, because three numbers a pixel take twice as long. A few images at a time, so that the
-    second pass over them finds them in the processor's cache.
+    It takes whole rows of pixels, because three numbers a pixel need twice as long. It takes a few images at a time, so
+    that the second pass over them finds them in the processor's cache.
     """
     n, channels, height, width = images.shape
     rows = images.permute(0, 2, 3, 1).reshape(n, height, width * channels)
