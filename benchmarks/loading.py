@@ -2,8 +2,8 @@
 
 Both turn the same folder of JPEGs into normalised float32 batches. Each image is a random resized crop of the whole
 photo (8 to 100 % of its area, aspect 3/4 to 4/3), antialiased, and mirrored half of the time. Theirs is ImageFolder,
-transforms v2 and a DataLoader with two workers; each epoch decodes each file. Ours packs the whole photos in the first
-epoch, with a thread per core, and crops what is packed in every epoch, in one thread of the process that trains. Epochs
+transforms v2 and a DataLoader with two worker processes; each epoch decodes each file. Ours packs the whole photos in
+the first epoch, with a thread per core, and crops what is packed in every epoch, in two worker threads. Epochs
 alternate, so that a drift of the machine's speed meets both alike; the first of theirs is a warm-up.
 
 The photos are made of those in FOLDER, in a temporary folder, by enlarging them to 500 x 375 and to 1200 x 1200 pixels
@@ -39,6 +39,7 @@ from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from classicnets.system.memory import memory_kept
 
 BATCH = 64
+WORKERS = 2
 AUGMENT = Augment(crop="resized", scale=(0.08, 1.0), flip=True)
 SHAPES = {"500 x 375": (375, 500), "1.4 megapixels": (1200, 1200)}
 
@@ -60,7 +61,7 @@ class Ours:
 
     def epoch(self) -> int:
         self.epochs += 1
-        loader = Loader(self.packed, self.preprocess, AUGMENT, BATCH)
+        loader = Loader(self.packed, self.preprocess, AUGMENT, BATCH, workers=WORKERS)
         with memory_kept(torch.float32):  # as training does
             return sum(len(batch.images) for batch in loader.batches(self.epochs))
 
@@ -84,7 +85,7 @@ def torchvision_v2(folder: Path, size: int) -> DataLoader:
         ]
     )
     images = ImageFolder(str(folder), steps)
-    return DataLoader(images, BATCH, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
+    return DataLoader(images, BATCH, shuffle=True, num_workers=WORKERS, drop_last=True, persistent_workers=True)
 
 
 def rate(epoch: Callable[[], int]) -> float:
@@ -138,7 +139,7 @@ def main() -> None:
         [
             f"Batches of {BATCH}, normalised: random resized crops of the whole photo, antialiased, and flips.",
             "torchvision: ImageFolder, transforms v2 and a DataLoader with two workers. Ours: the first epoch decodes",
-            "and packs, with a thread per core; later ones crop what is packed, in one thread. Packed photos are in",
+            "and packs, with a thread per core; later ones crop what is packed, in two threads. Packed photos are in",
             f"memory up to 512 MiB and on disk above. {options.photos} photos of each size are made of the folder's.",
         ],
     )  # fmt: skip
