@@ -102,7 +102,7 @@ def test_images_are_made_smaller_only_if_the_recipe_was_chosen_and_its_epochs_do
 ):
     slow = Timing(full=4.0, small=4.0, frozen=1.0, statistics=0, validation=0, saving=0, end=0)
     fast = Timing(full=1.0, small=1.0, frozen=1.0, statistics=0, validation=0, saving=0, end=0)
-    monkeypatch.setattr("classicnets.training.recipe.plan.natural_size", lambda *_: 128)
+    monkeypatch.setattr("classicnets.training.recipe.plan.natural_size", lambda *_, **__: 128)
     takes(monkeypatch, slow, fast)
     job = start("resnet20_cifar", photo_folder, minutes=1.3, out=tmp_path / "chosen")
     assert job.recipe.image_size == job._session.preprocess.input_size[0] == 96  # of 30 epochs of 4 s, 0.6 fit

@@ -20,6 +20,8 @@ FITTED = ("photos", "small-set")
 _STEPS_PER_EPOCH = 20  # fewer are too few updates of the weights
 _SMALLEST_BATCH = 16  # smaller ones make the batch norms' statistics too noisy
 _STEPS_FOR_AVERAGE = 1_000  # in a shorter run, the moving average lags behind the weights
+_FEW_PHOTOS = 5_000  # from scratch, fewer photos train at a smaller size, in more epochs an hour
+_SIZE_OF_FEW_PHOTOS = 96
 
 
 def choose_recipe(
@@ -107,12 +109,25 @@ def normalised(network: ConvNet) -> bool:
     return has_norm and hidden <= head_norms
 
 
-def natural_size(images: ImageSet, config: NetConfig) -> int:
-    """Return the side, in pixels, to train at: the images' own up to 64, else the network's, at least 64."""
+def natural_size(images: ImageSet, config: NetConfig, *, fit: bool = False) -> int:
+    """Return the side to train at, in pixels: the images' own up to 64, else the network's or one for few photos.
+
+    Args:
+        images: the training images. The sides of about 50 of them are read.
+        config: the network's config.
+        fit: whether the size may follow from the number of images: not with trained weights or a given recipe, which
+            belong to a size.
+
+    Returns:
+        The images' own side if it is up to 64, else the network's image size, at least 64. With `fit`, fewer than
+        5,000 photos get at most 96, and are not enlarged. Never less than the network's smallest size.
+    """
     if images.paths is None:
         own = min(images.image(0).shape[1:])
     else:
         sample = images.paths[:: max(1, len(images) // 50)]
         own = round(statistics.median(min(image_size(path)) for path in sample))
-    wanted = own if own <= 64 else max(64, config.image_size)
-    return max(wanted, config.min_size, 8)
+    size = own if own <= 64 else max(64, config.image_size)
+    if fit and own > 64 and len(images) < _FEW_PHOTOS:
+        size = min(size, own, _SIZE_OF_FEW_PHOTOS)
+    return max(size, config.min_size, 8)
