@@ -180,28 +180,25 @@ def comparison(rows: list[Row]) -> list[list[str]]:
 
 
 def ablation(rows: list[Row]) -> list[str]:
-    """Lines of a table: what each change gives on each set, as a difference to the base."""
-    sets = _unique(rows, "set")
+    """Lines of a table: the accuracy with each change on each set, and the difference to the base in the same seeds."""
+    columns = sorted({(row["set"], row["minutes"]) for row in rows})
+    heads = [f"{name}, {minutes:g} min" for name, minutes in columns]
     lines = ["", "## One change at a time", ""]
-    lines += ["Test accuracy; the difference to the base, in points, is in brackets.", ""]
-    lines += [f"| change | {' | '.join(sets)} | mean difference | runs |", "| --- |" + " --- |" * (len(sets) + 2)]
+    lines += ["Test accuracy; in brackets, the difference to the base in points. Epochs are what fitted.", ""]
+    lines += [f"| change | {' | '.join(heads)} |", "| --- |" + " --- |" * len(columns)]
     for who in _unique(rows, "contender"):
-        cells, differences = [], []
-        for name in sets:
-            mine = [row for row in rows if (row["set"], row["contender"]) == (name, who)]
-            base = [
-                other for other in rows
-                if other["contender"] == "ablation: base"
-                and any(all(other[k] == row[k] for k in ("set", "seed", "minutes")) for row in mine)
-            ]  # fmt: skip
+        cells = []
+        for column in columns:
+            here = [row for row in rows if (row["set"], row["minutes"]) == column]
+            mine = [row for row in here if row["contender"] == who]
+            seeds = {row["seed"] for row in mine}
+            base = [row for row in here if row["contender"] == "ablation: base" and row["seed"] in seeds]
             if not mine or not base:
                 cells.append("")
                 continue
-            differences.append(100 * (accuracy(mine) - accuracy(base)))
-            cells.append(f"{accuracy(mine):.3f} ({differences[-1]:+.1f})")
-        runs = sum(row["contender"] == who for row in rows)
-        mean = f"{statistics.mean(differences):+.1f}" if differences else ""
-        lines.append(f"| {who.removeprefix('ablation: ')} | {' | '.join(cells)} | {mean} | {runs} |")
+            ahead = 100 * (accuracy(mine) - accuracy(base))
+            cells.append(f"{accuracy(mine):.3f} ({ahead:+.1f}), {_span(mine, 'epochs')} epochs")
+        lines.append(f"| {who.removeprefix('ablation: ')} | {' | '.join(cells)} |")
     return lines
 
 

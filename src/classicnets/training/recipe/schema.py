@@ -148,7 +148,8 @@ class ProgressiveSection(_Section):
 class Recipe(_Section):
     """Everything that decides a training. The sections have docstrings of their own.
 
-    `image_size` is the side in pixels; None takes the images' own size if that is small, else the network's.
+    `image_size` is the side in pixels; None takes the images' own size if that is small, 96 for fewer than 5,000
+    photos if the recipe was chosen and the training starts from scratch, else the network's.
     `minutes` is the budget that `epochs` was fitted to. `train --minutes` sets it, and it changes nothing by itself.
     `best` chooses the epoch that is kept, measured on the validation images. Training ends after `patience` epochs
     without a better one; None never ends it early.
