@@ -22,7 +22,7 @@ MEANINGS = {
     "batch_size": "Images in an optimizer step, over all processes.",
     "accumulate": "Splits each batch into this many parts, for less memory.",
     "recompute": "Computes activations again instead of keeping them: less memory, more time, the same result.",
-    "image_size": "Side in pixels. Unset: the images' own up to 64, else the network's.",
+    "image_size": "Side in pixels. Unset: the images' own up to 64, else 96 for few photos, else the network's.",
     "seed": "Decides the first weights, the order of the images and their augmentation.",
     "precision": "Arithmetic of the forward pass; auto is bf16 if the hardware supports it.",
     "ema": "Decay of a moving average of the weights; the average is then what is kept. 0: none.",

@@ -1,13 +1,21 @@
 """A recipe that was chosen for the data is fitted to the number of images; what the user sets stays."""
 
-import pytest
+from pathlib import Path
 
-from classicnets.training.recipe.choose import FITTED, fitted
+import pytest
+import torch
+from PIL import Image
+
+from classicnets.data.imageset import ImageSet
+from classicnets.models.catalog import create
+from classicnets.training.recipe.choose import FITTED, fitted, natural_size
 from classicnets.training.recipe.files import load_recipe, with_settings
 from classicnets.training.recipe.plan import resolve
 from classicnets.training.recipe.schema import Recipe
+from photos import write_photos
 
 PHOTOS = load_recipe("photos")
+LONG = with_settings(PHOTOS, ["epochs=1000"])
 
 
 @pytest.mark.parametrize(
@@ -18,15 +26,15 @@ PHOTOS = load_recipe("photos")
     ],
 )  # fmt: skip
 def test_the_batch_is_the_largest_power_of_two_that_leaves_20_steps_and_the_rate_follows(num_train, batch_size, lr):
-    recipe, _ = fitted(PHOTOS, num_train, 96)
+    recipe, _ = fitted(LONG, num_train, 96)
     assert recipe.batch_size == batch_size
     assert recipe.optim.lr == pytest.approx(lr)
 
 
 @pytest.mark.parametrize("name", FITTED)
 @pytest.mark.parametrize("num_train", [1, 50, 700, 5_000, 19_999])
-def test_only_the_batch_the_rate_and_the_average_change(name, num_train):
-    recipe = load_recipe(name)
+def test_only_the_batch_the_rate_and_the_average_change_in_a_long_run(name, num_train):
+    recipe = with_settings(load_recipe(name), ["epochs=1000"])
     new, sentence = fitted(recipe, num_train, 64)
     expected = recipe.model_copy(
         update={
@@ -47,6 +55,58 @@ def test_a_run_of_fewer_than_1000_steps_has_no_average():
     assert fitted(with_settings(few, ["ema=0"]), 1_280, 96)[1] == ""
 
 
+def test_few_steps_on_photos_take_adamw_and_batches_of_32():
+    few = with_settings(PHOTOS, ["epochs=18"])  # of 16 steps each
+    recipe, sentence = fitted(few, 270, 96)
+    assert (recipe.optim.name, recipe.optim.lr, recipe.optim.weight_decay) == ("adamw", 0.001, 0.05)
+    assert (recipe.batch_size, recipe.ema) == (32, 0)
+    assert "AdamW instead of SGD, which needs more than a run of only 288 steps" in sentence
+    enough = with_settings(PHOTOS, ["epochs=19"])
+    assert fitted(enough, 270, 96)[0].optim == PHOTOS.optim.model_copy(update={"lr": 0.05})
+    assert fitted(few, 270, 40)[0].optim.name == "sgd"  # digits and other small images
+    many = fitted(with_settings(PHOTOS, ["epochs=2"]), 5_000, 96)[0]
+    assert (many.optim.name, many.batch_size) == ("adamw", 64)
+
+
+def test_few_steps_leave_what_the_user_gives():
+    few = with_settings(PHOTOS, ["optim.weight_decay=0"])
+    assert fitted(few, 100, 96, given={"optim.weight_decay"})[0].optim == few.optim.model_copy(update={"lr": 0.05})
+    small = with_settings(PHOTOS, ["batch_size=8"])
+    recipe = fitted(small, 60, 96, given={"batch_size"})[0]
+    assert (recipe.optim.name, recipe.batch_size) == ("adamw", 8)
+    assert fitted(with_settings(PHOTOS, ["optim.name=adamw"]), 100, 96)[0].optim.lr == pytest.approx(0.1)
+
+
+def photos_of(side: int, count: int, folder: Path) -> ImageSet:
+    path = folder / f"{side}.png"
+    Image.new("RGB", (side + 20, side)).save(path)
+    ids = tuple(map(str, range(count)))
+    return ImageSet(("a",), torch.zeros(count, dtype=torch.int64), ids, paths=(path,) * count)
+
+
+@pytest.mark.parametrize(
+    ("side", "count", "model", "size", "fitting_size"),
+    [
+        (300, 4_999, "resnet18", 224, 96), (300, 5_000, "resnet18", 224, 224), (80, 200, "resnet18", 224, 80),
+        (64, 200, "resnet18", 64, 64), (48, 9_000, "resnet18", 48, 48), (300, 200, "resnet20_cifar", 64, 64),
+    ],
+)  # fmt: skip
+def test_few_photos_from_scratch_are_trained_at_a_smaller_size(side, count, model, size, fitting_size, tmp_path):
+    images, config = photos_of(side, count, tmp_path), create(model, device="meta").config
+    assert natural_size(images, config) == size
+    assert natural_size(images, config, fit=True) == fitting_size
+
+
+def test_trained_weights_and_given_recipes_keep_the_size_of_the_network(tmp_path):
+    write_photos(tmp_path, 4)
+    for path in tmp_path.rglob("*.jpg"):
+        Image.open(path).resize((120, 100)).save(path)
+    assert resolve("resnet18", tmp_path).recipe.image_size == 96
+    assert resolve("resnet18", tmp_path, recipe="photos").recipe.image_size == 224
+    assert resolve("resnet18", tmp_path, settings=["model.weights=torchvision"]).recipe.image_size == 224
+    assert resolve("resnet18", tmp_path, settings=["image_size=64"]).recipe.image_size == 64
+
+
 def test_the_sentence_says_what_was_changed_and_why():
     _, sentence = fitted(PHOTOS, 648, 96)
     assert sentence == (
@@ -58,7 +118,7 @@ def test_the_sentence_says_what_was_changed_and_why():
 
 @pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.05), ("adamw", 0.1), ("muon", 0.1)])
 def test_the_rate_is_in_proportion_to_the_batch_for_sgd_and_to_its_root_otherwise(optimizer, lr):
-    recipe = with_settings(Recipe(), [f"optim.name={optimizer}", "optim.lr=0.2", "batch_size=64"])
+    recipe = with_settings(Recipe(), [f"optim.name={optimizer}", "optim.lr=0.2", "batch_size=64", "epochs=1000"])
     assert fitted(recipe, 100, 64)[0].optim.lr == pytest.approx(lr)
 
 
@@ -67,7 +127,7 @@ def test_a_smaller_batch_of_the_recipe_is_never_raised():
 
 
 def test_what_the_user_gives_is_left_and_the_rest_is_fitted_to_it():
-    recipe = with_settings(PHOTOS, ["batch_size=64"])
+    recipe = with_settings(LONG, ["batch_size=64"])
     assert fitted(recipe, 100, 96, given={"batch_size", "ema"}) == (recipe, "")
     with_rate = fitted(with_settings(PHOTOS, ["optim.lr=0.3"]), 100, 96, given={"optim.lr"})[0]
     assert (with_rate.batch_size, with_rate.optim.lr) == (16, 0.3)

@@ -1,6 +1,7 @@
 """`minutes`: epochs and image size are fitted to a budget, and the run is otherwise the one without it."""
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ def test_images_are_made_smaller_only_if_the_recipe_was_chosen_and_its_epochs_do
 ):
     slow = Timing(full=4.0, small=4.0, frozen=1.0, statistics=0, validation=0, saving=0, end=0)
     fast = Timing(full=1.0, small=1.0, frozen=1.0, statistics=0, validation=0, saving=0, end=0)
-    monkeypatch.setattr("classicnets.training.recipe.plan.natural_size", lambda *_: 128)
+    monkeypatch.setattr("classicnets.training.recipe.plan.natural_size", lambda *_, **__: 128)
     takes(monkeypatch, slow, fast)
     job = start("resnet20_cifar", photo_folder, minutes=1.3, out=tmp_path / "chosen")
     assert job.recipe.image_size == job._session.preprocess.input_size[0] == 96  # of 30 epochs of 4 s, 0.6 fit
@@ -121,6 +122,21 @@ def test_the_average_follows_the_number_of_steps_that_fit(photo_folder, tmp_path
     assert job.num_steps > 1_000
     assert job.recipe.ema > 0
     assert any(name.startswith("average.") for name in weights(job))
+
+
+def test_a_run_that_gets_few_steps_is_timed_again_with_its_own_optimizer(photo_folder, tmp_path, monkeypatch):
+    """Of the recipe's 30 epochs, 30 steps, SGD would take all; only 14 fit, which are AdamW's, and of those 28."""
+    monkeypatch.setattr("classicnets.training.recipe.choose._STEPS_FOR_SGD", 30)
+    slow = Timing(full=2.0, small=2.0, frozen=1.0, statistics=0, validation=0, saving=0, end=0)
+    takes(monkeypatch, slow, replace(slow, full=1.0, small=1.0))
+    settings = ["image_size=48", "batch_size=16"]
+    job = start("resnet20_cifar", photo_folder, settings=settings, minutes=0.5, out=tmp_path / "fitted")
+    assert job.recipe.optim.name == "adamw"
+    assert isinstance(job._state.optimizer, torch.optim.AdamW)
+    assert 20 < job.num_steps < 30
+    settings.append(f"epochs={job.recipe.epochs}")
+    plain = start("resnet20_cifar", photo_folder, settings=settings, out=tmp_path / "plain")
+    assert same(until(job, epoch=1), until(plain, epoch=1))
 
 
 def test_minutes_that_are_too_few_are_refused_with_the_fewest_that_do(tmp_path, monkeypatch):

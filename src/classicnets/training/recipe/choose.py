@@ -12,7 +12,7 @@ from classicnets.data.pipeline.loader import steps_per_epoch
 from classicnets.images import image_size
 from classicnets.models.contract import ConvNet, NetConfig
 from classicnets.training.recipe.files import shipped_recipes
-from classicnets.training.recipe.schema import Recipe
+from classicnets.training.recipe.schema import OptimSection, Recipe
 
 FITTED = ("photos", "small-set")
 """The recipes for small sets, which `fitted` fits to the number of images."""
@@ -20,6 +20,11 @@ FITTED = ("photos", "small-set")
 _STEPS_PER_EPOCH = 20  # fewer are too few updates of the weights
 _SMALLEST_BATCH = 16  # smaller ones make the batch norms' statistics too noisy
 _STEPS_FOR_AVERAGE = 1_000  # in a shorter run, the moving average lags behind the weights
+_STEPS_FOR_SGD = 300  # AdamW was well ahead below 190 steps and not at 460; nothing between was measured
+_OPTIM_OF_FEW_STEPS = OptimSection(name="adamw", lr=1e-3, weight_decay=0.05)
+_BATCH_OF_FEW_STEPS = 32
+_FEW_PHOTOS = 5_000  # from scratch, fewer photos train at a smaller size, in more epochs an hour
+_SIZE_OF_FEW_PHOTOS = 96
 
 
 def choose_recipe(
@@ -54,11 +59,12 @@ def choose_recipe(
 
 
 def fitted(recipe: Recipe, num_train: int, image_size: int, *, given: Collection[str] = ()) -> tuple[Recipe, str]:
-    """Fit the batch size, the learning rate and the average of a recipe to the number of training images.
+    """Fit the optimizer, the batch size and the average of a recipe to the number of training images and steps.
 
     The batch size is the largest power of two that leaves 20 steps an epoch, at least 16 and at most the recipe's. The
     rate changes in proportion to it, or to its square root if the optimizer is not SGD. A run of fewer than 1,000
-    steps has no average.
+    steps has no average. A run of fewer than 300 steps on photos, of more than 40 pixels, takes AdamW instead of SGD,
+    and batches of at least 32.
 
     Args:
         recipe: the recipe that was chosen, with the user's changes; it stays as it is.
@@ -69,20 +75,28 @@ def fitted(recipe: Recipe, num_train: int, image_size: int, *, given: Collection
     Returns:
         The fitted recipe, and a sentence on what was changed and why; "" if nothing was.
 
-    >>> recipe, sentence = fitted(Recipe(batch_size=64), 648, 96)
+    >>> recipe, sentence = fitted(Recipe(batch_size=64, epochs=30), 648, 96)
     >>> recipe.batch_size, recipe.optim.lr
     (32, 0.05)
     """
     changes = []
-    if "batch_size" not in given and (batch_size := _fitting_batch(num_train, recipe.batch_size)) < recipe.batch_size:
+    batch_size = recipe.batch_size if "batch_size" in given else _fitting_batch(num_train, recipe.batch_size)
+    steps = recipe.epochs * steps_per_epoch(num_train, batch_size)
+    optim = recipe.optim
+    optim_is_given = any(key.startswith("optim.") for key in given)
+    if optim.name == "sgd" and image_size > 40 and steps < _STEPS_FOR_SGD and not optim_is_given:
+        changes.append(f"AdamW instead of SGD, which needs more than a run of only {steps:,} steps")
+        optim = _OPTIM_OF_FEW_STEPS
+        if "batch_size" not in given:
+            batch_size = min(recipe.batch_size, max(_BATCH_OF_FEW_STEPS, batch_size))
+    if batch_size < recipe.batch_size:
         changes.append(f"batch_size is {batch_size} instead of {recipe.batch_size}, for more steps an epoch")
-        if "optim.lr" not in given:
-            share = batch_size / recipe.batch_size
-            lr = recipe.optim.lr * (share if recipe.optim.name == "sgd" else share**0.5)
-            changes.append(f"optim.lr is {lr:.3g} instead of {recipe.optim.lr:g}, for the smaller batch")
-            recipe = recipe.model_copy(update={"optim": recipe.optim.model_copy(update={"lr": lr})})
-        recipe = recipe.model_copy(update={"batch_size": batch_size})
-    steps = recipe.epochs * steps_per_epoch(num_train, recipe.batch_size)
+    if batch_size < recipe.batch_size and optim == recipe.optim and "optim.lr" not in given:
+        share = batch_size / recipe.batch_size
+        lr = optim.lr * (share if optim.name == "sgd" else share**0.5)
+        changes.append(f"optim.lr is {lr:.3g} instead of {optim.lr:g}, for the smaller batch")
+        optim = optim.model_copy(update={"lr": lr})
+    recipe = recipe.model_copy(update={"batch_size": batch_size, "optim": optim})
     if "ema" not in given and recipe.ema and steps < _STEPS_FOR_AVERAGE:
         changes.append(f"ema is 0, because an average of the weights lags in a run of only {steps:,} steps")
         recipe = recipe.model_copy(update={"ema": 0.0})
@@ -107,12 +121,25 @@ def normalised(network: ConvNet) -> bool:
     return has_norm and hidden <= head_norms
 
 
-def natural_size(images: ImageSet, config: NetConfig) -> int:
-    """Return the side, in pixels, to train at: the images' own up to 64, else the network's, at least 64."""
+def natural_size(images: ImageSet, config: NetConfig, *, fit: bool = False) -> int:
+    """Return the side to train at, in pixels: the images' own up to 64, else the network's or one for few photos.
+
+    Args:
+        images: the training images. The sides of about 50 of them are read.
+        config: the network's config.
+        fit: whether the size may follow from the number of images: not with trained weights or a given recipe, which
+            belong to a size.
+
+    Returns:
+        The images' own side if it is up to 64, else the network's image size, at least 64. With `fit`, fewer than
+        5,000 photos get at most 96, and are not enlarged. Never less than the network's smallest size.
+    """
     if images.paths is None:
         own = min(images.image(0).shape[1:])
     else:
         sample = images.paths[:: max(1, len(images) // 50)]
         own = round(statistics.median(min(image_size(path)) for path in sample))
-    wanted = own if own <= 64 else max(64, config.image_size)
-    return max(wanted, config.min_size, 8)
+    size = own if own <= 64 else max(64, config.image_size)
+    if fit and own > 64 and len(images) < _FEW_PHOTOS:
+        size = min(size, own, _SIZE_OF_FEW_PHOTOS)
+    return max(size, config.min_size, 8)

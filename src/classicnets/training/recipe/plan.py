@@ -59,7 +59,8 @@ def resolve(
     draft = with_settings(given or Recipe(), settings)
     network = create(model, device="meta", **switches(draft))
     loaded = data if isinstance(data, Data) else load(data, draft)
-    size = draft.image_size or natural_size(loaded.train, network.config)
+    size_fits = given is None and not draft.model.weights
+    size = draft.image_size or natural_size(loaded.train, network.config, fit=size_fits)
     if size < network.config.min_size:
         raise ConfigError(
             f"{model} needs images of at least {network.config.min_size} pixels, and image_size is {size}. "

@@ -159,7 +159,8 @@ class Recipe(_Section):
             rounding, except with batch norms, which see the statistics of each part.
         recompute: compute activations again in the backward pass instead of keeping them: less memory, more time, and
             bit for bit the same result.
-        image_size: the side in pixels; None takes the images' own size if that is small, else the network's.
+        image_size: the side in pixels; None takes the images' own size if that is small, 96 for fewer than 5,000 photos
+            if the recipe was chosen and the training starts from scratch, else the network's.
         seed: decides the first weights, the order and the augmentation.
         precision: the arithmetic of the forward pass: "fp32", "bf16", or "auto" (bf16 if the hardware has it).
         ema: how much of the moving average of the weights is kept in each step; 0 keeps no average.

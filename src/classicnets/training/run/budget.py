@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from classicnets.classifier import Classifier
 from classicnets.data.pipeline.pack import Packed
@@ -131,34 +132,62 @@ def fit_to_minutes(
     wanted, natural = plan.recipe.epochs, plan.recipe.image_size
     assert natural is not None
     processes, smallest = prepared.session.processes, prepared.state.model.config.min_size
-    chosen: list[str] = []
-    for tries_left in reversed(range(_MOST_SIZES)):
-        recipe, steps = plan.recipe, len(prepared.session.loader)
+
+    def fit(prepared: Prepared) -> _Fit:
         timing = measure(prepared, most_seconds=minutes * 60 * _SHARE_TIMED)
         # The first process decides for all: the others' clocks differ.
         left = processes.on_main(lambda: minutes * 60 * _PLANNED - (time.monotonic() - begun))
-        timing = processes.on_main(lambda: timing)  # noqa: B023
-        epochs = timing.epochs_within(left, recipe, steps, smallest)
-        side = recipe.image_size
+        timing = processes.on_main(lambda: timing)
+        recipe, steps = prepared.session.recipe, len(prepared.session.loader)
+        return _Fit(timing, left, timing.epochs_within(left, recipe, steps, smallest))
+
+    chosen: list[str] = []
+    for tries_left in reversed(range(_MOST_SIZES)):
+        found = fit(prepared)
+        side = plan.recipe.image_size
         assert side is not None
         floor = max(_SMALLEST, smallest)
-        if epochs >= wanted or not size_is_free or side <= floor or not tries_left:
+        if found.epochs >= wanted or not size_is_free or side <= floor or not tries_left:
             break
-        share = max(left - timing.end, 0.0) / timing.training(recipe, wanted, steps, smallest)
+        whole = found.timing.training(plan.recipe, wanted, len(prepared.session.loader), smallest)
+        share = max(found.left - found.timing.end, 0.0) / whole
         smaller = max(floor, min(side - 16, int(side * share**0.5) // 16 * 16))
         chosen = [f"image_size={smaller}"]
-        plan = resolve(chosen)
+        likely = int(wanted * min(1.0, share * (side / smaller) ** 2))
+        plan = resolve([*chosen, f"epochs={max(1, likely)}"])
         prepared = prepare(plan)
-    if not epochs:
-        _refuse(minutes, timing, recipe, steps, smallest, spent=minutes * 60 * _PLANNED - left)
-    plan = resolve([*chosen, f"epochs={epochs}"])
-    seconds = timing.training(recipe, epochs, steps, smallest)
-    total = (minutes * 60 * _PLANNED - left + seconds + timing.end) / 60
-    notes = [f"{epochs:,} epochs in about {total:.2g} of {minutes:g} minutes: {_seconds(seconds / epochs)} an epoch"]
+    plan = resolve([*chosen, f"epochs={max(1, found.epochs)}"])
+    if _steps_differ(plan.recipe, prepared.session.recipe):  # as a run of few steps has another optimizer
+        prepared = prepare(plan)
+        found = fit(prepared)
+        plan = resolve([*chosen, f"epochs={max(1, found.epochs)}"])
+        if _steps_differ(plan.recipe, prepared.session.recipe):
+            prepared = prepare(plan)
+    recipe, steps = plan.recipe, len(prepared.session.loader)
+    spent = minutes * 60 * _PLANNED - found.left
+    if not found.epochs:
+        _refuse(minutes, found.timing, recipe, steps, smallest, spent=spent)
+    seconds = found.timing.training(recipe, found.epochs, steps, smallest)
+    total = (spent + seconds + found.timing.end) / 60
+    each = _seconds(seconds / found.epochs)
+    notes = [f"{found.epochs:,} epochs in about {total:.2g} of {minutes:g} minutes: {each} an epoch"]
     if side != natural:
         notes.append(f"image_size is {side} instead of {natural}, so that more epochs fit into the minutes")
-    recipe = plan.recipe.model_copy(update={"minutes": minutes})
+    recipe = recipe.model_copy(update={"minutes": minutes})
     return replace(plan, recipe=recipe, notes=(*plan.notes, *notes)), _with_recipe(prepared, recipe, plan)
+
+
+class _Fit(NamedTuple):
+    """What fits: the timing, the seconds that are left for training and report, and the epochs."""
+
+    timing: Timing
+    left: float
+    epochs: int
+
+
+def _steps_differ(one: Recipe, other: Recipe) -> bool:
+    """Return whether the recipes differ in what was built for a step: its batch or its optimizer."""
+    return (one.batch_size, one.optim) != (other.batch_size, other.optim)
 
 
 def measure(prepared: Prepared, *, most_seconds: float) -> Timing:
