@@ -1,5 +1,6 @@
-"""What a network is made of: `inspect`, for a model of the catalog or a network of yours."""
+"""What networks are made of: `inspect` for one of them, `compare` for several side by side."""
 
+from classicnets.analysis.compare import Comparison, Network, compare
 from classicnets.analysis.summary import Row, Summary, inspect
 
-__all__ = ["Row", "Summary", "inspect"]
+__all__ = ["Comparison", "Network", "Row", "Summary", "compare", "inspect"]
