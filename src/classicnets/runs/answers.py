@@ -41,7 +41,7 @@ class Answers:
     @property
     def accuracy(self) -> float:
         """The share of right answers, in 0..1."""
-        return sum(bool(answer.correct) for answer in self.answers) / len(self.answers)
+        return sum(answer.correct for answer in self.answers) / len(self.answers)
 
     @property
     def is_validation(self) -> bool:

@@ -10,130 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from classicnets.analysis.table import aligned
 from classicnets.errors import ConfigError
-from classicnets.evaluation.metrics import Interval
 from classicnets.evaluation.paired import Counts, count, difference_interval, holm, mcnemar_exact
 from classicnets.runs.answers import Answers, Common, common_images, read_answers
 from classicnets.runs.compare import short_names
-
-_SIGNIFICANT = 0.05
-_MOST_SHOWN = 10
-_WIDTH = 80
-
-
-class Disagreement(NamedTuple):
-    """An image that only one of two runs gets right: its name, its class, and what each run took it for."""
-
-    id: str
-    label: str
-    first: str
-    second: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairedRuns:
-    """Two runs on the same images.
-
-    Attributes:
-        first, second: the names of the runs.
-        counts: how many of the common images both runs get right, only the first, only the second, and neither.
-        interval: the 95 % interval of `counts.difference`: Tango's score interval for paired proportions.
-        p_value: of McNemar's exact test, two-sided.
-        corrected: `p_value` after Holm's correction for the number of pairs; the same if there is only one.
-        only_first, only_second: the images that only the first run gets right, and those that only the second does.
-        left_out: how many images of the first and of the second run the other one did not answer.
-        relabelled: how many images have another class in each run; they are left out too.
-    """
-
-    first: str
-    second: str
-    counts: Counts
-    interval: Interval
-    p_value: float
-    corrected: float
-    only_first: tuple[Disagreement, ...]
-    only_second: tuple[Disagreement, ...]
-    left_out: tuple[int, int]
-    relabelled: int
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the corrected p-value is below 0.05."""
-        return self.corrected < _SIGNIFICANT
-
-    @property
-    def sentence(self) -> str:
-        """The result in a sentence."""
-        images = "1 image" if self.counts.images == 1 else f"{self.counts.images:,} images"
-        if not (self.only_first or self.only_second):
-            return f"No difference: both are right on the same images, of {images}."
-        if not self.is_significant:
-            return f"No significant difference on {images}."
-        low, high = self.interval
-        better, worse = self.second, self.first
-        if self.counts.difference < 0:
-            better, worse = worse, better
-            low, high = -high, -low
-        points = f"{100 * abs(self.counts.difference):.2f} points (95% interval {100 * low:.2f} to {100 * high:.2f})"
-        return f"{better} is better than {worse} by {points} on {images}."
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything, JSON-ready. Accuracies, their difference (second minus first) and interval are shares."""
-        counts = self.counts
-        return {
-            "first": self.first,
-            "second": self.second,
-            "images": counts.images,
-            "accuracy_first": counts.accuracy_first,
-            "accuracy_second": counts.accuracy_second,
-            "difference": counts.difference,
-            "interval": list(self.interval),
-            "interval_method": "Tango's score interval for paired proportions, 95 %",
-            "p_value": self.p_value,
-            "p_value_method": "McNemar's exact test, two-sided",
-            "p_value_corrected": self.corrected,
-            "significant": self.is_significant,
-            "sentence": self.sentence,
-            "counts": counts._asdict(),
-            "left_out": list(self.left_out),
-            "relabelled": self.relabelled,
-            "right_only_in_first": [image._asdict() for image in self.only_first],
-            "right_only_in_second": [image._asdict() for image in self.only_second],
-        }
-
-    def to_text(self) -> str:
-        """Return the numbers for a terminal, with the first images that only one run gets right."""
-        counts, (low, high) = self.counts, self.interval
-        p_value = f"p = {_p_value(self.p_value)}"
-        if self.corrected != self.p_value:
-            p_value += f", with Holm's correction {_p_value(self.corrected)}"
-        lines = [
-            f"{self.second} against {self.first}",
-            f"  difference   {100 * counts.difference:+.2f} points, 95% interval {100 * low:+.2f} to {100 * high:+.2f}",
-            f"  McNemar      {p_value}",
-            f"  right        both {counts.both:,}, only {self.first} {counts.only_first:,}, only {self.second} "
-            f"{counts.only_second:,}, neither {counts.neither:,}",
-        ]
-        first, second = self.left_out
-        if first or second:
-            lines.append(
-                f"  left out     {first:,} images of {self.first} and {second:,} of {self.second}: not in both"
-            )
-        if self.relabelled:
-            lines.append(f"  left out     {self.relabelled:,} images that have another class in each run")
-        lines += ["", self.sentence]
-        for name, other, images in (
-            (self.first, self.second, [(image.id, image.label, image.second) for image in self.only_first]),
-            (self.second, self.first, [(image.id, image.label, image.first) for image in self.only_second]),
-        ):
-            if images:
-                lines += ["", *aligned([f"only {name}", "class", f"{other} says"], images[:_MOST_SHOWN], words=3)]
-            if len(images) > _MOST_SHOWN:
-                lines.append(f"({len(images) - _MOST_SHOWN:,} more; --json has all)")
-        return "\n".join(lines)
+from classicnets.runs.pair import WIDTH, Disagreement, PairedRuns
 
 
 @dataclass(frozen=True)
@@ -199,11 +83,8 @@ class RunComparison:
             "these trained networks: to compare recipes, train each with several seeds."
         )
         if len(self.pairs) > 1:
-            closing += (
-                f" Each run is compared with the first; Holm's correction is for these {len(self.pairs)} tests, and "
-                "intervals have none."
-            )
-        parts.append(textwrap.fill(closing, _WIDTH))
+            closing += " Each run is compared with the first. Intervals have no correction for the number of runs."
+        parts.append(textwrap.fill(closing, WIDTH))
         return "\n\n".join(parts)
 
     def __str__(self) -> str:
@@ -231,45 +112,48 @@ def compare_runs(*runs: str | PathLike[str]) -> RunComparison:
     if len({path.resolve() for path in paths}) < len(paths) or len(paths) < 2:
         given = ", ".join(map(str, paths)) or "none"
         raise ConfigError(f"To compare needs 2 or more runs, each given once; got {given}. See `classicnets runs`.")
-    read = [read_answers(path) for path in paths]
     names = short_names(paths)
-    first, *others = zip((names[path] for path in paths), read, strict=True)
-    common = [common_images(first[1], run) for _, run in others]
-    p_values = [mcnemar_exact(_counts(images)) for images in common]
-    pairs = [
-        _pair(first, other, images, p_value, corrected)
-        for other, images, p_value, corrected in zip(others, common, p_values, holm(p_values), strict=True)
-    ]
-    by_name = dict(zip((names[path] for path in paths), read, strict=True))
-    return RunComparison(by_name, tuple(pairs), tuple(_notes(by_name, common)))
+    read = {names[path]: read_answers(path) for path in paths}
+    first, *others = read
+    common = [common_images(read[first], read[other]) for other in others]
+    counts = [_counts(images) for images in common]
+    p_values = [mcnemar_exact(table) for table in counts]
+    pairs = []
+    for other, images, table, p_value, corrected in zip(others, common, counts, p_values, holm(p_values), strict=True):
+        only_first, only_second = _disagreements(images)
+        matched = table.images + images.relabelled
+        pairs.append(
+            PairedRuns(
+                first=first,
+                second=other,
+                counts=table,
+                interval=difference_interval(table),
+                p_value=p_value,
+                tests=len(others),
+                corrected=corrected,
+                only_first=only_first,
+                only_second=only_second,
+                left_out=(len(read[first].answers) - matched, len(read[other].answers) - matched),
+                relabelled=images.relabelled,
+            )
+        )
+    return RunComparison(read, tuple(pairs), tuple(_notes(read, common)))
 
 
-def _pair(
-    first: tuple[str, Answers], second: tuple[str, Answers], images: Common, p_value: float, corrected: float
-) -> PairedRuns:
-    counts = _counts(images)
-    matched = counts.images + images.relabelled
-    disagreements = [
-        (one.correct, Disagreement(one.path, str(one.truth), one.label, other.label))
-        for one, other in zip(images.first, images.second, strict=True)
-        if one.correct != other.correct
-    ]
-    return PairedRuns(
-        first=first[0],
-        second=second[0],
-        counts=counts,
-        interval=difference_interval(counts),
-        p_value=p_value,
-        corrected=corrected,
-        only_first=tuple(image for first_is_right, image in disagreements if first_is_right),
-        only_second=tuple(image for first_is_right, image in disagreements if not first_is_right),
-        left_out=(len(first[1].answers) - matched, len(second[1].answers) - matched),
-        relabelled=images.relabelled,
-    )
+def _disagreements(images: Common) -> tuple[tuple[Disagreement, ...], tuple[Disagreement, ...]]:
+    """The images that only the first run gets right, and those that only the second does."""
+    only_first, only_second = [], []
+    for one, other in zip(images.first, images.second, strict=True):
+        image = Disagreement(one.path, str(one.truth), one.label, other.label)
+        if one.correct and not other.correct:
+            only_first.append(image)
+        if other.correct and not one.correct:
+            only_second.append(image)
+    return tuple(only_first), tuple(only_second)
 
 
 def _counts(images: Common) -> Counts:
-    return count([bool(answer.correct) for answer in images.first], [bool(answer.correct) for answer in images.second])
+    return count([answer.correct for answer in images.first], [answer.correct for answer in images.second])
 
 
 def _notes(runs: dict[str, Answers], common: Sequence[Common]) -> list[str]:
@@ -285,7 +169,3 @@ def _notes(runs: dict[str, Answers], common: Sequence[Common]) -> list[str]:
     if any(images.by_name for images in common):
         notes.append("Images are matched by their names: a run has no images.csv that tells their contents.")
     return notes
-
-
-def _p_value(value: float) -> str:
-    return "under 0.0001" if value < 0.0001 else f"{value:.4f}"
