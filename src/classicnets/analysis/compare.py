@@ -92,7 +92,7 @@ class Comparison:
 
     def to_text(self) -> str:
         """Return tables for a terminal of 80 columns: what the networks are, and how fast and accurate they are."""
-        header = ["model", "image", "parameters", "MACs", "weights", "activ.", "depth", "field"]
+        header = ["model", "image", "params", "MACs", "weights", "activ.", "depth", "field"]
         rows = [
             [
                 one.model, str(one.image[1]), human(one.parameters), human(one.macs), mebibytes(one.weight_bytes),
@@ -103,10 +103,10 @@ class Comparison:
         lines = aligned(header, rows, words=1)
         lines += [
             "",
-            "image: side in pixels. MACs: multiply-adds for one image. weights: MiB in fp32.",
-            "activ.: MiB that one image's activations take in fp32. depth: convolutions and",
-            "linear layers on the longest path. field: pixels a side that the trunk's last",
-            "stage sees.",
+            "image: side in pixels. params: parameters. MACs: multiply-adds for one image.",
+            "weights: MiB in fp32. activ.: MiB of one image's activations in fp32. depth:",
+            "convolutions and linear layers on the longest path. field: pixels a side that",
+            "an output of the trunk's last stage sees.",
         ]
         lines += _measured(self.networks, self.conditions)
         return "\n".join(lines)
