@@ -19,6 +19,8 @@ PUBLIC = [
     "Classifier",
     "Preprocess",
     "__version__",
+    "compare",
+    "compare_runs",
     "create_model",
     "evaluate",
     "inspect",

@@ -19,6 +19,8 @@ _HOME = {
     "ClassicNetsError": "errors",
     "Classifier": "classifier",
     "Preprocess": "preprocess",
+    "compare": "analysis",
+    "compare_runs": "runs.paired",
     "create_model": "weights",
     "evaluate": "evaluation",
     "inspect": "analysis",
@@ -33,6 +35,7 @@ _HOME = {
 __all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
+    from classicnets.analysis import compare as compare
     from classicnets.analysis import inspect as inspect
     from classicnets.classifier import Classifier as Classifier
     from classicnets.classifier import load as load
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from classicnets.images import read_image as read_image
     from classicnets.models.facts import list_models as list_models
     from classicnets.preprocess import Preprocess as Preprocess
+    from classicnets.runs.paired import compare_runs as compare_runs
     from classicnets.training import resume as resume
     from classicnets.training import train as train
     from classicnets.weights import create_model as create_model

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from classicnets.analysis.drawing import Facts, draw
 from classicnets.analysis.graph import Graph, graph_of, stage_of
-from classicnets.analysis.trace import Op, trace
+from classicnets.analysis.table import aligned, mebibytes
+from classicnets.analysis.trace import Op, depths, trace
 from classicnets.errors import ConfigError
 from classicnets.models.catalog import create, find
 from classicnets.models.contract import ConvNet
@@ -80,6 +81,7 @@ class Summary:
         weight_bytes: the size of parameters and buffers.
         activation_bytes: the size of the activations of one image in fp32.
         graph: what `to_svg` draws.
+        depth: how many convolutions and linear layers the longest path from the images to the logits has, as in papers.
     """
 
     model: str
@@ -92,6 +94,7 @@ class Summary:
     macs: int
     weight_bytes: int
     activation_bytes: int
+    depth: int
     graph: Graph = field(repr=False, compare=False)
 
     def to_dict(self, *, layers: bool = False) -> dict[str, Any]:
@@ -110,8 +113,8 @@ class Summary:
         lines += [line for text in (self.paper, self.note) for line in textwrap.wrap(text, 80)]
         lines += ["", *_table(self.layers if layers else self.stages, layers), ""]
         lines += [
-            f"{self.parameters:,} parameters ({_mebibytes(self.weight_bytes)} MiB), "
-            f"{human(self.macs)} multiply-adds, {_mebibytes(self.activation_bytes)} MiB of activations",
+            f"{self.parameters:,} parameters ({mebibytes(self.weight_bytes)} MiB), "
+            f"{human(self.macs)} multiply-adds, {mebibytes(self.activation_bytes)} MiB of activations",
             "MACs: multiply-adds. MiB: activations, all those of one image in fp32.",
             "field: pixels a side that an output sees. jump: pixels from it to the next one.",
         ]
@@ -177,6 +180,7 @@ def inspect(
         macs=sum(op.macs for op in ops),
         weight_bytes=sum(t.numel() * t.element_size() for t in tensors),
         activation_bytes=sum(op.bytes_written for op in ops),
+        depth=_depth(everything),
         graph=graph_of(net, everything),
     )
 
@@ -198,6 +202,11 @@ def meta_net(
         )
     height, width = _size(net.config.image_size if image_size is None else image_size)
     return name, net.eval(), torch.empty(1, net.config.in_channels, height, width, device="meta")
+
+
+def _depth(everything: Sequence[Op]) -> int:
+    """How deep the logits are: the last output of the head. Auxiliary heads may run after it."""
+    return [depth for op, depth in zip(everything, depths(everything), strict=True) if op.module.startswith("head")][-1]
 
 
 def _size(size: int | Pair) -> Pair:
@@ -272,32 +281,24 @@ def _row(name: str, kind: str, ops: Sequence[Op], parameters: int) -> Row:
 
 
 def _table(rows: Sequence[Row], layers: bool) -> list[str]:
-    header = [*(["layer", "kind"] if layers else ["stage"]), "output"]
-    words = len(header)
-    header += ["kernel", "stride", "parameters", "MACs", "MiB", "field", "jump"]
-    table = [header, []]
+    words = ["layer", "kind", "output"] if layers else ["stage", "output"]
+    header = [*words, "kernel", "stride", "parameters", "MACs", "MiB", "field", "jump"]
+    lines = []
     for row in rows:
         name = f"{row.name}*" if row.kind == _TRAINING_ONLY else row.name
         ran = bool(row.output)
-        table.append([
+        lines.append([
             *([name, row.kind] if layers else [name]),
             "x".join(map(str, row.output)),
             ",".join(map(_pair, row.kernels)),
             _pair(row.stride),
             f"{row.parameters:,}" if row.parameters else "",
             human(row.macs) if row.macs else "",
-            _mebibytes(row.activation_bytes) if ran else "",
+            mebibytes(row.activation_bytes) if ran else "",
             _pair(row.receptive_field) or ("all" if ran else ""),
             _pair(row.jump),
         ])  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(header, *table[2:], strict=True)]
-    table[1] = ["-" * width for width in widths]
-    return [
-        "  ".join(
-            cell.ljust(w) if i < words else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    ]
+    return aligned(header, lines, words=len(words))
 
 
 def _cell(value: object) -> object:
@@ -314,7 +315,3 @@ def _cell(value: object) -> object:
 def _pair(pair: Pair | None) -> str:
     """3 for (3, 3), 1x7 for (1, 7)."""
     return "x".join(map(str, dict.fromkeys(pair or ())))
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:,.2f}" if size < 100 * 2**20 else f"{size / 2**20:,.0f}"

@@ -64,6 +64,18 @@ def trace(net: nn.Module, images: Tensor, *, run: Callable[[Tensor], object] | N
     return recorder.ops
 
 
+def depths(ops: Sequence[Op]) -> list[int]:
+    """Return for each operation how many convolutions and linear layers lie on the longest path to its output.
+
+    `ops` is a whole trace, in order. The path starts at the images and includes the operation itself.
+    """
+    found: list[int] = []
+    for op in ops:
+        before = [found[place] for place in op.inputs if place >= 0]
+        found.append(max(before, default=0) + (1 if op.macs else 0))
+    return found
+
+
 class _Effect(NamedTuple):
     """What an operation does: its output, its windows (None: every position stays), its cost, whether it mixes all."""
 

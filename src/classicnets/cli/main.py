@@ -16,6 +16,7 @@ import typer
 from classicnets import __version__
 from classicnets.cli import (
     check,
+    compare,
     convert,
     doctor,
     evaluate,
@@ -39,7 +40,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (models, inspect, check, recipes, find_lr, train, tune, runs, evaluate, predict, convert, doctor):
+for command in (
+    models,
+    inspect,
+    compare,
+    check,
+    recipes,
+    find_lr,
+    train,
+    tune,
+    runs,
+    evaluate,
+    predict,
+    convert,
+    doctor,
+):
     command.register(app)
 
 

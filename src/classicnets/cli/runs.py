@@ -55,7 +55,7 @@ def runs(
     whole = [row for row in rows if row.state != "damaged"]
     one_by_one = len(found) > 1 and set(found) == set(given)
     differences = library.recipe_differences([Run.open(row.path).recipe for row in whole]) if one_by_one else {}
-    names = _names([row.path for row in rows])
+    names = library.short_names([row.path for row in rows])
     if figure is not None:
         save_figure(library.compare_curves({names[row.path]: row.path for row in whole}), figure)
     if as_json:
@@ -105,12 +105,6 @@ def _print_differences(differences: dict[str, list[Any]], names: list[str]) -> N
 
 def _by_path(rows: list[RunSummary], values: list[Any]) -> dict[str, Any]:
     return {str(row.path): value for row, value in zip(rows, values, strict=True)}
-
-
-def _names(paths: list[Path]) -> dict[Path, str]:
-    """Each run by the name of its folder, or by its whole path if two have the same name."""
-    names = [path.resolve().name for path in paths]
-    return {path: name if names.count(name) == 1 else str(path) for path, name in zip(paths, names, strict=True)}
 
 
 def _best(row: RunSummary) -> str | None:

@@ -126,6 +126,19 @@ def summarize(path: str | Path) -> RunSummary:
     )
 
 
+def short_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Name each run by its folder, or by its whole path if two folders have the same name.
+
+    Args:
+        paths: run folders.
+
+    >>> short_names([Path("runs/plain"), Path("runs/wide")])[Path("runs/wide")]
+    'wide'
+    """
+    names = [path.resolve().name for path in paths]
+    return {path: name if names.count(name) == 1 else str(path) for path, name in zip(paths, names, strict=True)}
+
+
 def recipe_differences(recipes: Sequence[Recipe]) -> dict[str, list[Any]]:
     """Compare recipes key by key.
 
