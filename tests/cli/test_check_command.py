@@ -21,7 +21,7 @@ def test_a_good_folder(photo_folder: Path) -> None:
     assert "photos: 36 images, 3 classes" in result.stdout
     assert "48x40 (36)" in result.stdout
     assert "warning: fewer than 20 training images of 'disc', 'square', 'stripes'" in result.stdout
-    assert result.stdout.rstrip().endswith("Nothing must be fixed.")
+    assert result.stdout.rstrip().endswith("Warnings only: nothing has to be fixed.")
 
 
 def test_problems_are_listed_and_end_with_three(photo_folder: Path) -> None:
@@ -93,5 +93,5 @@ def test_how_the_data_was_read_stands_before_the_numbers(tmp_path: Path) -> None
     lines = result.stdout.splitlines()
     assert lines[2:4] == [f"note: {note}" for note in notes]
     assert lines[4].startswith("warning: classes that differ only in case, spaces")
-    assert lines[-1] == "Nothing must be fixed."
+    assert lines[-1] == "Warnings only: nothing has to be fixed."
     assert json.loads(CliRunner().invoke(app, ["check", str(tmp_path), "--json"]).stdout)["notes"] == notes

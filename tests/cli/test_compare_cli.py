@@ -61,7 +61,7 @@ def test_runs_as_text_json_and_csv(run_cli, runs):
         (("runs/one", "./runs/one"), 2, "each given once"),
         (("runs/one", "runs/stopped"), 3, "runs/stopped has not been measured on its test images"),
         (("runs/one", "runs/two", "--figure", "x.png"), 2, "classicnets runs runs/one runs/two --figure x.png"),
-        (("vgg16", "nin", "--figure", "x.pdf"), 2, "a figure is a .png or an .svg file"),
+        (("vgg16", "nin", "--figure", "x.pdf"), 2, "a figure must be a .png or .svg file"),
         (("nin_bn", "alexnet", "--figure", "x.png"), 2, "nothing to draw"),
         (("vgg16", "nin", "--csv", "--json"), 2, "exclude each other"),
     ],

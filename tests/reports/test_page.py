@@ -87,7 +87,7 @@ def test_everything_is_on_it(run: Path) -> None:
     for name in EVIL:
         assert name in page.text
     for words in (
-        "resnet20_cifar on <em>test", "top-1 accuracy", "95 % interval", "<u>chip</u>", "<i>data</i>", "epochs = 2",
+        "resnet20_cifar on <em>test", "top-1 accuracy", "95% interval", "<u>chip</u>", "<i>data</i>", "epochs = 2",
         "classicnets train resnet20_cifar '/tmp/a <b>' --recipe recipe.toml", "classicnets evaluate .", "test/000",
     ):  # fmt: skip
         assert words in page.text

@@ -78,7 +78,7 @@ def _print(found: DataCheck) -> None:
         number = len(found.problems)
         answer("1 problem must be fixed." if number == 1 else f"{number} problems must be fixed.", style="red")
     else:
-        answer("Nothing must be fixed." if found.warnings else "All is well.", style="green")
+        answer("Warnings only: nothing has to be fixed." if found.warnings else "All is well.", style="green")
 
 
 def _print_findings(found: DataCheck) -> None:

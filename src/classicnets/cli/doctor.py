@@ -42,7 +42,7 @@ def _facts() -> dict[str, Any]:
     return {
         **{key: value for key, value in environment("").items() if key not in ("precision", "launch")},
         "usable cores": usable_cores(),
-        "quota of cores": cpu_quota(),
+        "CPU quota, in cores": cpu_quota(),
         "load": load(),
         "advice": threads_note(torch.get_num_threads()),
         **libraries,

@@ -129,8 +129,8 @@ def _print(report: Report) -> None:
         ("top-1 accuracy", f"{report.top1:.2%}", f"95% interval {low:.2%} to {high:.2%}"),
         ("top-5 accuracy", f"{report.top5:.2%}", "") if len(report.classes) > 5 else None,
         ("loss", f"{report.loss:.4f}", "nats"),
-        ("macro F1", f"{report.macro_f1:.2%}", "every class has the same weight"),
-        ("calibration error", f"{report.calibration.ece:.2%}", "how far scores are from the true frequencies"),
+        ("macro F1", f"{report.macro_f1:.2%}", "every class counts the same"),
+        ("calibration error", f"{report.calibration.ece:.2%}", "how far the scores are from the share that is right"),
     ]
     for name, value, note in filter(None, numbers):
         answer(f"  {name:18} {value:>8}   {note}".rstrip())

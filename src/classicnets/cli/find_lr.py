@@ -49,11 +49,11 @@ def find_lr(
     device: Device = "auto",
     figure: Annotated[
         Path | None,
-        typer.Option("--figure", "--out", metavar="FILE", help="Draw the curve to a new .png or .svg file."),
+        typer.Option("--figure", "--out", metavar="FILE", help="Write the curve to a new .png or .svg file."),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Suggest a learning rate: a fresh network takes one step at each rate, from far too low to far too high.
+    """Suggest a learning rate: the network takes one step at each of many rates, from far too low to far too high.
 
     The test uses the same recipe as `train`. It creates no run and writes nothing except the figure.
     """

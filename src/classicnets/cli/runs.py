@@ -35,13 +35,13 @@ def runs(
         typer.Argument(metavar="FOLDER|RUN", help="Run folders, or folders of runs; default runs/."),
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the curves of all runs to a new .png or .svg file.")
+        Path | None, typer.Option(metavar="FILE", help="Write the curves of all runs to a new .png or .svg file.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """List runs, oldest first. Runs given one by one are also compared: what differs between their recipes.
 
-    The column val is the best epoch's value on the validation images, of what the recipe's `best` names.
+    The column val shows the best epoch's validation value of the measure that the recipe's key `best` names.
     """
     from classicnets.reports.canvas import check_figure_path, save_figure
     from classicnets.runs import compare as library

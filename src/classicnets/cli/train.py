@@ -60,12 +60,14 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the training images.")] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Choose the number of epochs and the image size so that training fits into these minutes."),
+        typer.Option(
+            help="Choose the number of epochs and the image size so that training ends within this many minutes."
+        ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Weights to start from: a file, a run, or torchvision[:NAME]. A head of another size starts at random."
+            help="Weights to start from: a file, a run, or torchvision[:NAME]. If the number of classes differs, the head starts from random weights."
         ),
     ] = None,
     out: Annotated[
@@ -94,7 +96,7 @@ def train(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Resume this run; give DATA alone if its images have moved."),
+        typer.Option(metavar="RUN", help="Resume this run; if its images have moved, give DATA too, without MODEL."),
     ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard, for `tensorboard --logdir runs`.")
@@ -150,7 +152,7 @@ def train(
 def _print_end(finished: Finished) -> None:
     report, run = finished.report, finished.run.path
     low, high = report.top1_interval
-    interval = f"95 % interval {low:.2%} to {high:.2%}"
+    interval = f"95% interval {low:.2%} to {high:.2%}"
     typer.echo(f"top-1 {report.top1:.2%} ({interval}) on {report.num_images:,} images of {report.data}")
     typer.echo(f"report: {finished.page}")
     typer.echo(f"next:   classicnets predict {run} IMAGE...")

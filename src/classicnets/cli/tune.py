@@ -66,7 +66,9 @@ def tune(
     device: Device = "auto",
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Resume this search; give DATA alone if its images have moved."),
+        typer.Option(
+            metavar="FOLDER", help="Resume this search; if its images have moved, give DATA too, without MODEL."
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -165,7 +167,7 @@ def _print(tuned: Tuned) -> None:
     low, high = measured.top1_interval
     typer.echo(f"best:   trial {tuned.best.number}, chosen by its {tuned.judged}")
     typer.echo(
-        f"top-1 {measured.top1:.2%} (95 % interval {low:.2%} to {high:.2%}) on {measured.num_images:,} images of "
+        f"top-1 {measured.top1:.2%} (95% interval {low:.2%} to {high:.2%}) on {measured.num_images:,} images of "
         f"{measured.data}"
     )
     typer.echo(f"report: {tuned.folder / 'report.md'}")

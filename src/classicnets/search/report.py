@@ -63,7 +63,7 @@ def _finding(tuned: Tuned) -> str:
     low, high = measured.top1_interval
     text = (
         f"Trial {best.number} of {len(tuned.trials)} is the best, with a {tuned.judged} of "
-        f"{shown(best.value, tuned.by)}. It was then measured on {measured.data}: {measured.top1:.2%} (95 % interval "
+        f"{shown(best.value, tuned.by)}. It was then measured on {measured.data}: {measured.top1:.2%} (95% interval "
         f"{low:.2%} to {high:.2%}) of {measured.num_images:,} images are right."
     )
     if measured.data.endswith(" test"):
