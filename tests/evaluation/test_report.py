@@ -182,9 +182,9 @@ def test_a_report_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     report = Report.load(folder)
     values = json.loads((folder / "report.json").read_text("utf-8"))
     assert [list(row) for row in report.confusion] == values["confusion"]
-    assert report.to_dict() == values
+    assert report.to_dict().items() >= values.items()  # a later version may know more
     report.save(tmp_path)
-    for file in folder.iterdir():
+    for file in folder.glob("*.csv"):
         assert (tmp_path / file.name).read_bytes() == file.read_bytes()
 
 
