@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 def compare(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL...|RUN...", help="Models, or patterns such as 'resnet*'; or run folders."),
+        typer.Argument(metavar="MODEL|RUN", help="Models, or patterns such as 'resnet*'; or run folders."),
     ],
     latency: Annotated[bool, typer.Option(help="Models: measure forward passes on this machine.")] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Models: images in the batch that is measured.")] = 8,
