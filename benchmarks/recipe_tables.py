@@ -40,6 +40,7 @@ MEANINGS = {
     "data.split_seed": "Decides which images go to which part.",
     "data.on_error": "If images cannot be decoded: stop before training, or leave them out.",
     "data.balance": "For classes of unequal size: sample each equally often, or weight the loss of small ones higher.",
+    "data.refit": "Trains again at the end, on training and validation images, for as many epochs as were best.",
     "preprocess.resize": "crop: cut off what does not fit. squash: stretch the whole image. pad: black beside it.",
     "preprocess.crop_fraction": "Share of each side that the network sees, from the middle, above 0 and up to 1.",
     "preprocess.interpolation": "How images are resized; only nearest is without antialiasing.",

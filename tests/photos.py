@@ -38,9 +38,9 @@ def encode(image: Image.Image, suffix: str = "jpeg", **options: object) -> bytes
     return buffer.getvalue()
 
 
-def write_photos(folder: Path, per_class: int, *, first_seed: int = 0) -> None:
-    """CLASS/000.jpg and so on, `per_class` different photos of every class."""
+def write_photos(folder: Path, per_class: int, *, first_seed: int = 0, size: tuple[int, int] = (48, 40)) -> None:
+    """CLASS/000.jpg and so on, `per_class` different photos of every class, `size` (width, height)."""
     for kind in PHOTO_CLASSES:
         (folder / kind).mkdir(parents=True)
         for i in range(per_class):
-            (folder / kind / f"{i:03}.jpg").write_bytes(encode(make_photo(kind, first_seed + i), quality=90))
+            (folder / kind / f"{i:03}.jpg").write_bytes(encode(make_photo(kind, first_seed + i, size), quality=90))

@@ -102,6 +102,7 @@ def own_images(classifier: Classifier, part: str | None = None, *, run: Path | N
             notes += record.changes(images, parts)
     best = "test" if "test" in parts else "val"
     part = part or best
+    notes += _refitted(part, known)
     return Chosen(_part_of(parts, part, data.name), _named(data.name, part), data.on_error, part == best, tuple(notes))
 
 
@@ -150,6 +151,7 @@ def given_images(
                 f"This classifier was trained with these images. Only its {len(parts[wanted]):,} {PARTS[wanted]} "
                 f"images are measured; --split all measures all {len(images):,}."
             )
+        notes += _refitted(wanted, _recipe_data(run))
         return Chosen(parts[wanted], _named(given.name, wanted), on_error, wanted == record.best, tuple(notes))
     part = part or _default(given.parts)
     images = _given_part(given, part)
@@ -199,7 +201,8 @@ def joined(parts: tuple[ImageSet, ...]) -> ImageSet:
 class _Record:
     """The images of a run, as its images.csv has them."""
 
-    def __init__(self, rows: Sequence[Recorded]) -> None:
+    def __init__(self, rows: Sequence[Recorded], *, refit: bool = False) -> None:
+        self._trained_on = ("train", "val") if refit else ("train",)
         self.sizes: dict[str, int] = {}
         self._by_id: dict[tuple[str, str], str] = {}
         self._by_key: dict[str, str] = {}
@@ -220,7 +223,8 @@ class _Record:
     def of(cls, run: Path | None) -> _Record | None:
         """The record of a run; None if it has none, as runs of earlier versions."""
         path = run / "images.csv" if run else None
-        return cls(read_record(path)) if path and path.is_file() else None
+        refit = bool(_recipe_data(run).get("refit"))
+        return cls(read_record(path), refit=refit) if path and path.is_file() else None
 
     def divide(self, images: ImageSet) -> dict[str, ImageSet]:
         """The images that were in the run, by the part that they were in."""
@@ -249,13 +253,18 @@ class _Record:
 
     def flattering(self, images: ImageSet) -> tuple[str, ...]:
         """A note if there are training images among the images."""
-        trained_on = self.divide(images).get("train", ())
-        if not trained_on:
+        parts = self.divide(images)
+        count = sum(len(parts[part]) for part in self._trained_on if part in parts)
+        if not count:
             return ()
-        return (
-            f"{len(trained_on):,} of the {len(images):,} images were used to train this classifier: the result "
-            "flatters it.",
-        )
+        return (f"{count:,} of the {len(images):,} images were used to train this classifier: the result flatters it.",)
+
+
+def _refitted(part: str, known: Mapping[str, Any]) -> list[str]:
+    """A note if validation images are measured that the classifier was trained on, by `data.refit`."""
+    if part == "val" and known.get("refit"):
+        return ["These validation images were also used to train this classifier (data.refit): the result flatters it."]
+    return []
 
 
 def _recipe_data(run: Path | None) -> dict[str, Any]:

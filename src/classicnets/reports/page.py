@@ -52,6 +52,7 @@ def report_page(folder: Path, report: Report, images: ImageSet) -> str:
         num_wrong=len(wrong),
         loss_of_equal_scores=math.log(len(report.classes)),
         curves=_curves(folder),
+        refit=_table(config, "classicnets", "provenance", "training").get("refit"),
         confusion=themed(lambda theme: confusion(report, theme)),
         confusions=[(*pair[:2], f"{pair.images:,}") for pair in report.confusions[:_MOST_CONFUSIONS]],
         class_rows=_class_rows(report),

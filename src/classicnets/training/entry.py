@@ -200,6 +200,11 @@ def start(
     with processes.connected():
         target = processes.main_first(lambda: processes.device(device))
         plan = processes.main_first(lambda: resolve(model, data, recipe=recipe, settings=settings))
+        if minutes is not None and plan.recipe.data.refit:
+            raise ConfigError(
+                "--minutes does not count the second training of data.refit=true. Leave one of them out, or give "
+                "--epochs instead of --minutes."
+            )
         path = folder or Path("runs") / f"{model}-{plan.data.name}"
         asked = plan.recipe.model_copy(update={"minutes": minutes})
         if earlier := processes.on_main(lambda: Run.of_launch(path, asked)):

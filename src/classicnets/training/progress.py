@@ -6,6 +6,7 @@ A terminal gets a bar and a line for each epoch. A file, a pipe or a notebook ge
 from __future__ import annotations
 
 import logging
+import math
 import shlex
 import time
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from typing import Any
 
 from classicnets.system.progress import clock, progress_console, say
 from classicnets.training.run.job import Finished, Job
+from classicnets.training.run.refit import Refitting
 from classicnets.training.step.state import EpochDone, StepDone
 
 logger = logging.getLogger("classicnets")
@@ -79,6 +81,12 @@ class TrainingProgress:
         else:
             self.epoch(event)
 
+    def restart(self, epochs: int, num_steps: int) -> None:
+        """Show a second training of so many epochs and steps from its beginning."""
+        self._epochs, self._num_steps = epochs, num_steps
+        self._begun, self._first_step = time.monotonic(), 0
+        self._bar.reset(self._task, total=num_steps)
+
     def step(self, event: StepDone) -> None:
         """Move the bar: epoch, loss, accuracy, images/s and the time left."""
         self._first_step = self._first_step or event.step
@@ -107,7 +115,7 @@ class TrainingProgress:
 
 def follow(
     job: Job,
-    events: Iterable[StepDone | EpochDone | Finished] | None = None,
+    events: Iterable[StepDone | EpochDone | Refitting | Finished] | None = None,
     *,
     quiet: bool = False,
     command_line: bool = False,
@@ -139,7 +147,10 @@ def follow(
                 noted, warned = len(job.notes), len(job.warnings)
                 if isinstance(event, Finished):
                     return event
-                progress.show(event)
+                if isinstance(event, Refitting):
+                    progress.restart(event.epochs, event.num_steps)
+                else:
+                    progress.show(event)
         except (KeyboardInterrupt, SystemExit):
             if (job.run.path / "model" / "config.json").is_file():
                 progress.warning(f"Stopped. What was learned is in {job.run.path}/model.")
@@ -156,7 +167,8 @@ def _how_to_go_on(job: Job, *, command_line: bool) -> str:
 
 def _line(row: EpochDone, epochs: int) -> str:
     """An epoch as one line of text."""
+    validation = "" if math.isnan(row.val_accuracy) else f"val {row.val_accuracy:.2%}  "
     return (
         f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}  loss {row.train_loss:.3f}  train {row.train_accuracy:.2%}  "
-        f"val {row.val_accuracy:.2%}  {row.images_per_second:,.0f} images/s  {clock(row.seconds)}"
+        f"{validation}{row.images_per_second:,.0f} images/s  {clock(row.seconds)}"
     )

@@ -33,7 +33,7 @@ MODELS = {
     "vgg11_cifar": ("image_size=32", "model.switches.widths=[4,4,8,8,8]", "workers=0", "ema=0.9"),
     "nin_cifar": (
         "image_size=16", "model.switches.widths=[[8,8,8],[8,8,8],[8,8]]", "workers=0", "optim.name=adamw",
-        "optim.lr=0.001",
+        "optim.lr=0.001", "data.refit=true",
     ),
     "googlenet_cifar": ("image_size=16", "model.switches.width=0.05", "model.switches.aux=false", "workers=2"),
     "resnet20_cifar": (
@@ -122,11 +122,12 @@ def train_or_go_on(path: Path, model: str, settings: list[str]) -> None:
 
 def compare(whole: Path, killed: Path) -> None:
     """Everything but the clocks is the same, bit for bit, and nothing is left lying about."""
-    a, b = (newest_checkpoint(path / "checkpoints")[0] for path in (whole, killed))
-    assert a is not None
-    assert b is not None
-    same_values(a.tensors, b.tensors, "checkpoint")
-    same_values(a.trainer, b.trainer, "trainer")
+    for folder in ("checkpoints", "refit/checkpoints"):
+        a, b = (newest_checkpoint(path / folder)[0] for path in (whole, killed))
+        assert (a is None) == (b is None) == (folder != "checkpoints" and not Run(whole).recipe.data.refit)
+        if a and b:
+            same_values(a.tensors, b.tensors, folder)
+            same_values(a.trainer, b.trainer, folder)
     same_values(*(load_safetensors(path / "model" / "model.safetensors") for path in (whole, killed)), "model")
     rows = [list(csv.DictReader((path / "metrics.csv").open())) for path in (whole, killed)]
     same_values(*rows, "metrics.csv")

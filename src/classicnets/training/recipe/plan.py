@@ -80,6 +80,11 @@ def resolve(
         if name in FITTED:
             draft, changes = fitted(draft, len(loaded.train), size, given=keys)
             notes += [changes] if changes else []
+    if draft.data.refit and loaded.test is None:
+        raise ConfigError(
+            f"data.refit=true trains on the validation images too, so only test images can measure the result, and "
+            f"{loaded.source} has none. Add a part with test images, or leave out data.refit."
+        )
     draft, left_out = without_unused(draft)
     notes += left_out
     values = draft.model_dump(mode="json")

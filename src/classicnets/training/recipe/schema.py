@@ -53,6 +53,9 @@ class DataSection(_Section):
 
     `balance` is for classes of unequal size. "sample" shows each class equally often. "loss" weights an image in
     inverse proportion to the size of its class.
+
+    `refit` trains a second time at the end, on the training and the validation images, for as many epochs as the best
+    epoch of the first time says. It needs test images.
     """
 
     source: str = ""
@@ -61,6 +64,7 @@ class DataSection(_Section):
     split_seed: int = 0
     on_error: Literal["fail", "skip"] = "fail"
     balance: Literal["none", "sample", "loss"] = "none"
+    refit: bool = False
 
 
 class PreprocessSection(_Section):

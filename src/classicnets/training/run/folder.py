@@ -3,6 +3,7 @@
 runs/resnet20_cifar-fashion-mnist/
   recipe.toml  environment.json  metrics.csv  events.jsonl
   checkpoints/  model/  evaluation/  figures/  report.html
+  refit/                with data.refit: the second training's checkpoints/, metrics.csv and events.jsonl
 """
 
 from __future__ import annotations
@@ -143,6 +144,11 @@ class Run:
         return self.path / "images.csv"
 
     @property
+    def refit(self) -> Run:
+        """Where the second training of `data.refit` keeps its checkpoints, metrics and threads; no run of its own."""
+        return Run(self.path / "refit")
+
+    @property
     def page(self) -> Path:
         """The HTML report."""
         return self.path / "report.html"
@@ -188,7 +194,8 @@ class Run:
                 raise Locked(
                     f"{self.path} is being trained by {self._writer()}. Let it finish, or stop it first."
                 ) from None
-            for folder in (self.path, *(self.path / name for name in ("checkpoints", "evaluation", "figures"))):
+            names = ("checkpoints", "evaluation", "figures", "refit", "refit/checkpoints")
+            for folder in (self.path, *(self.path / name for name in names)):
                 recover(folder)
             self._drop_cut_line()
             yield

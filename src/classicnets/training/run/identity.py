@@ -16,8 +16,8 @@ from classicnets.training.recipe.schema import Recipe, flat
 _FREE = {"description", "workers", "on_nan", "recompute", "data.source", "model.weights"}
 """Keys that change no number of a run under way; the images at `data.source` are compared themselves."""
 
-_FIXED = ("model.", "image_size", "preprocess.", "ema", "optim.name", "finetune.")
-"""Keys that decide which numbers a checkpoint holds: with others it has no meaning."""
+_FIXED = ("model.", "image_size", "preprocess.", "ema", "optim.name", "finetune.", "data.refit")
+"""Keys that decide which numbers a checkpoint, or the saved classifier, holds: with others it has no meaning."""
 
 
 _PIPELINE = 2
@@ -59,6 +59,15 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, run: str, a
     if not allow_change:
         raise kind(f"{found} Undo the change, or continue with --allow-change.")
     return [*recipe, *data]
+
+
+def is_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Return whether a training may go on without any change."""
+    try:
+        check_same(before, now, run="the run", allow_change=False)
+    except (ConfigError, DataError):
+        return False
+    return True
 
 
 def _as_known_now(recipe: Mapping[str, Any], run: str) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """`Job`: a training that runs while you iterate over it, and writes its run folder.
 
-    fit ... -> checkpoints, best weights, metrics -> evaluate on the test images -> report
+    fit ... -> checkpoints, best weights, metrics -> with data.refit: fit again -> evaluate on the test images -> report
 
-Iterating yields the events of `fit`, then `Finished`. An event is yielded after its results are in the run folder.
+Iterating yields the events of `fit`, with `data.refit` also `Refitting` and those of a second `fit`, then `Finished`.
+An event is yielded after its results are in the run folder.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ from classicnets.training.run.checkpoint import Checkpoint, newest_checkpoint, s
 from classicnets.training.run.folder import Run
 from classicnets.training.run.pace import threads_for, work_of_step
 from classicnets.training.run.prepare import Prepared
+from classicnets.training.run.refit import Refitting, prepare_refit
 from classicnets.training.run.stopping import StopRequests
 from classicnets.training.step.diagnose import diverged, stuck
 from classicnets.training.step.loop import fit
 from classicnets.training.step.state import EpochDone, StepDone
 
+_REFIT = "trained again on training and validation images; best epoch and val accuracy are of the first training"
 _MOST_ROLLBACKS = 3
 _SOME_STEPS = 50  # after this many steps, the loss shows whether the network learns
 
@@ -63,10 +66,10 @@ class Job:
         recipe: the resolved recipe.
         notes: what was chosen, one sentence each; threads are chosen while the training goes.
         warnings: problems found so far, one sentence each. Only the main process collects them.
-        num_steps: optimizer steps in the whole run.
+        num_steps: optimizer steps in the whole run, without those of `data.refit`.
         is_main: whether this process writes the run folder.
-        measure: set it to False to end after the last epoch without using the test images. Resuming the run later
-            measures it.
+        measure: set it to False to end after the last epoch, without `data.refit` and without using the test images.
+            Resuming the run later does both.
 
     Iterating raises Locked if another process trains the run, ConfigError if one has trained it since this job was
     prepared, TrainingDiverged if the loss is not finite, and StorageError if the run folder cannot be written.
@@ -113,10 +116,12 @@ class Job:
         self._steps_per_epoch = self.num_steps // recipe.epochs
         self._at_rest = False  # whether the state is between two steps and can be saved
         self._reached: dict[str, Any] | None = None
+        self._place = run  # where checkpoints, metrics and threads of the training under way are kept
+        self._best: EpochDone | None = None  # the best epoch of the first training, during the second
         self._seen = self._session.processes.on_main(lambda: len(run.events))
         self._goes_on = self._seen > 0
 
-    def __iter__(self) -> Iterator[StepDone | EpochDone | Finished]:
+    def __iter__(self) -> Iterator[StepDone | EpochDone | Refitting | Finished]:
         processes, run = self._session.processes, self.run
         kept = memory_kept(self._session.precision.dtype)
         with processes.connected(), kept, threads_kept(), ExitStack() as stack:
@@ -128,6 +133,10 @@ class Job:
                 processes.on_main(self._begin)
                 yield from self._train()
                 processes.on_main(self._say_if_early)
+                if self.measure and self.recipe.data.refit:
+                    yield self._begin_refit()
+                    yield from self._train()
+                    processes.on_main(self._save_classifier)
                 if self.measure:
                     yield self._finish()
                 else:
@@ -175,6 +184,34 @@ class Job:
         if self._changed or (self.recipe.on_nan == "rollback" and state.step == 0):
             self._save_checkpoint()
 
+    def _begin_refit(self) -> Refitting:
+        """From here on, train a new network on training and validation images, or go on where it was left."""
+        processes, best, place = self._session.processes, self._state.best_epoch, self.run.refit
+        checkpoints = place.path / "checkpoints"
+        self._prepared = processes.main_first(
+            lambda: prepare_refit(self._prepared, self.recipe, best.epoch, checkpoints)
+        )
+        self._session, self._state, self._place, self._best = (
+            self._prepared.session, self._prepared.state, place, best
+        )  # fmt: skip
+        self._steps_per_epoch = len(self._session.loader)
+        self._at_rest, self._reached = False, None
+        self._goes_on = processes.on_main(lambda: bool(place.events))
+        begun = Refitting(
+            epochs=best.epoch, num_steps=best.epoch * self._steps_per_epoch,
+            num_images=len(self._session.loader.packed), step=self._step,
+        )  # fmt: skip
+        self.notes.append(str(begun))
+
+        def write() -> None:
+            place.write_metrics(self._state.history)  # creates the folder
+            self.run.log("refit", epochs=best.epoch, images=begun.num_images, step=begun.step)
+            if self.recipe.on_nan == "rollback" and self._step == 0:
+                self._save_checkpoint()
+
+        processes.on_main(write)
+        return begun
+
     def _train(self) -> Iterator[StepDone | EpochDone]:
         processes = self._session.processes
         with StopRequests(processes) as stop:
@@ -200,7 +237,7 @@ class Job:
         """Yield the events of `fit`, each after it is saved. If training diverges, restart from a checkpoint."""
         work = partial(work_of_step, self._session, self._state)
         threads = threads_for(
-            self.run, self._session, self._state.step, given=self._threads, goes_on=self._goes_on,
+            self._place, self._session, self._state.step, given=self._threads, goes_on=self._goes_on,
             note=self.notes.append, warn=self._warn,
         )  # fmt: skip
         while True:
@@ -224,7 +261,7 @@ class Job:
             raise error
         self._at_rest = False
         rollbacks = state.rollbacks + 1
-        checkpoint, notes = processes.on_main(lambda: newest_checkpoint(self.run.path / "checkpoints"))
+        checkpoint, notes = processes.on_main(lambda: newest_checkpoint(self._place.path / "checkpoints"))
         if checkpoint is None:
             raise error
         state.restore(checkpoint.tensors, checkpoint.trainer)
@@ -232,7 +269,7 @@ class Job:
 
         def write() -> None:
             self._save_checkpoint()  # so that the lower rate survives a kill
-            self.run.write_metrics(state.history)
+            self._place.write_metrics(state.history)
             self.run.log("rollback", step=state.step, rate=state.rate, reason=str(error))
             self._warn(
                 f"{error} Returned to step {state.step} and continued at {state.rate:g} of the rate "
@@ -249,15 +286,19 @@ class Job:
         state = self._state
         if isinstance(event, EpochDone):
             self._save_checkpoint()
-            if state.improved:
+            if state.improved and not self._best:
                 self._save_classifier()
-            self.run.write_metrics(state.history)
-            self.run.log("epoch", **asdict(event))
-            steps_before = event.step * (event.epoch - 1) // event.epoch
-            if steps_before < _SOME_STEPS <= event.step:
-                self._warn_if_stuck(event)
+            self._place.write_metrics(state.history)
+            if not self._best:
+                self._log_epoch(event)
         elif self._checkpoint_every and event.step % self._checkpoint_every == 0:
             self._save_checkpoint()
+
+    def _log_epoch(self, epoch: EpochDone) -> None:
+        self.run.log("epoch", **asdict(epoch))
+        steps_before = epoch.step * (epoch.epoch - 1) // epoch.epoch
+        if steps_before < _SOME_STEPS <= epoch.step:
+            self._warn_if_stuck(epoch)
 
     def _warn_if_stuck(self, epoch: EpochDone) -> None:
         num_classes = len(self._prepared.data.classes)
@@ -270,7 +311,7 @@ class Job:
     def _save_progress(self) -> None:
         """After Ctrl-C or SIGTERM: save a checkpoint, and in the first epoch a classifier too."""
         self._save_checkpoint(self._reached)
-        if not self._state.history:
+        if not (self._state.history or self._best):
             self._save_classifier()
 
     def _save_checkpoint(self, trainer: dict[str, Any] | None = None) -> None:
@@ -284,14 +325,16 @@ class Job:
             "identity": self._prepared.identity,
             "preprocess": self._session.preprocess.to_dict(),
         }
-        save_checkpoint(self.run.path / "checkpoints", state.step, Checkpoint(tensors, trainer))
+        save_checkpoint(self._place.path / "checkpoints", state.step, Checkpoint(tensors, trainer))
 
     def _save_classifier(self) -> None:
         state, card = self._state, self._session.validation.card
         reached = {"step": state.step, "epochs": len(state.history), "seconds": round(state.seconds, 1)}
         if state.history:
-            best = state.best_epoch
+            best = self._best or state.best_epoch
             reached |= {"best_epoch": best.epoch, "val_accuracy": best.val_accuracy}
+        if self._best:
+            reached["refit"] = _REFIT
         training = reached | {"recipe": self.recipe.model_dump(mode="json")}
         card = replace(card, provenance={**card.provenance, "training": training})
         Classifier.of(card, state.validated_model).save(self.run.path / "model")

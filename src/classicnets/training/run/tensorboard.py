@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from classicnets.errors import MissingExtra
 from classicnets.training.run.job import Finished, Job
+from classicnets.training.run.refit import Refitting
 from classicnets.training.step.state import EpochDone, StepDone
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ def require_tensorboard() -> None:
         ) from None
 
 
-def log_to_tensorboard(job: Job) -> Iterator[StepDone | EpochDone | Finished]:
+def log_to_tensorboard(job: Job) -> Iterator[StepDone | EpochDone | Refitting | Finished]:
     """Iterate over a job, and write each event to `RUN/tensorboard` before it is yielded.
 
-    A resumed job appends. Steps that run again after a resume or a rollback replace the old ones.
+    A resumed job appends. Steps that run again after a resume or a rollback replace the old ones. The second training
+    of `data.refit` is not written, because its steps have the numbers of the first.
 
     Args:
         job: a job from `start` or `resume`.
@@ -45,10 +47,11 @@ def log_to_tensorboard(job: Job) -> Iterator[StepDone | EpochDone | Finished]:
     """
     require_tensorboard()
     writer: SummaryWriter | None = None
-    written = 0
+    written, refits = 0, False
     try:
         for event in job:
-            if isinstance(event, StepDone | EpochDone):
+            refits = refits or isinstance(event, Refitting)
+            if isinstance(event, StepDone | EpochDone) and not refits:
                 # An epoch ends after its last step was written, so the next step to write is one later.
                 first = event.step + 1 if isinstance(event, EpochDone) else event.step
                 if writer is None or first <= written:

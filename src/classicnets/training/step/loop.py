@@ -35,6 +35,8 @@ from classicnets.training.transfer.freeze import freeze, train_mode
 def fit(session: Session, state: TrainState) -> Iterator[StepDone | EpochDone]:
     """Train `state` until the recipe's epochs are done or its patience runs out; validate after each epoch.
 
+    If the session does not validate, the epochs' validation metrics are NaN.
+
     Every process calls it and gets the same events.
 
     Args:
@@ -68,10 +70,10 @@ def fit(session: Session, state: TrainState) -> Iterator[StepDone | EpochDone]:
             tally.seconds, before = tally.seconds + now - before, now
             yield StepDone(epoch + 1, state.step, loss, tally.accuracy, lr, tally.images_per_second)
         measure_statistics(session, state)
-        logits = session.validation.logits(state.validated_model)
+        measured = _validated(session, state) if session.validates else _NOT_MEASURED
         state.seconds += state.tally.seconds + time.perf_counter() - before
-        row = _epoch_done(session, state, logits, size[0])
-        if not math.isfinite(row.val_loss):
+        row = _epoch_done(session, state, measured, size[0])
+        if session.validates and not math.isfinite(row.val_loss):
             raise diverged(
                 f"The validation loss is {row.val_loss} after epoch {row.epoch}: the weights have grown too large.",
                 recipe,
@@ -192,9 +194,27 @@ def _update(session: Session, state: TrainState, lr: float) -> None:
         update_average(state.average, state.model, min(session.recipe.ema, state.step / (state.step + 9)))
 
 
-def _epoch_done(session: Session, state: TrainState, logits: Tensor, side: int) -> EpochDone:
+class _Measured(NamedTuple):
+    """Metrics on the validation images; accuracies are 0..1."""
+
+    loss: float
+    accuracy: float
+    balanced_accuracy: float
+
+
+_NOT_MEASURED = _Measured(math.nan, math.nan, math.nan)
+
+
+def _validated(session: Session, state: TrainState) -> _Measured:
+    logits, labels = session.validation.logits(state.validated_model), session.validation.labels
+    return _Measured(
+        cross_entropy(logits, labels), topk_accuracy(logits, labels, k=1), balanced_accuracy(logits, labels)
+    )
+
+
+def _epoch_done(session: Session, state: TrainState, measured: _Measured, side: int) -> EpochDone:
     """Return the metrics of the epoch that has ended."""
-    labels, tally = session.validation.labels, state.tally
+    tally = state.tally
     return EpochDone(
         epoch=len(state.history) + 1,
         step=state.step,
@@ -202,9 +222,9 @@ def _epoch_done(session: Session, state: TrainState, logits: Tensor, side: int) 
         lr=rate_now(session, state),
         train_loss=tally.loss / tally.images,
         train_accuracy=tally.accuracy,
-        val_loss=cross_entropy(logits, labels),
-        val_accuracy=topk_accuracy(logits, labels, k=1),
-        val_balanced_accuracy=balanced_accuracy(logits, labels),
+        val_loss=measured.loss,
+        val_accuracy=measured.accuracy,
+        val_balanced_accuracy=measured.balanced_accuracy,
         images_per_second=tally.images_per_second,
         seconds=state.seconds,
     )

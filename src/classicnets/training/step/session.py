@@ -35,6 +35,7 @@ class Session:
         class_weights: the weight of each class, float32 (K,), or None.
         teacher: a classifier to distil from, or None.
         features: cached features of a trunk that never learns, or None.
+        validates: whether each epoch ends with a validation. A second training on all images has none.
     """
 
     recipe: Recipe
@@ -45,6 +46,7 @@ class Session:
     class_weights: Tensor | None = None
     teacher: Teacher | None = None
     features: Features | None = None
+    validates: bool = True
 
     @classmethod
     def of(

@@ -49,7 +49,8 @@ class EpochDone:
         image_size: height of the training images, in pixels.
         lr: the learning rate of the next step.
         train_loss, train_accuracy: means over the epoch's training images; accuracies are 0..1.
-        val_loss, val_accuracy, val_balanced_accuracy: the validated network on the validation images.
+        val_loss, val_accuracy, val_balanced_accuracy: the validated network on the validation images; NaN in the
+            second training of `data.refit`, which has none.
         images_per_second: training speed, without validation.
         seconds: training time since the start of the run, with validation.
     """
