@@ -67,8 +67,8 @@ def train(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Weights to start from: a file, a run, or torchvision[:NAME]. If the number of classes differs, the head "
-            "starts from random weights."
+            help="Weights to start from: a file, a run, or torchvision[:NAME]. If the number of classes differs, the "
+            "head starts from random weights."
         ),
     ] = None,
     out: Annotated[
