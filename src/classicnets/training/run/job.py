@@ -329,7 +329,7 @@ class Job:
 
     def _save_classifier(self) -> None:
         state, card = self._state, self._session.validation.card
-        reached = {"step": state.step, "epochs": len(state.history), "seconds": round(state.seconds, 1)}
+        reached: dict[str, Any] = {"step": state.step, "epochs": len(state.history), "seconds": round(state.seconds, 1)}
         if state.history:
             best = self._best or state.best_epoch
             reached |= {"best_epoch": best.epoch, "val_accuracy": best.val_accuracy}
