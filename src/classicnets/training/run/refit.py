@@ -35,9 +35,10 @@ class Refitting:
 
     def __str__(self) -> str:
         resumed = f", resuming after step {self.step}" if self.step else ""
+        length = "1 epoch" if self.epochs == 1 else f"{self.epochs:,} epochs"
         return (
-            f"refit: training again on all {self.num_images:,} training and validation images, for {self.epochs} "
-            f"epochs as the best epoch says{resumed}"
+            f"refit: training again on all {self.num_images:,} training and validation images for {length}, the number "
+            f"of the best epoch{resumed}"
         )
 
 
