@@ -22,6 +22,7 @@ from classicnets.errors import (
 )
 from classicnets.training import EpochDone, Finished, StepDone, reopen, start, train
 from classicnets.weights.files import load_safetensors
+from photos import write_photos
 from small import FAST
 
 without_figures = pytest.mark.usefixtures("plain_reports")
@@ -284,3 +285,13 @@ def test_photos_are_trained_at_a_sensible_size_with_skipped_files_listed(photo_f
     run = train("resnet20_cifar", photo_folder, settings=settings, out=tmp_path / "run")
     assert victim.name in (run.path / "skipped.csv").read_text()
     assert run.recipe.image_size == 40
+
+
+@without_figures
+def test_five_photos_of_each_class_are_enough_to_train_on_and_a_note_says_that_they_are_few(tmp_path):
+    write_photos(tmp_path / "photos", 5)
+    job = start("resnet20_cifar", tmp_path / "photos", settings=["epochs=1", "image_size=32"], out=tmp_path / "run")
+    *_, finished = job
+    assert any("fewer than 20 training images of 'disc', 'square', 'stripes'" in note for note in job.notes)
+    assert finished.report.num_images == 3
+    assert job.run.finished

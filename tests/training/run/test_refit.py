@@ -105,7 +105,7 @@ def test_other_epochs_begin_the_second_training_again(whole, tmp_path):
 
 
 def test_progress_shows_both_trainings_in_a_line_each_epoch(tmp_path, capsys):
-    follow(start("resnet20_cifar", "digits", settings=[*REFIT, "epochs=1"], out=tmp_path / "run"))
+    follow(start("resnet20_cifar", "digits", settings=[*REFIT, "epochs=1"], out=tmp_path / "run"), command_line=True)
     said = capsys.readouterr().err
     assert "refit: training again on all" in said
     assert "nan" not in said

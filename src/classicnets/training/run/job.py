@@ -187,10 +187,8 @@ class Job:
     def _begin_refit(self) -> Refitting:
         """From here on, train a new network on training and validation images, or go on where it was left."""
         processes, best, place = self._session.processes, self._state.best_epoch, self.run.refit
-        checkpoints = place.path / "checkpoints"
-        self._prepared = processes.main_first(
-            lambda: prepare_refit(self._prepared, self.recipe, best.epoch, checkpoints)
-        )
+        found, _ = processes.on_main(lambda: newest_checkpoint(place.path / "checkpoints"))
+        self._prepared = processes.main_first(lambda: prepare_refit(self._prepared, self.recipe, best.epoch, found))
         self._session, self._state, self._place, self._best = (
             self._prepared.session, self._prepared.state, place, best
         )  # fmt: skip

@@ -7,12 +7,11 @@ classifier that comes out is measured on the test images alone. Its checkpoints 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from classicnets.data import Data
 from classicnets.evaluation.choose import joined
 from classicnets.training.recipe.schema import Recipe
-from classicnets.training.run.checkpoint import newest_checkpoint
+from classicnets.training.run.checkpoint import Checkpoint
 from classicnets.training.run.identity import identity, is_same
 from classicnets.training.run.prepare import Prepared, prepare
 
@@ -35,25 +34,25 @@ class Refitting:
 
     def __str__(self) -> str:
         resumed = f", resuming after step {self.step}" if self.step else ""
+        length = "1 epoch" if self.epochs == 1 else f"{self.epochs:,} epochs"
         return (
-            f"refit: training again on all {self.num_images:,} training and validation images, for {self.epochs} "
-            f"epochs as the best epoch says{resumed}"
+            f"refit: training again on all {self.num_images:,} training and validation images for {length}, the number "
+            f"of the best epoch{resumed}"
         )
 
 
-def prepare_refit(first: Prepared, recipe: Recipe, epochs: int, folder: Path) -> Prepared:
-    """Prepare the second training, from its newest checkpoint if there is one of just this training.
+def prepare_refit(first: Prepared, recipe: Recipe, epochs: int, found: Checkpoint | None) -> Prepared:
+    """Prepare the second training. It goes on from a checkpoint if that is of the same second training.
 
     Args:
         first: what the first training worked with.
         recipe: its recipe.
         epochs: the number of its best epoch, from 1.
-        folder: where the second training keeps its checkpoints.
+        found: the newest checkpoint of a second training, or None.
     """
     session = first.session
     again = recipe.model_copy(update={"epochs": epochs, "patience": None})
     data = with_validation(first.data)
-    found, _ = newest_checkpoint(folder)
     checkpoint = found if found and is_same(found.trainer["identity"], identity(again, data)) else None
     device, processes = session.precision.device, session.processes
     second = prepare(again, data, device, None, checkpoint, processes=processes)
