@@ -1,10 +1,11 @@
 """Images per second of loading alone: ours beside torchvision's pipeline, equal work, in one run.
 
 Both turn the same folder of JPEGs into normalised float32 batches. Each image is a random resized crop of the whole
-photo (8 to 100 % of its area, aspect 3/4 to 4/3), antialiased, and mirrored half of the time. Theirs is ImageFolder,
-transforms v2 and a DataLoader with two worker processes; each epoch decodes each file. Ours packs the whole photos in
-the first epoch, with a thread per core, and crops what is packed in every epoch, in two worker threads. Epochs
-alternate, so that a drift of the machine's speed meets both alike; the first of theirs is a warm-up.
+photo (8 to 100 % of its area, aspect 3/4 to 4/3), antialiased, and mirrored half of the time. Theirs is ImageFolder
+with torchvision's own decoder, transforms v2 and a DataLoader with two worker processes; each epoch decodes each file.
+Ours packs the whole photos in the first epoch, with a thread per core, and crops what is packed in every epoch, in two
+worker threads. Epochs alternate, so that a drift of the machine's speed meets both alike; the first of theirs is a
+warm-up.
 
 The photos are made of those in FOLDER, in a temporary folder, by enlarging them to 500 x 375 and to 1200 x 1200 pixels
 and adding noise as a sensor does (JPEG quality 90).
@@ -27,8 +28,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from report import SIGN_DIGITS, make_photos, write_results
-from torch.utils.data import DataLoader
+from report import SIGN_DIGITS, make_photos, torchvision_batches, write_results
 
 from classicnets.data import load_data
 from classicnets.data.pipeline.augment import Augment
@@ -48,7 +48,8 @@ class Ours:
     """`pack_photos` in the first epoch, then a `Loader`'s batches."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.images = load_data(folder, val_fraction=0.05, test_fraction=0.0).train
+        train = load_data(folder, val_fraction=0.05, test_fraction=0.0).train
+        self.images = train.subset(range(len(train) // BATCH * BATCH))  # what is packed is also seen
         self.preprocess = Preprocess(input_size=(size, size), mean=IMAGENET_MEAN, std=IMAGENET_STD)
         self.epochs = 0
 
@@ -70,24 +71,6 @@ class Ours:
         return sum(self.packed.read(i).numel() for i in range(len(self.packed)))
 
 
-def torchvision_v2(folder: Path, size: int) -> DataLoader:
-    """ImageFolder, transforms v2 on uint8 tensors, and two workers that stay."""
-    from torchvision.datasets import ImageFolder
-    from torchvision.transforms import v2
-
-    steps = v2.Compose(
-        [
-            v2.PILToTensor(),
-            v2.RandomResizedCrop(size, scale=AUGMENT.scale, ratio=AUGMENT.ratio, antialias=True),
-            v2.RandomHorizontalFlip(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-        ]
-    )
-    images = ImageFolder(str(folder), steps)
-    return DataLoader(images, BATCH, shuffle=True, num_workers=WORKERS, drop_last=True, persistent_workers=True)
-
-
 def rate(epoch: Callable[[], int]) -> float:
     """Images per second of one epoch."""
     begun = time.perf_counter()
@@ -100,7 +83,7 @@ def mebibytes(size: int) -> str:
 
 def compare(name: str, folder: Path, size: int, epochs: int) -> tuple[str, ...]:
     """A row of the table: median rates, median ratios of epochs that ran one after another, and MiB."""
-    loader, ours = torchvision_v2(folder, size), Ours(folder, size)
+    loader, ours = torchvision_batches(folder, size, BATCH, workers=WORKERS), Ours(folder, size)
 
     def plain() -> int:
         return sum(len(images) for images, _ in loader)
@@ -138,7 +121,7 @@ def main() -> None:
         rows,
         [
             f"Batches of {BATCH}, normalised: random resized crops of the whole photo, antialiased, and flips.",
-            "torchvision: ImageFolder, transforms v2 and a DataLoader with two workers. Ours: the first epoch decodes",
+            "torchvision: ImageFolder with its own decoder, transforms v2, two workers. Ours: the first epoch decodes",
             "and packs, with a thread per core; later ones crop what is packed, in two threads. Packed photos are in",
             f"memory up to 512 MiB and on disk above. {options.photos} photos of each size are made of the folder's.",
         ],

@@ -9,6 +9,7 @@ import os
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from classicnets.data.pipeline.pack import Packed
 from classicnets.images import find_images
@@ -72,15 +74,34 @@ def make_photos(
     return folder
 
 
-def torchvision_batches(folder: str | Path, size: int, batch: int) -> DataLoader:
-    """torchvision's reference manner: ImageFolder, a random resized crop, a flip, and a DataLoader with two workers."""
-    from torch.utils.data import DataLoader
-    from torchvision import datasets, transforms
+def _decoded(path: str) -> Tensor:
+    """The file, decoded by torchvision: uint8 (3, H, W). It is still its fastest way, though it is to be removed."""
+    from torchvision.io import decode_image
 
-    steps = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(), transforms.PILToTensor()]
-    steps += [transforms.ConvertImageDtype(torch.float), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
-    images = datasets.ImageFolder(str(folder), transforms.Compose(steps))
-    return DataLoader(images, batch, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return decode_image(path, mode="RGB")
+
+
+def torchvision_batches(folder: str | Path, size: int, batch: int, *, workers: int = 2) -> DataLoader:
+    """torchvision at its best: ImageFolder, transforms v2 on uint8 tensors, and a DataLoader whose workers stay.
+
+    Its own decoder is faster than Pillow. The crop is antialiased, of 8 to 100 % of the photo, aspect 3/4 to 4/3.
+    """
+    from torch.utils.data import DataLoader
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import v2
+
+    steps = v2.Compose(
+        [
+            v2.RandomResizedCrop(size, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    images = ImageFolder(str(folder), steps, loader=_decoded)
+    return DataLoader(images, batch, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True)
 
 
 def peak_mebibytes() -> float:
