@@ -9,6 +9,7 @@ from torch import nn
 
 from classicnets.data.imageset import ImageSet
 from classicnets.data.pipeline.loader import steps_per_epoch
+from classicnets.data.words import counted
 from classicnets.images import image_size
 from classicnets.models.contract import ConvNet, NetConfig
 from classicnets.training.recipe.files import shipped_recipes
@@ -85,7 +86,7 @@ def fitted(recipe: Recipe, num_train: int, image_size: int, *, given: Collection
     optim = recipe.optim
     optim_is_given = any(key.startswith("optim.") for key in given)
     if optim.name == "sgd" and image_size > 40 and steps < _STEPS_FOR_SGD and not optim_is_given:
-        changes.append(f"AdamW instead of SGD, which needs more than a run of only {steps:,} steps")
+        changes.append(f"AdamW instead of SGD, which needs more than a run of only {counted(steps, 'step')}")
         optim = _OPTIM_OF_FEW_STEPS
         if "batch_size" not in given:
             batch_size = min(recipe.batch_size, max(_BATCH_OF_FEW_STEPS, batch_size))
@@ -98,7 +99,7 @@ def fitted(recipe: Recipe, num_train: int, image_size: int, *, given: Collection
         optim = optim.model_copy(update={"lr": lr})
     recipe = recipe.model_copy(update={"batch_size": batch_size, "optim": optim})
     if "ema" not in given and recipe.ema and steps < _STEPS_FOR_AVERAGE:
-        changes.append(f"ema is 0, because an average of the weights lags in a run of only {steps:,} steps")
+        changes.append(f"ema is 0, because an average of the weights lags in a run of only {counted(steps, 'step')}")
         recipe = recipe.model_copy(update={"ema": 0.0})
     if not changes:
         return recipe, ""
