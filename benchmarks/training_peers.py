@@ -17,7 +17,7 @@ stopped goes on where it was; `--fresh` measures again.
 The photos are made: sign-digits photos or noise, enlarged to 500 x 375, as JPEGs of quality 90 in a temporary folder.
 
     python benchmarks/training_peers.py --sizes 64 224
-    python benchmarks/training_peers.py --fresh --sizes 224 --images 48 --epochs 2    # a few minutes
+    python benchmarks/training_peers.py --fresh --sizes 224 --networks resnet18 --images 48 --epochs 2    # minutes
 """
 
 from __future__ import annotations
