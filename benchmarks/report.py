@@ -9,13 +9,16 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from classicnets.data.pipeline.pack import Packed
 from classicnets.images import find_images
@@ -72,15 +75,47 @@ def make_photos(
     return folder
 
 
-def torchvision_batches(folder: str | Path, size: int, batch: int) -> DataLoader:
-    """torchvision's reference manner: ImageFolder, a random resized crop, a flip, and a DataLoader with two workers."""
-    from torch.utils.data import DataLoader
-    from torchvision import datasets, transforms
+def by_pillow(path: str) -> Tensor:
+    """The file, decoded as ImageFolder does it by default: uint8 (3, H, W)."""
+    return pil_to_tensor(Image.open(path).convert("RGB"))
 
-    steps = [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(), transforms.PILToTensor()]
-    steps += [transforms.ConvertImageDtype(torch.float), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
-    images = datasets.ImageFolder(str(folder), transforms.Compose(steps))
-    return DataLoader(images, batch, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
+
+def by_torchvision(path: str) -> Tensor:
+    """The file, decoded by torchvision: uint8 (3, H, W). This is faster than Pillow, and deprecated."""
+    from torchvision.io import decode_image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pixels: Tensor = decode_image(path, mode="RGB")
+        return pixels
+
+
+def torchvision_batches(
+    folder: str | Path,
+    size: int,
+    batch: int,
+    *,
+    workers: int = 2,
+    decoder: Callable[[str], Tensor] = by_torchvision,
+) -> DataLoader:
+    """torchvision at its best: ImageFolder, transforms v2 on uint8 tensors, and a DataLoader whose workers stay.
+
+    The crop is antialiased, of 8 to 100 % of the photo, aspect 3/4 to 4/3.
+    """
+    from torch.utils.data import DataLoader
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import v2
+
+    steps = v2.Compose(
+        [
+            v2.RandomResizedCrop(size, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    images = ImageFolder(str(folder), steps, loader=decoder)
+    return DataLoader(images, batch, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True)
 
 
 def peak_mebibytes() -> float:

@@ -2,7 +2,7 @@
 
 The same network, image size, batch size and JPEGs on disk for all, each contender in a process of its own:
 
-- torchvision's reference manner: ImageFolder, transforms, DataLoader with two workers, fp32, NCHW, SGD
+- torchvision's reference manner: ImageFolder, transforms v2 on tensors, DataLoader with two workers, fp32, NCHW, SGD
 - timm's loader, prefetcher and optimizer with the flags it recommends: channels-last, bf16 autocast
 - ours, as `classicnets train` does it, in fp32 and in what the machine has
 
@@ -17,6 +17,7 @@ stopped goes on where it was; `--fresh` measures again.
 The photos are made: sign-digits photos or noise, enlarged to 500 x 375, as JPEGs of quality 90 in a temporary folder.
 
     python benchmarks/training_peers.py --sizes 64 224
+    python benchmarks/training_peers.py --fresh --sizes 224 --networks resnet18 --images 48 --epochs 2    # minutes
 """
 
 from __future__ import annotations
@@ -295,6 +296,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 224])
     parser.add_argument("--networks", nargs="+", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--epochs", type=int, default=3, help="counted epochs of each, after one warm-up")
+    parser.add_argument("--images", type=int, help="photos in an epoch; by default 640 below 128 pixels, else 96")
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
     parser.add_argument("--contender", choices=list(CONTENDERS), help=argparse.SUPPRESS)
     parser.add_argument("--job", nargs=4, help=argparse.SUPPRESS)
@@ -307,6 +309,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         for size in options.sizes:
             batch, count = (64, 640) if size < 128 else (16, 96)
+            count = options.images or count
             folder = make_photos(Path(root) / str(size), count, CLASSES, (375, 500))
             for name in options.networks:
                 if not any((cell["network"], cell["px"]) == (name, str(size)) for cell in cells):

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from classicnets.errors import BadImage
-from classicnets.images import image_size, name_of, read_bytes, read_image
+from classicnets.images import image_size, name_of, read_bytes, read_image, read_pixels
 from photos import encode, make_photo
 
 PHOTO = make_photo("square", 7, size=(61, 43))
@@ -60,6 +60,20 @@ def test_every_form_gives_the_same(give: Any, tmp_path: Path) -> None:
     assert torch.equal(torch.from_numpy(np.array(PHOTO)).permute(2, 0, 1), PIXELS)
     if hasattr(source, "close"):
         source.close()
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_decoded_pixels_are_channels_last_and_the_callers(format: str, orientation: int) -> None:
+    """Resizing needs this order, and a change of order takes longer than decoding."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    content = encode(PHOTO, format, exif=exif)
+    decoded = read_pixels(content)
+    assert decoded.permute(1, 2, 0).is_contiguous()
+    assert torch.equal(decoded, read_image(content))
+    decoded[:] = 0
+    assert not torch.equal(decoded, read_image(content))
 
 
 @pytest.mark.parametrize(

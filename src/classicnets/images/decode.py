@@ -82,6 +82,9 @@ def read_pixels(
 ) -> Tensor:
     """Decode an image as `read_image` does, but leave the channels of arrays and tensors as they are: uint8 (C, H, W).
 
+    The pixels of a file stay as the decoder gives them, in channels-last memory: resizing needs them so, and moving
+    them there and back takes longer than decoding.
+
     Args:
         source: a path, bytes, a binary file object, a PIL image, or a uint8 array or tensor; a tensor may have any
             number of channels, (C, H, W) or (H, W).
@@ -104,7 +107,8 @@ def read_pixels(
         limit = pixel_limit() if max_pixels is None else max_pixels
         data = read_bytes(source, name=name)
         pixels = guarded(name, lambda: _decode_file(data, limit, reduction, bit_depth))
-    return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
+    whole = np.require(pixels, requirements=["C", "W"])  # a copy only of what is turned or may not be written to
+    return torch.from_numpy(whole).permute(2, 0, 1)
 
 
 def image_size(source: ImageSource, *, name: str | None = None, max_pixels: int | None = None) -> tuple[int, int]:
