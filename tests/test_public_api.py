@@ -21,6 +21,7 @@ PUBLIC = [
     "__version__",
     "create_model",
     "evaluate",
+    "explain",
     "inspect",
     "list_models",
     "load",
