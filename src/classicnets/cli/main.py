@@ -19,6 +19,7 @@ from classicnets.cli import (
     convert,
     doctor,
     evaluate,
+    explain,
     find_lr,
     inspect,
     models,
@@ -39,7 +40,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (models, inspect, check, recipes, find_lr, train, tune, runs, evaluate, predict, convert, doctor):
+for command in (
+    models,
+    inspect,
+    check,
+    recipes,
+    find_lr,
+    train,
+    tune,
+    runs,
+    evaluate,
+    predict,
+    explain,
+    convert,
+    doctor,
+):
     command.register(app)
 
 

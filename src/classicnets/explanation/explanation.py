@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from classicnets.explanation.verdict import Verdict
 from classicnets.preprocess import Window
+from classicnets.system.storage import written_aside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,55 @@ class Explanation:
         if self.verdict.passes:
             return "The map passes both tests."
         return f"Do not trust this map: {self.verdict.reason}."
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the map has passed its tests."""
+        return self.verdict is not None and self.verdict.passes
+
+    def overlay(self) -> np.ndarray:
+        """Return the map over the picture, without a caption: uint8 RGB (H, W, 3). What was not seen is dimmed."""
+        from classicnets.reports.overlay import overlay  # needs matplotlib
+
+        return overlay(self.picture, self.heat, self.window)
+
+    def to_png(self) -> bytes:
+        """Return a PNG file: the map over the picture, with the class and its score above and the verdict below."""
+        from classicnets.reports.canvas import png
+        from classicnets.reports.overlay import overlay_figure
+
+        answer = "" if self.label == self.predicted else f" (the answer is {self.predicted})"
+        place = f"{self.method} at {self.stage}" if self.stage else self.method
+        figure = overlay_figure(
+            self.overlay(),
+            finding=f"{self.label}, {self.score:.1%}{answer}",
+            detail=f"{place}, {self.model}",
+            verdict=self.finding,
+            trusted=self.is_trusted or (self.verdict is None and not self.is_empty),
+        )
+        return png(figure)
+
+    def save(self, folder: str | Path) -> tuple[Path, Path]:
+        """Write the overlay as a PNG and the map as a .npy file, named after the image. Nothing is overwritten.
+
+        Args:
+            folder: where to write; it is created if necessary.
+
+        Returns the paths of the PNG and of the .npy file. If the names are taken, a number is appended. Raises
+        StorageError if the files cannot be written.
+
+        >>> explain(classifier, "cat.jpg").save("maps")  # doctest: +SKIP
+        (PosixPath('maps/cat.png'), PosixPath('maps/cat.npy'))
+        """
+        folder, stem = Path(folder), Path(self.path).stem or "image"
+        names = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
+        name = next(name for name in names if not any((folder / f"{name}{end}").exists() for end in (".png", ".npy")))
+        picture, values = folder / f"{name}.png", folder / f"{name}.npy"
+        with written_aside(picture) as new:
+            new.write_bytes(self.to_png())
+        with written_aside(values) as new:
+            np.save(new, self.values, allow_pickle=False)
+        return picture, values
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the picture and the map as JSON-ready values."""

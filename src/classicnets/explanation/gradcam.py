@@ -56,4 +56,4 @@ def default_stage(sizes: Mapping[str, tuple[int, int]]) -> str:
     large = [name for name, size in sizes.items() if min(size) >= _FEWEST]
     if large:
         return large[-1]
-    return max(reversed(sizes), key=lambda name: min(sizes[name]))
+    return max(reversed(list(sizes)), key=lambda name: min(sizes[name]))

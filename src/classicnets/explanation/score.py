@@ -88,7 +88,8 @@ class ClassScore:
     def _logits(self, images: Tensor) -> Tensor:
         """The logits of each view: float32 (V, N, K)."""
         self.on_images(len(images))
-        return self._by_view(self.network(self._as_input(self.views(images))))
+        logits: Tensor = self.network(self._as_input(self.views(images)))
+        return self._by_view(logits)
 
     def _as_input(self, images: Tensor) -> Tensor:
         return images.to(next(self.network.parameters()).dtype)
@@ -97,4 +98,5 @@ class ClassScore:
         return logits.float().unflatten(0, (2 if self.flip else 1, -1))
 
     def _score(self, logits: Tensor) -> Tensor:
-        return (logits[:, :, self.index] - self._denominators).logsumexp(dim=0)
+        shares: Tensor = logits[:, :, self.index] - self._denominators
+        return shares.logsumexp(dim=0)

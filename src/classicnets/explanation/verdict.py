@@ -21,7 +21,7 @@ from classicnets.explanation.score import ClassScore
 from classicnets.models.contract import ConvNet
 from classicnets.models.start import start_weights
 
-MOST_CORRELATION = 0.5
+MOST_CORRELATION = 0.7
 """A map fails if its mean rank correlation with the maps of the randomised networks is higher."""
 
 RANDOM_ORDERS = 10
@@ -141,13 +141,13 @@ def rank_correlation(first: Tensor, second: Tensor) -> float:
     ranks = torch.stack([torch.from_numpy(rankdata(m.detach().cpu().double().numpy())) for m in (first, second)])
     ranks = ranks.flatten(1) - ranks.flatten(1).mean(dim=1, keepdim=True)
     norms = ranks.norm(dim=1)
-    return float(ranks[0] @ ranks[1] / norms.prod()) if norms.prod() > 0 else 0.0
+    return float(ranks[0] @ ranks[1]) / float(norms.prod()) if bool(norms.all()) else 0.0
 
 
 def _orders(values: Tensor, image: Tensor, seed: int) -> Tensor:
     """Ranks of the patches, 0 for the first to keep: (1 + RANDOM_ORDERS, rows, columns), the map's own order first."""
-    size = tuple(image.shape[2:])
-    grid = tuple(min(_PATCHES, side) for side in size)
+    size = image.shape[2], image.shape[3]
+    grid = min(_PATCHES, image.shape[2]), min(_PATCHES, image.shape[3])
     patches = adaptive_avg_pool2d(interpolate(values[None, None], size, mode="bilinear"), grid).flatten()
     generator = torch.Generator().manual_seed(seed)
     own = patches.cpu().argsort(descending=True, stable=True)
@@ -170,8 +170,9 @@ def removal_scores(score: ClassScore, ranks: Tensor) -> list[float]:
     number = ranks[0].numel()
     scores = []
     for order in ranks:
-        top = torch.stack([order < share * number for share in _SHARES])
-        bottom = torch.stack([order >= (1 - share) * number for share in _SHARES])
+        counts = [round(share * number) for share in _SHARES]
+        top = torch.stack([order < count for count in counts])
+        bottom = torch.stack([order >= number - count for count in counts])
         keep = torch.cat([top, bottom])[:, None].to(image)
         masked = torch.lerp(blank, image, interpolate(keep, image.shape[2:], mode="nearest"))
         with_top, with_bottom = score.probability(masked).chunk(2)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from torch.nn.functional import interpolate
+from torch.nn.functional import grid_sample
 
 from classicnets.preprocess import Window
 from classicnets.reports.canvas import LIGHT, Theme, new_figure, write_title
@@ -16,8 +18,8 @@ MAP_COLOURS = "inferno"
 """Perceptually uniform, and as far from the colours of most photos as any."""
 
 _UNSEEN = 0.35  # brightness of what the network did not see
-_GREY = 0.6  # how much of the colour is taken out of the picture, so that the map's colours stand out
-_OPACITY = 0.8  # of the map where it is highest
+_GREY = 0.85  # how much of the colour is taken out of the picture, so that the map's colours stand out
+_OPACITY = 0.75  # of the map where it is highest
 _WIDEST, _TALLEST = 7.0, 6.0  # inches of the picture in the figure
 
 
@@ -52,7 +54,7 @@ def _placed(heat: np.ndarray, window: Window, size: tuple[int, int]) -> tuple[np
     columns = (np.arange(size[1]) + 0.5 - window.left) / window.width
     seen = ((rows >= 0) & (rows < 1))[:, None] & ((columns >= 0) & (columns < 1))[None]
     grid = np.stack(np.broadcast_arrays(2 * columns[None] - 1, 2 * rows[:, None] - 1), axis=-1).astype(np.float32)
-    stretched = torch.nn.functional.grid_sample(
+    stretched = grid_sample(
         torch.from_numpy(heat)[None, None],
         torch.from_numpy(grid)[None],
         mode="bilinear",
@@ -60,3 +62,41 @@ def _placed(heat: np.ndarray, window: Window, size: tuple[int, int]) -> tuple[np
         align_corners=False,
     )
     return np.where(seen, stretched[0, 0].numpy(), 0), seen
+
+
+def overlay_figure(
+    pixels: np.ndarray, *, finding: str, detail: str, verdict: str, trusted: bool, theme: Theme = LIGHT
+) -> Figure:
+    """Draw an overlay with a caption above it and the verdict below it.
+
+    Args:
+        pixels: what `overlay` returned, uint8 (H, W, 3); drawn in its own aspect ratio.
+        finding: what the map is for: the class and its score.
+        detail: how it was made.
+        verdict: what the tests found. Long text is broken into lines.
+        trusted: whether the verdict is drawn as good.
+        theme: the colours.
+    """
+    height, width = pixels.shape[:2]
+    inches = min(_WIDEST / width, _TALLEST / height)
+    size = max(4.5, width * inches + 0.4), height * inches
+    names = Labels([finding, detail, verdict], kind="text", extra="…", most=10_000)
+    lines = textwrap.wrap(names[2], int(size[0] * 13))
+    above, below = 0.8, 0.3 + 0.17 * len(lines)
+    figure = new_figure((size[0], size[1] + above + below), theme)
+    whole = figure.get_figheight()
+    axes = figure.add_axes((0, below / whole, 1, size[1] / whole))
+    axes.set_axis_off()
+    axes.imshow(pixels, interpolation="nearest" if max(height, width) < 300 else "antialiased")
+    most = int(size[0] * 9.5)
+    write_title(figure, _shortened(names[0], most), names[1], theme, names.families)
+    colour = theme.right if trusted else theme.wrong
+    figure.text(
+        0.18 / size[0], 0.12 / whole, "\n".join(lines), color=colour, fontsize=9, va="bottom", family=names.families
+    )
+    return figure
+
+
+def _shortened(text: str, most: int) -> str:
+    """Cut a text to `most` characters, the last one an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

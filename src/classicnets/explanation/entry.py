@@ -42,7 +42,7 @@ def explain(
         image: a path, the bytes of an image file, a file object opened in binary mode, or a decoded image, as for
             `read_image`.
         method: "grad-cam" or "grad-cam++" (one pass), "integrated-gradients" (50 images through the network),
-            "occlusion" (about 170) or "smoothgrad" (25). The last three need captum: pip install "classicnets[explain]".
+            "occlusion" (about 170) or "smoothgrad" (25). The last three need captum, the extra `explain`.
         class_name: one of `classifier.classes`; None is the class with the highest probability.
         stage: for Grad-CAM and Grad-CAM++, a stage of the network, as `inspect` lists them; None is the last one whose
             output has at least 4 x 4 positions.
