@@ -35,7 +35,9 @@ def corner_classifier(corners: Data) -> Classifier:
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(net(images), labels).backward()
         optimizer.step()
-    classifier = Classifier(model=net.eval(), model_name="resnet20_cifar", classes=corners.classes, preprocess=preprocess)
+    classifier = Classifier(
+        model=net.eval(), model_name="resnet20_cifar", classes=corners.classes, preprocess=preprocess
+    )
     answers = classifier.logits(corners.test.images).argmax(dim=1)
     assert (answers == corners.test.labels).float().mean() > 0.9
     return classifier
@@ -57,10 +59,10 @@ def verdicts(classifier: Classifier, data: Data, attribute) -> list[Verdict]:
     return found
 
 
-@pytest.mark.parametrize("name", ["grad-cam", "occlusion"])
+@pytest.mark.parametrize("name", ["integrated-gradients", "occlusion"])
 def test_good_maps_pass(corner_classifier: Classifier, corners: Data, name: str) -> None:
-    found = verdicts(corner_classifier, corners, lambda score: METHODS[name].attribute(score, stage="conv3", seed=0))
-    assert sum(verdict.passes for verdict in found) >= 6, found
+    found = verdicts(corner_classifier, corners, lambda score: METHODS[name].attribute(score, stage=None, seed=0))
+    assert all(verdict.passes for verdict in found), found
 
 
 def test_an_edge_detector_fails(corner_classifier: Classifier, corners: Data) -> None:

@@ -65,7 +65,7 @@ def integrated_gradients(score: ClassScore, seed: int = 0) -> Tensor:
     values: Tensor = IntegratedGradients(score).attribute(
         _input(score), n_steps=_STEPS, internal_batch_size=_batch_size(score)
     )
-    return values[0].sum(dim=0)
+    return values[0].detach().sum(dim=0)
 
 
 def occlusion(score: ClassScore, seed: int = 0) -> Tensor:
@@ -106,7 +106,7 @@ def smoothgrad(score: ClassScore, seed: int = 0) -> Tensor:
             stdevs=noise,
             abs=False,
         )
-    return values[0].abs().sum(dim=0)
+    return values[0].detach().abs().sum(dim=0)
 
 
 def require_captum() -> None:

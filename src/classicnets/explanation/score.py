@@ -98,5 +98,5 @@ class ClassScore:
         return logits.float().unflatten(0, (2 if self.flip else 1, -1))
 
     def _score(self, logits: Tensor) -> Tensor:
-        shares: Tensor = logits[:, :, self.index] - self._denominators
-        return shares.logsumexp(dim=0)
+        score: Tensor = (logits[:, :, self.index] - self._denominators).logsumexp(dim=0)
+        return score

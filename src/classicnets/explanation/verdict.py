@@ -174,7 +174,7 @@ def removal_scores(score: ClassScore, ranks: Tensor) -> list[float]:
         top = torch.stack([order < count for count in counts])
         bottom = torch.stack([order >= number - count for count in counts])
         keep = torch.cat([top, bottom])[:, None].to(image)
-        masked = torch.lerp(blank, image, interpolate(keep, image.shape[2:], mode="nearest"))
+        masked = torch.lerp(blank, image, interpolate(keep, image.shape[2:], mode="nearest-exact"))
         with_top, with_bottom = score.probability(masked).chunk(2)
         scores.append(float((with_top - with_bottom).mean()))
     return scores
