@@ -330,3 +330,25 @@ class TestReadWhatIsInMemory:
             four.read(noise(3, 16, 16), name="x-ray")
         with pytest.raises(BadImage, match=r"^the image: The image has 4 channels and the network takes 3"):
             IMAGENET.read(image)
+
+
+@pytest.mark.parametrize("size", [(300, 400), (97, 300), (64, 64), (20, 1500), (333, 31)])
+@pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
+def test_the_window_is_what_the_network_sees(resize: str, size: tuple[int, int]) -> None:
+    """In an image whose values say where they are, each value of the input stands where the window says."""
+    preprocess = Preprocess(input_size=(48, 32), resize=resize, crop_fraction=0.8, mean=(0.5,), std=(0.5,))
+    window = preprocess.window(*size)
+    for axis, side in enumerate(size):
+        ramp = (torch.arange(side) + 0.5) * (255 / side)
+        image = ramp.view(-1, 1) if axis == 0 else ramp
+        seen = preprocess.geometry(image.expand(*size).to(torch.uint8)[None])[0].float()
+        line = seen[:, seen.shape[1] // 2] if axis == 0 else seen[seen.shape[0] // 2]
+        start, length = (window.top, window.height) if axis == 0 else (window.left, window.width)
+        places = start + (torch.arange(len(line)) + 0.5) * (length / len(line))
+        pixel = length / len(line)  # of the input, in pixels of the image
+        inside = (places > pixel) & (places < side - pixel)
+        if side <= 2 * pixel:  # the side is less than two values long, and none is sure to be inside
+            continue
+        assert inside.any()
+        error = (line - places * (255 / side))[inside].abs().max()
+        assert error < 2 + 255 * max(1.0, pixel) / side

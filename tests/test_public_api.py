@@ -23,6 +23,7 @@ PUBLIC = [
     "compare_runs",
     "create_model",
     "evaluate",
+    "explain",
     "inspect",
     "list_models",
     "load",

@@ -23,6 +23,7 @@ _HOME = {
     "compare_runs": "runs.paired",
     "create_model": "weights",
     "evaluate": "evaluation",
+    "explain": "explanation",
     "inspect": "analysis",
     "list_models": "models.facts",
     "load": "classifier",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from classicnets.data import load_data as load_data
     from classicnets.errors import ClassicNetsError as ClassicNetsError
     from classicnets.evaluation import evaluate as evaluate
+    from classicnets.explanation import explain as explain
     from classicnets.images import read_image as read_image
     from classicnets.models.facts import list_models as list_models
     from classicnets.preprocess import Preprocess as Preprocess

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -37,6 +37,15 @@ _SPARE = 2  # an image is decoded at least so many times larger than it is resiz
 _MOST_COVER = 8  # a resized image is at most so many times larger than its crop
 _CACHED_NUMBERS = 1 << 20  # floats that a processor's cache holds
 _OPTIONAL = {"bit_depth"}  # settings that older classifiers do not have
+
+
+class Window(NamedTuple):
+    """The part of an image that the network sees, in the image's pixels. With "pad" it reaches beyond the image."""
+
+    top: float
+    left: float
+    height: float
+    width: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +169,25 @@ class Preprocess:
         images = _centre(self._resized(self.converted(images)), self.input_size)
         return images.expand(*images.shape[:-3], self.channels, *self.input_size).contiguous()
 
+    def window(self, height: int, width: int) -> Window:
+        """Return which part of an image the network sees.
+
+        Args:
+            height: of the image in pixels, after the EXIF orientation is applied.
+            width: likewise.
+
+        >>> preprocess.window(256, 512)  # doctest: +SKIP
+        Window(top=16.0, left=144.0, height=224.0, width=224.0)
+        """
+        middle = self._middle(height, width)
+        resized = self._resized_size(*middle)
+        starts, sizes = [], []
+        for side, kept, scaled, seen in zip((height, width), middle, resized, self.input_size, strict=True):
+            scale = kept / scaled
+            starts.append(_start(side, kept) + _start(scaled, seen) * scale)
+            sizes.append(seen * scale)
+        return Window(*starts, *sizes)
+
     def converted(self, images: Tensor) -> Tensor:
         """Convert the channels only: uint8 (..., C, H, W) to (..., channels, H, W), or (..., 1, H, W) to be repeated.
 
@@ -227,18 +255,22 @@ class Preprocess:
         return cls(**values)
 
     def _resized(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        if self.resize == "crop":
-            # Only the middle of a very long image is visible. Cut it out first: resizing all might fill the memory.
-            target = self._target
-            scale = max(target[0] / height, target[1] / width)
-            reach = (math.ceil(_MOST_COVER * target[0] / scale), math.ceil(_MOST_COVER * target[1] / scale))
-            images = _centre(images, (min(height, reach[0]), min(width, reach[1])))
+        images = _centre(images, self._middle(*images.shape[-2:]))
         size = self._resized_size(images.shape[-2], images.shape[-1])
         if size == tuple(images.shape[-2:]):
             return images
         resized: Tensor = F.resize(images, list(size), interpolation=_MODES[self.interpolation], antialias=True)
         return resized
+
+    def _middle(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) in the middle of an image that is resized: all of it, unless it is very long."""
+        if self.resize != "crop":
+            return height, width
+        # Only the middle of a very long image is visible. Cut it out first: resizing all might fill the memory.
+        target = self._target
+        scale = max(target[0] / height, target[1] / width)
+        reach = (math.ceil(_MOST_COVER * target[0] / scale), math.ceil(_MOST_COVER * target[1] / scale))
+        return min(height, reach[0]), min(width, reach[1])
 
     @property
     def _target(self) -> tuple[int, int]:
@@ -278,6 +310,11 @@ def _normalized_rows(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     for i in range(0, n, at_once):
         result[i : i + at_once].copy_(rows[i : i + at_once]).sub_(means).div_(stds)
     return result.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _start(side: int, seen: int) -> int:
+    """Where `_centre` begins to cut `seen` pixels out of a side; below 0 if it adds pixels before the side."""
+    return round((side - seen) / 2) if side >= seen else -((seen - side) // 2)
 
 
 def luma(images: Tensor) -> Tensor:

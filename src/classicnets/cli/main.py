@@ -20,6 +20,7 @@ from classicnets.cli import (
     convert,
     doctor,
     evaluate,
+    explain,
     find_lr,
     inspect,
     models,
@@ -52,6 +53,7 @@ for command in (
     runs,
     evaluate,
     predict,
+    explain,
     convert,
     doctor,
 ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import glob
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from classicnets.cli.found import FoundImages
 from classicnets.cli.options import Device
 from classicnets.cli.output import error as say_error
 from classicnets.cli.output import print_json, print_table, progress_bars
-from classicnets.errors import BadImage, DataError
+from classicnets.errors import BadImage
 
 if TYPE_CHECKING:
     from classicnets.scorer import Answer
@@ -65,43 +65,13 @@ def predict(
 
     limit_threads()
     classifier = Classifier.load(run, device=device)
-    found = _Found(images)
+    found = FoundImages(images)
     with progress_bars() as progress:
         answers = classifier.predict_many(found.paths, top_k=top_k)
         good = _Good(answers, total=len(found.paths), progress=progress)
         _PRINT[format](good)
     if found.problems or good.bad:
         raise typer.Exit(3)
-
-
-class _Found:
-    """The images that the arguments name, each once, in order. `problems` counts the arguments without an image."""
-
-    def __init__(self, arguments: Iterable[str]) -> None:
-        paths: dict[Path, None] = {}
-        self.problems = 0
-        for argument in arguments:
-            try:
-                paths |= dict.fromkeys(_images_at(argument))
-            except DataError as error:
-                self.problems += 1
-                say_error(str(error))
-        self.paths = list(paths)
-
-
-def _images_at(argument: str) -> list[Path]:
-    """The images of one argument. Raises DataError if there are none."""
-    from classicnets.images import find_images
-
-    path = Path(argument)
-    if path.exists() or not glob.has_magic(argument):
-        places = [path]
-    else:
-        places = sorted(map(Path, glob.glob(argument, recursive=True)))
-    found = [image for place in places for image in find_images(place)]
-    if not found:
-        raise DataError(f"{argument}: no images there. Give image files, folders with images, or globs.")
-    return found
 
 
 class _Good:

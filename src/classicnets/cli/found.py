@@ -1,0 +1,40 @@
+"""The images that a command's arguments name."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable
+from pathlib import Path
+
+from classicnets.cli.output import error as say_error
+from classicnets.errors import DataError
+
+
+class FoundImages:
+    """The images that the arguments name, each once, in order. `problems` counts the arguments without an image."""
+
+    def __init__(self, arguments: Iterable[str]) -> None:
+        paths: dict[Path, None] = {}
+        self.problems = 0
+        for argument in arguments:
+            try:
+                paths |= dict.fromkeys(_images_at(argument))
+            except DataError as error:
+                self.problems += 1
+                say_error(str(error))
+        self.paths = list(paths)
+
+
+def _images_at(argument: str) -> list[Path]:
+    """The images of one argument. Raises DataError if there are none."""
+    from classicnets.images import find_images
+
+    path = Path(argument)
+    if path.exists() or not glob.has_magic(argument):
+        places = [path]
+    else:
+        places = sorted(map(Path, glob.glob(argument, recursive=True)))
+    found = [image for place in places for image in find_images(place)]
+    if not found:
+        raise DataError(f"{argument}: no images there. Give image files, folders with images, or globs.")
+    return found
