@@ -342,7 +342,8 @@ def test_the_window_is_what_the_network_sees(resize: str, size: tuple[int, int])
         ramp = (torch.arange(side) + 0.5) * (255 / side)
         image = ramp.view(-1, 1) if axis == 0 else ramp
         seen = preprocess.geometry(image.expand(*size).to(torch.uint8)[None])[0].float()
-        line = seen[:, seen.shape[1] // 2] if axis == 0 else seen[seen.shape[0] // 2]
+        lines = seen.T if axis == 0 else seen
+        line = lines[lines.sum(dim=1).argmax()]  # through the image, not through what "pad" adds
         start, length = (window.top, window.height) if axis == 0 else (window.left, window.width)
         places = start + (torch.arange(len(line)) + 0.5) * (length / len(line))
         pixel = length / len(line)  # of the input, in pixels of the image

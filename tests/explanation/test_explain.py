@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,17 @@ def test_a_network_whose_numbers_are_too_large_is_refused() -> None:
     torch.nn.init.constant_(classifier.model.head.classifier.weight, float("inf"))
     with pytest.raises(ConfigError, match="not finite"):
         cn.explain(classifier, photo())
+
+
+def test_a_map_of_pixels_is_drawn_smooth_and_kept_as_it_is() -> None:
+    """A single high pixel lights up its neighbourhood in the picture, and stays a single pixel in the map."""
+    explanation = cn.explain(tiny_classifier(channels=3), photo(), verdict=False)
+    values = np.zeros((56, 56), np.float32)
+    values[20, 30] = 1
+    smooth = replace(explanation, values=values, stage=None).heat
+    assert [int(side.max() - side.min()) + 1 for side in smooth.nonzero()] == [2, 2]
+    assert (replace(explanation, values=values).heat > 0).sum() == 1
+    assert smooth.max() == 1
 
 
 def test_files_are_never_overwritten(tmp_path: Path) -> None:

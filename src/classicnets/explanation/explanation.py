@@ -13,6 +13,8 @@ from classicnets.explanation.verdict import Verdict
 from classicnets.preprocess import Window
 from classicnets.system.storage import written_aside
 
+_NEIGHBOURHOODS = 28  # along a side: over each, a map of pixels is averaged to be drawn
+
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
@@ -55,8 +57,13 @@ class Explanation:
 
     @property
     def heat(self) -> np.ndarray:
-        """The part of the map above 0, divided by its 99.5th percentile: float32 (h, w), 0..1. All 0 if it is empty."""
+        """The part of the map above 0, divided by its 99.5th percentile: float32 (h, w), 0..1. All 0 if it is empty.
+
+        Maps of pixels are speckled, so each pixel gets the mean of its neighbourhood first, about 1/28 of a side.
+        """
         positive = self.values.clip(min=0)
+        if self.stage is None:
+            positive = _smoothed(positive)
         highest = float(np.quantile(positive, 0.995)) or float(positive.max()) or 1.0
         return (positive / highest).clip(max=1).astype(np.float32)
 
@@ -137,3 +144,12 @@ class Explanation:
             "finding": self.finding,
             "verdict": None if self.verdict is None else self.verdict.to_dict(),
         }
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """The mean over a square around each value."""
+    from scipy.ndimage import uniform_filter
+
+    side = max(1, round(min(values.shape) / _NEIGHBOURHOODS))
+    smooth: np.ndarray = uniform_filter(values, size=side, mode="nearest")
+    return smooth

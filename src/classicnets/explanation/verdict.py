@@ -5,6 +5,8 @@ down. A map that stays the same does not show what the network learned.
 
 Removal (Samek et al. 2017, Rong et al. 2022): the patches of the image are removed in the order of the map. The class's
 probability must depend on the patches at the top more than on those at the bottom, and by more than in random orders.
+
+A verdict is about the map: whether it shows what this network computes. It does not say that the network is good.
 """
 
 from __future__ import annotations
