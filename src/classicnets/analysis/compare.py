@@ -12,13 +12,12 @@ from typing import Any
 
 from classicnets.analysis.latency import Conditions, Latency, measure
 from classicnets.analysis.summary import Pair, Summary, inspect
-from classicnets.analysis.table import aligned, mebibytes
+from classicnets.analysis.table import WIDTH, aligned, mebibytes, sides
+from classicnets.data.words import counted
 from classicnets.errors import ConfigError
 from classicnets.models.facts import FACTS, human, list_models
 from classicnets.models.published import CIFAR10, IMAGENET, PUBLISHED, Published
 from classicnets.system.progress import Report
-
-_WIDTH = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,7 @@ class Comparison:
         for one in self.networks:
             writer.writerow([
                 one.model, one.family, "x".join(map(str, one.image)), one.parameters, one.macs, one.weight_bytes,
-                one.activation_bytes, one.depth, _field(one.receptive_field), *(one.latency or ("", "")),
+                one.activation_bytes, one.depth, sides(one.receptive_field), *(one.latency or ("", "")),
                 self.conditions.batch_size if self.conditions else "", *(one.published or ("", "", "")),
             ])  # fmt: skip
         return out.getvalue()
@@ -96,7 +95,7 @@ class Comparison:
         rows = [
             [
                 one.model, str(one.image[1]), human(one.parameters), human(one.macs), mebibytes(one.weight_bytes),
-                mebibytes(one.activation_bytes), str(one.depth), _field(one.receptive_field) or "all",
+                mebibytes(one.activation_bytes), str(one.depth), sides(one.receptive_field) or "all",
             ]
             for one in self.networks
         ]  # fmt: skip
@@ -222,9 +221,9 @@ def _measured(networks: Sequence[Network], conditions: Conditions | None) -> lis
         rows.append(row)
     lines = ["", *aligned(header, rows, words=1), ""]
     if conditions:
-        threads = "1 thread" if conditions.threads == 1 else f"{conditions.threads} threads"
+        threads = counted(conditions.threads, "thread")
         where = f"{conditions.device}, {threads}" if conditions.device == "cpu" else conditions.device
-        lines += textwrap.wrap(f"ms: median milliseconds of a forward pass here, fp32 on {where}.", _WIDTH)
+        lines += textwrap.wrap(f"ms: median milliseconds of a forward pass here, fp32 on {where}.", WIDTH)
     return lines + _sources(networks, sets)
 
 
@@ -236,17 +235,12 @@ def _sources(networks: Sequence[Network], sets: Sequence[str]) -> list[str]:
             by_source.setdefault(one.published.source, []).append(one.model)
     if not sets:
         return []
-    lines = textwrap.wrap(f"{' and '.join(sets)}: published top-1 accuracy, one view of each image. Sources:", _WIDTH)
+    lines = textwrap.wrap(f"{' and '.join(sets)}: published top-1 accuracy, one view of each image. Sources:", WIDTH)
     for source, names in by_source.items():
-        lines += textwrap.wrap(f"{', '.join(names)}: {source}", _WIDTH, initial_indent="  ", subsequent_indent="    ")
+        lines += textwrap.wrap(f"{', '.join(names)}: {source}", WIDTH, initial_indent="  ", subsequent_indent="    ")
     return lines
 
 
 def _milliseconds(seconds: float) -> str:
     """Three digits, or all those before the point."""
     return f"{1000 * seconds:.3g}" if seconds < 0.9995 else f"{1000 * seconds:,.0f}"
-
-
-def _field(field: Pair | None) -> str:
-    """427 for (427, 427), 10x20 for (10, 20), and nothing for None."""
-    return "x".join(map(str, dict.fromkeys(field or ())))

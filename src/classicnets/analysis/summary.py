@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from classicnets.analysis.drawing import Facts, draw
 from classicnets.analysis.graph import Graph, graph_of, stage_of
-from classicnets.analysis.table import aligned, mebibytes
+from classicnets.analysis.table import WIDTH, aligned, mebibytes, sides
 from classicnets.analysis.trace import Op, depths, trace
 from classicnets.errors import ConfigError
 from classicnets.models.catalog import create, find
@@ -99,9 +99,11 @@ class Summary:
 
     def to_dict(self, *, layers: bool = False) -> dict[str, Any]:
         """Return the numbers as JSON-ready values, in bytes, pixels and units. `layers` adds the layers."""
-        left_out = {"graph"} if layers else {"graph", "layers"}
-        shallow = replace(self, graph=Graph((), {}), layers=self.layers if layers else ())
-        return {key: value for key, value in asdict(shallow).items() if key not in left_out}
+        answer = asdict(replace(self, graph=Graph((), {}), layers=self.layers if layers else ()))
+        del answer["graph"]
+        if not layers:
+            del answer["layers"]
+        return answer
 
     def to_json(self, *, layers: bool = False) -> str:
         """Return `to_dict` as a JSON document. `layers` adds the layers."""
@@ -110,7 +112,7 @@ class Summary:
     def to_text(self, *, layers: bool = False) -> str:
         """Return a table for a terminal of 80 columns or more: a line per stage, or with `layers` per layer."""
         lines = [f"{self.model} at {'x'.join(map(str, self.input))}"]
-        lines += [line for text in (self.paper, self.note) for line in textwrap.wrap(text, 80)]
+        lines += [line for text in (self.paper, self.note) for line in textwrap.wrap(text, WIDTH)]
         lines += ["", *_table(self.layers if layers else self.stages, layers), ""]
         lines += [
             f"{self.parameters:,} parameters ({mebibytes(self.weight_bytes)} MiB), "
@@ -238,7 +240,7 @@ def _stages(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]
     for path, count in own.items():
         parameters[stage_of(path)] += count
     jump: Pair | None = (1, 1)
-    for name in [*(name for name, _ in net.trunk.named_children()), "head"]:
+    for name in [*net.stage_names, "head"]:
         row = _row(name, "", ran[name], parameters.pop(name, 0))
         yield replace(row, stride=(row.jump[0] // jump[0], row.jump[1] // jump[1]) if row.jump and jump else None)
         jump = row.jump
@@ -290,13 +292,13 @@ def _table(rows: Sequence[Row], layers: bool) -> list[str]:
         lines.append([
             *([name, row.kind] if layers else [name]),
             "x".join(map(str, row.output)),
-            ",".join(map(_pair, row.kernels)),
-            _pair(row.stride),
+            ",".join(map(sides, row.kernels)),
+            sides(row.stride),
             f"{row.parameters:,}" if row.parameters else "",
             human(row.macs) if row.macs else "",
             mebibytes(row.activation_bytes) if ran else "",
-            _pair(row.receptive_field) or ("all" if ran else ""),
-            _pair(row.jump),
+            sides(row.receptive_field) or ("all" if ran else ""),
+            sides(row.jump),
         ])  # fmt: skip
     return aligned(header, lines, words=len(words))
 
@@ -310,8 +312,3 @@ def _cell(value: object) -> object:
     if value and isinstance(value[0], tuple):
         return ",".join("x".join(map(str, pair)) for pair in value)
     return "x".join(map(str, value))
-
-
-def _pair(pair: Pair | None) -> str:
-    """3 for (3, 3), 1x7 for (1, 7)."""
-    return "x".join(map(str, dict.fromkeys(pair or ())))

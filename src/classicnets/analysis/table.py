@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+WIDTH = 80
+"""Columns of a terminal that every table and text fits into."""
+
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int) -> list[str]:
     """Return the lines of a table: header, a rule, and a line per row.
@@ -23,6 +26,15 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int)
         line = [cell.ljust(width) if i < words else cell.rjust(width) for i, (cell, width) in enumerate(placed)]
         lines.append("  ".join(line).rstrip())
     return lines
+
+
+def sides(pair: tuple[int, int] | None) -> str:
+    """Return a size along rows and columns: one number if they are equal, "" for None.
+
+    >>> sides((3, 3)), sides((1, 7)), sides(None)
+    ('3', '1x7', '')
+    """
+    return "x".join(map(str, dict.fromkeys(pair or ())))
 
 
 def mebibytes(size: int) -> str:

@@ -112,7 +112,7 @@ def inspect_unit(
     name, net, images = meta_net(model, image_size=image_size, in_channels=None, num_classes=None)
     ops = trace(net, images)
     last_op = {stage_of(op.module): i for i, op in enumerate(ops)}
-    stages = [name for name, _ in net.trunk.named_children()]
+    stages = net.stage_names
     if stage not in stages:
         raise unknown_name(f"stage of {name}", stage, stages, next_step=f"See `classicnets inspect {name}`.")
     start = last_op[stage]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
-from PIL import Image
 from torch import Tensor
 
 from classicnets.analysis.svg import Svg
 from classicnets.analysis.unit import Area, UnitFields
+from classicnets.images import image_uri
 
 _PAD, _GAP = 16.0, 28.0  # all lengths in pixels
 _IMAGE, _MAP = 320.0, 104.0  # the longer side of the image, and of a stage's map
@@ -44,7 +41,7 @@ def draw_unit(fields: UnitFields, image: Tensor | None = None) -> str:
     frame = {"x": left, "y": top, "width": width * scale, "height": height * scale}
     svg.add("rect", kind="map", layer=0, **frame)
     if image is not None:
-        svg.add("image", kind="", layer=1, href=_uri(image), **frame)
+        svg.add("image", kind="", layer=1, href=image_uri(image), **frame)
     if seen is not None:
         svg.add("rect", kind="padding", layer=2, **_box(seen, left, top, scale))
         inside = Area(seen.rows.within(height), seen.columns.within(width))
@@ -96,9 +93,3 @@ def _box(area: Area, left: float, top: float, scale: float) -> dict[str, float]:
         "width": (area.columns.last - area.columns.first + 1) * scale,
         "height": (area.rows.last - area.rows.first + 1) * scale,
     }
-
-
-def _uri(image: Tensor) -> str:
-    out = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(out, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,10 @@ from classicnets.cli.options import Device
 from classicnets.cli.output import JsonFlag, note, print_json, progress_bars
 from classicnets.errors import ConfigError
 from classicnets.models.facts import FACTS
+
+if TYPE_CHECKING:
+    from classicnets.analysis.compare import Comparison
+    from classicnets.runs.paired import RunComparison
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -99,14 +103,9 @@ def _compare_models(
         slow = threads_note(found.conditions.threads)
         if slow:
             note(slow)
-    if as_json:
-        print_json(found.to_dict())
-    elif as_csv:
-        typer.echo(found.to_csv(), nl=False)
-    else:
-        typer.echo(found.to_text())
-        if figure is not None:
-            typer.echo(f"\nfigure: {figure}")
+    _print(found, as_csv=as_csv, as_json=as_json)
+    if figure is not None and not (as_csv or as_json):
+        typer.echo(f"\nfigure: {figure}")
 
 
 def _compare_runs(paths: Sequence[str], figure: Path | None, *, as_csv: bool, as_json: bool) -> None:
@@ -119,6 +118,10 @@ def _compare_runs(paths: Sequence[str], figure: Path | None, *, as_csv: bool, as
     found = compare_runs(*paths)
     for text in found.notes:
         note(text)
+    _print(found, as_csv=as_csv, as_json=as_json)
+
+
+def _print(found: Comparison | RunComparison, *, as_csv: bool, as_json: bool) -> None:
     if as_json:
         print_json(found.to_dict())
     elif as_csv:

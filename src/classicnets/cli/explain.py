@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from functools import partial
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +15,7 @@ from classicnets.cli.options import Device
 from classicnets.cli.output import JsonFlag, print_json, print_table, progress_bars
 from classicnets.cli.output import error as say_error
 from classicnets.errors import BadImage, ConfigError
-
-if TYPE_CHECKING:
-    pass
+from classicnets.system.paths import numbered
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -120,8 +117,7 @@ def explain(
 def _new_folder(out: Path | None) -> Path:
     """The folder to write, which does not exist yet. Raises ConfigError if the user chose one that exists."""
     if out is None:
-        names = ("explanations" if number == 1 else f"explanations-{number}" for number in count(1))
-        return next(Path(name) for name in names if not os.path.lexists(name))
+        return next(folder for folder in numbered(Path("explanations")) if not os.path.lexists(folder))
     if os.path.lexists(out):
         raise ConfigError(f"--out must name a new folder, such as maps; got {out}, which exists.")
     return out

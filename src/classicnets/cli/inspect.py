@@ -10,7 +10,7 @@ import typer
 
 from classicnets.cli.output import JsonFlag, print_json
 from classicnets.errors import ConfigError
-from classicnets.system.storage import written_aside
+from classicnets.system.storage import check_new, written_aside
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,10 +114,10 @@ def _picture(image: Path, size: tuple[int, int]) -> Tensor:
 
 
 def _check(*, svg: Path | None, unit: str | None, image: Path | None, as_csv: bool, as_json: bool) -> None:
-    if svg is not None and svg.suffix != ".svg":
-        raise ConfigError(f"--svg must name a file that ends with .svg, got {svg}.")
-    if svg is not None and svg.exists():
-        raise ConfigError(f"{svg} exists, and files are never overwritten. Give another name, or remove the file.")
+    if svg is not None:
+        if svg.suffix != ".svg":
+            raise ConfigError(f"--svg must name a file that ends with .svg, got {svg}.")
+        check_new(svg)
     if as_csv and (as_json or unit is not None):
         raise ConfigError("--csv cannot be combined with --json or --unit. Give one of them.")
     if image is not None and (unit is None or svg is None):

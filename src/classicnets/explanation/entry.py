@@ -110,7 +110,7 @@ def check_request(classifier: Classifier, *, method: str, class_name: str | None
         raise unknown_name("method", method, METHODS, next_step=f"Methods: {', '.join(METHODS)}.")
     if class_name is not None and class_name not in classifier.classes:
         raise unknown_name("class", class_name, classifier.classes, next_step=_listed("Classes", classifier.classes))
-    stages = [name for name, _ in network_of(classifier.model).trunk.named_children()]
+    stages = network_of(classifier.model).stage_names
     if stage is not None and not METHODS[method].on_stage:
         raise ConfigError(
             f"{method} makes a map of the pixels, so it takes no stage; got {stage!r}. "

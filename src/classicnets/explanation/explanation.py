@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from classicnets.explanation.verdict import Verdict
 from classicnets.preprocess import Window
+from classicnets.system.paths import numbered
 from classicnets.system.storage import written_aside
 
 _NEIGHBOURHOODS = 28  # along a side: over each, a map of pixels is averaged to be drawn
@@ -117,10 +117,9 @@ class Explanation:
         >>> explain(classifier, "cat.jpg").save("maps")  # doctest: +SKIP
         (PosixPath('maps/cat.png'), PosixPath('maps/cat.npy'))
         """
-        folder, stem = Path(folder), Path(self.path).stem or "image"
-        names = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
-        name = next(name for name in names if not any((folder / f"{name}{end}").exists() for end in (".png", ".npy")))
-        picture, values = folder / f"{name}.png", folder / f"{name}.npy"
+        places = numbered(Path(folder) / (Path(self.path).stem or "image"))
+        files = ((place.with_name(f"{place.name}.png"), place.with_name(f"{place.name}.npy")) for place in places)
+        picture, values = next(pair for pair in files if not any(file.exists() for file in pair))
         with written_aside(picture) as new:
             new.write_bytes(self.to_png())
         with written_aside(values) as new:

@@ -2,11 +2,12 @@
 
 `find` lists files, `source` reads what a user calls an image, `header` opens it and `decode` decodes it. `png` and
 `jpeg` handle what is special about these formats. `deep` reads 16-bit values, `bit_depth` finds how many bits they use.
-Nothing else in the package decodes an image.
+`encode` writes them into pages. Nothing else in the package decodes an image.
 """
 
 from classicnets.images.bit_depth import bit_depth_note, bit_depth_of, data_bit_depth
 from classicnets.images.decode import image_size, read_image, read_pixels
+from classicnets.images.encode import image_uri, png_uri
 from classicnets.images.find import IMAGE_SUFFIXES, find_files, find_images, is_hidden, is_image
 from classicnets.images.header import within_limit
 from classicnets.images.source import MAX_PIXELS, ImageSource, name_of, pixel_limit, read_bytes, read_state
@@ -21,10 +22,12 @@ __all__ = [
     "find_files",
     "find_images",
     "image_size",
+    "image_uri",
     "is_hidden",
     "is_image",
     "name_of",
     "pixel_limit",
+    "png_uri",
     "read_bytes",
     "read_image",
     "read_pixels",

@@ -157,6 +157,11 @@ class ConvNet(nn.Module, metaclass=_Built):
         )
 
     @property
+    def stage_names(self) -> list[str]:
+        """The names of the trunk's stages, in order."""
+        return [name for name, _ in self.trunk.named_children()]
+
+    @property
     def out_channels(self) -> dict[str, int]:
         """Channels of every stage's output, by the stage's name. Computed from the config on the meta device."""
         return {name: shape[1] for name, shape in self._shapes(self.config.image_size).items()}

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from classicnets.errors import ConfigError
-from classicnets.system.storage import written_aside
+from classicnets.system.storage import check_new, written_aside
 
 Colour = str | tuple[float, float, float, float]
 """As matplotlib takes it: "#rrggbb", or red, green, blue and opacity in 0..1."""
@@ -62,8 +62,7 @@ def check_figure_path(path: Path) -> None:
     """Raise ConfigError unless `path` names a new .png or .svg file. Call it before the work that draws the figure."""
     if path.suffix.lower() not in (".png", ".svg"):
         raise ConfigError(f"{path}: a figure must be a .png or .svg file. Give a name with one of these suffixes.")
-    if path.exists():
-        raise ConfigError(f"{path} exists, and files are never overwritten. Give another name, or remove the file.")
+    check_new(path)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -6,17 +6,14 @@ Images are data URIs.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
-from PIL import Image
-from torch import Tensor
 
+from classicnets.images import png_uri
 from classicnets.reports.canvas import DARK, LIGHT, Theme, png
 from classicnets.reports.text import percent
 
@@ -35,14 +32,7 @@ def render(template: str, **values: object) -> str:
 
 def themed(draw: Callable[[Theme], Figure]) -> Themed:
     """Draw a figure in both themes."""
-    return Themed(light=_uri(png(draw(LIGHT))), dark=_uri(png(draw(DARK))))
-
-
-def picture(image: Tensor) -> str:
-    """An image, uint8 (3, H, W), as a data URI."""
-    out = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(out, "PNG")
-    return _uri(out.getvalue())
+    return Themed(light=png_uri(png(draw(LIGHT))), dark=png_uri(png(draw(DARK))))
 
 
 @cache
@@ -61,7 +51,3 @@ def _environment() -> Environment:
 def _percent(share: float, digits: int = 1) -> str:
     """A percentage that is never broken over two lines."""
     return percent(share, digits).replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _uri(data: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"

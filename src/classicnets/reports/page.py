@@ -12,9 +12,10 @@ from typing import Any
 
 from classicnets.data.imageset import ImageSet
 from classicnets.evaluation.report import Report
+from classicnets.images import image_uri
 from classicnets.reports.confusion import confusion
 from classicnets.reports.curves import read_best, read_curves, training_curves
-from classicnets.reports.html import Themed, picture, render, themed
+from classicnets.reports.html import Themed, render, themed
 from classicnets.reports.mistakes import MOST_MISTAKES, pictures
 from classicnets.reports.reliability import reliability
 from classicnets.reports.text import percent
@@ -58,7 +59,7 @@ def report_page(folder: Path, report: Report, images: ImageSet) -> str:
         class_rows=_class_rows(report),
         are_all_classes_shown=len(report.classes) <= _MOST_CLASSES,
         reliability=themed(lambda theme: reliability(report, theme)),
-        mistakes=list(zip(chosen, map(picture, pictures(chosen, images, side=168)), strict=True)),
+        mistakes=list(zip(chosen, map(image_uri, pictures(chosen, images, side=168)), strict=True)),
         data=_table(config, "classicnets", "provenance", "data"),
         recipe=recipe.strip(),
         environment=_parsed(json.loads, _read(folder / "environment.json")),

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from classicnets.analysis.table import aligned
+from classicnets.analysis.table import WIDTH, aligned
+from classicnets.data.words import counted
 from classicnets.evaluation.metrics import Interval
 from classicnets.evaluation.paired import Counts
-
-WIDTH = 80
 
 _SIGNIFICANT = 0.05
 _MOST_SHOWN = 10
@@ -62,7 +61,7 @@ class PairedRuns:
     @property
     def sentence(self) -> str:
         """The result in a sentence."""
-        images = "1 image" if self.counts.images == 1 else f"{self.counts.images:,} images"
+        images = counted(self.counts.images, "image")
         if not (self.only_first or self.only_second):
             return f"No difference: both are right on the same images, of {images}."
         if not self.is_significant:

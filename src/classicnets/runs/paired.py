@@ -12,12 +12,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from classicnets.analysis.table import aligned
+from classicnets.analysis.table import WIDTH, aligned
 from classicnets.errors import ConfigError
 from classicnets.evaluation.paired import Counts, count, difference_interval, holm, mcnemar_exact
 from classicnets.runs.answers import Answers, Common, common_images, read_answers
 from classicnets.runs.compare import short_names
-from classicnets.runs.pair import WIDTH, Disagreement, PairedRuns
+from classicnets.runs.pair import Disagreement, PairedRuns
 
 
 @dataclass(frozen=True)

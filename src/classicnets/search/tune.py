@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from classicnets.data import Data
@@ -11,6 +12,7 @@ from classicnets.errors import ConfigError, DataError, StorageError
 from classicnets.search.space import check_space, default_space, parse_space, setting
 from classicnets.search.study import require_optuna
 from classicnets.search.tuning import Tuning, write_text
+from classicnets.system.paths import numbered
 from classicnets.training.recipe.files import parse_recipe, with_settings
 from classicnets.training.recipe.plan import load, resolve
 from classicnets.training.recipe.schema import Recipe
@@ -126,8 +128,7 @@ def resume_tuning(
 
 
 def _new_folder(path: Path) -> Path:
-    for number in range(1, 10_000):
-        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
+    for folder in islice(numbered(path), 9_999):
         try:
             folder.mkdir(parents=True)
         except FileExistsError:

@@ -1,12 +1,14 @@
-"""The home folder, and what replaces it in a container whose user has none."""
+"""The home folder, what replaces it in a container whose user has none, and names that are not taken."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from classicnets.errors import ConfigError
@@ -26,6 +28,17 @@ def expanded(path: str | Path) -> Path:
         raise ConfigError(
             f"{path}: the home folder that ~ stands for is unknown. Give the whole path, or set HOME."
         ) from None
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """Yield `path`, then `path-2`, `path-3` and so on without end: places for what must not overwrite anything.
+
+    >>> [place.name for place in itertools.islice(numbered(Path("runs/mine")), 3)]
+    ['mine', 'mine-2', 'mine-3']
+    """
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.name}-{number}")
 
 
 def user_folder(*names: str) -> Path | None:

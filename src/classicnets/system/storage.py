@@ -20,12 +20,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from classicnets.errors import StorageError
+from classicnets.errors import ConfigError, StorageError
 
 _WINDOWS = os.name == "nt"
 _ASIDE = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.aside")
 _RETRIES, _PAUSE = 40, 0.05  # two seconds
 _LONG = 180  # characters of a folder; its files' names make it longer, and 260 is the limit of Windows
+
+
+def check_new(path: Path) -> None:
+    """Raise ConfigError if a file that the user named exists. Call it before the work that it is written for."""
+    if path.exists():
+        raise ConfigError(f"{path} exists, and files are never overwritten. Give another name, or remove the file.")
 
 
 @contextmanager

@@ -156,13 +156,13 @@ def fit_to_minutes(
         likely = int(wanted * min(1.0, share * (side / smaller) ** 2))
         plan = resolve([*chosen, f"epochs={max(1, likely)}"])
         prepared = prepare(plan)
-    plan = resolve([*chosen, f"epochs={max(1, found.epochs)}"])
-    if _steps_differ(plan.recipe, prepared.session.recipe):  # as a run of few steps has another optimizer
-        prepared = prepare(plan)
-        found = fit(prepared)
+    for is_last in (False, True):  # a run of few steps has another optimizer, whose steps take another time
         plan = resolve([*chosen, f"epochs={max(1, found.epochs)}"])
-        if _steps_differ(plan.recipe, prepared.session.recipe):
-            prepared = prepare(plan)
+        if not _steps_differ(plan.recipe, prepared.session.recipe):
+            break
+        prepared = prepare(plan)
+        if not is_last:
+            found = fit(prepared)
     recipe, steps = plan.recipe, len(prepared.session.loader)
     spent = minutes * 60 * _PLANNED - found.left
     if not found.epochs:

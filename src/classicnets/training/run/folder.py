@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from classicnets.classifier import Classifier
 from classicnets.errors import BadImage, ConfigError, Locked, StorageError
 from classicnets.evaluation import Report
 from classicnets.system.locks import lock
+from classicnets.system.paths import numbered
 from classicnets.system.storage import recover, written_aside
 from classicnets.training.recipe.files import parse_recipe
 from classicnets.training.recipe.schema import Recipe
@@ -68,8 +70,7 @@ class Run:
         Raises:
             StorageError: the folder cannot be written.
         """
-        for number in range(1, 10_000):
-            folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        for folder in islice(numbered(path), 9_999):
             if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
                 continue
             try:

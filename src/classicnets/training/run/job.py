@@ -113,7 +113,6 @@ class Job:
         self._checkpoint_every = checkpoint_every
         self._threads = threads
         self._changed = changed  # whether recipe or data differ from the newest checkpoint
-        self._steps_per_epoch = self.num_steps // recipe.epochs
         self._at_rest = False  # whether the state is between two steps and can be saved
         self._reached: dict[str, Any] | None = None
         self._place = run  # where checkpoints, metrics and threads of the training under way are kept
@@ -192,11 +191,10 @@ class Job:
         self._session, self._state, self._place, self._best = (
             self._prepared.session, self._prepared.state, place, best
         )  # fmt: skip
-        self._steps_per_epoch = len(self._session.loader)
         self._at_rest, self._reached = False, None
         self._goes_on = processes.on_main(lambda: bool(place.events))
         begun = Refitting(
-            epochs=best.epoch, num_steps=best.epoch * self._steps_per_epoch,
+            epochs=best.epoch, num_steps=best.epoch * len(self._session.loader),
             num_images=len(self._session.loader.packed), step=self._step,
         )  # fmt: skip
         self.notes.append(str(begun))
@@ -220,7 +218,7 @@ class Job:
                     yield event
                     stop.obey()
                     # After an epoch's last step comes its validation. It changes nothing, so it can stop at once.
-                    self._at_rest = isinstance(event, StepDone) and event.step % self._steps_per_epoch == 0
+                    self._at_rest = isinstance(event, StepDone) and event.step % len(self._session.loader) == 0
                     self._reached = self._state.trainer() if self._at_rest else None
                     stop.at_once = self._at_rest
             except BaseException as stopped:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from classicnets.data import Data
+from classicnets.data.words import counted
 from classicnets.evaluation.choose import joined
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.checkpoint import Checkpoint
@@ -34,10 +35,9 @@ class Refitting:
 
     def __str__(self) -> str:
         resumed = f", resuming after step {self.step}" if self.step else ""
-        length = "1 epoch" if self.epochs == 1 else f"{self.epochs:,} epochs"
         return (
-            f"refit: training again on all {self.num_images:,} training and validation images for {length}, the number "
-            f"of the best epoch{resumed}"
+            f"refit: training again on all {self.num_images:,} training and validation images for "
+            f"{counted(self.epochs, 'epoch')}, the number of the best epoch{resumed}"
         )
 
 
