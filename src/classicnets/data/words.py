@@ -19,3 +19,11 @@ def problem(sentence: str, names: Sequence[str]) -> list[str]:
 def counted(number: int, noun: str) -> str:
     """ "1 image", "1,200 images"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def in_bytes(size: int) -> str:
+    """ "700 bytes", "1.5 KiB", "3.0 MiB", "5.0 GiB"."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return counted(size, "byte")

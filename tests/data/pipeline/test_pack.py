@@ -165,7 +165,8 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(
-        StorageError, match=r"0 MiB of packed images in .*: No space left on device. Free some space, or"
+        StorageError,
+        match=r"Cannot keep [0-9.]+ KiB of packed images in .*: No space left on device. Free some space, or",
     ):
         pack(images, PREPROCESS, cache=tmp_path / "cache", memory_limit=0)
     assert list((tmp_path / "cache").iterdir()) == []

@@ -69,7 +69,7 @@ def test_memory_cache_and_files_give_the_same_pixels(
 ) -> None:
     preprocess = replace(PREPROCESS, mean=(0.5,) * channels, std=(0.5,) * channels)
     kept = pack_photos(images, preprocess, 40)
-    size = f"{sum(photo.numel() for photo in every(kept)) / 2**20:,.1f} MiB"
+    size = f"{sum(photo.numel() for photo in every(kept)) / 2**10:,.1f} KiB"
     assert kept.note == (
         f"12 training photos are whole, with a shorter side of up to 40 pixels: "
         f"{size} in memory, where up to 512.0 MiB are kept"
@@ -82,7 +82,7 @@ def test_memory_cache_and_files_give_the_same_pixels(
     monkeypatch.setenv("CLASSICNETS_CACHE_GIB", "0")
     for workers in (1, 3):
         decoded = pack_photos(images, preprocess, 40, cache=tmp_path / "none", memory_limit=0, workers=workers)
-        assert f"decoded in every epoch, because {size} are above the cache's limit of 0.0 MiB" in decoded.note
+        assert f"decoded in every epoch, because {size} are above the cache's limit of 0 bytes" in decoded.note
         assert same(every(decoded), every(kept))
     assert not (tmp_path / "none").exists()
     assert channel_stats(kept) == channel_stats(mapped) == channel_stats(decoded)
@@ -124,7 +124,7 @@ def test_a_cache_that_cannot_be_written_means_decoding_in_every_epoch(
         monkeypatch.setattr(Path, "mkdir", read_only)
     packed = pack_photos(images, PREPROCESS, 40, cache=tmp_path / "cache", memory_limit=0)
     reason = "No space left on device" if problem == "full" else "Read-only file system"
-    assert "decoded in every epoch. Cannot keep 0 MiB" in packed.note
+    assert "decoded in every epoch. Cannot keep 84.3 KiB" in packed.note
     assert f"{tmp_path / 'cache'}: {reason}. Free some space, or set CLASSICNETS_CACHE" in packed.note
     assert same(every(packed), every(pack_photos(images, PREPROCESS, 40)))
 
@@ -149,7 +149,7 @@ def test_one_photo_larger_than_the_limit_of_the_cache(tmp_path: Path, monkeypatc
     images = ImageSet(("large",), torch.zeros(1, dtype=torch.int64), ("large.jpg",), paths=(path,))
     monkeypatch.setenv("CLASSICNETS_CACHE_GIB", "0.0001")
     packed = pack_photos(images, PREPROCESS, 300, cache=tmp_path / "cache", memory_limit=1000)
-    assert "decoded in every epoch, because 0.3 MiB are above the cache's limit of 0.1 MiB" in packed.note
+    assert "decoded in every epoch, because 351.6 KiB are above the cache's limit of 104.9 KiB" in packed.note
     assert packed.pictures(torch.tensor([0]))[0].shape == (3, 300, 400)
 
 
@@ -168,7 +168,10 @@ def test_photos_that_change_while_a_run_goes_on(images: ImageSet, monkeypatch: p
         path.unlink()
     else:
         path.write_bytes(b"x" * path.stat().st_size)
-    with pytest.raises(DataError, match=r"jpg-1\.jpg: .* since the run began.*put the file back and resume the run"):
+    with pytest.raises(
+        DataError,
+        match=r"jpg-1\.jpg: .*\. The run decodes its photos in every epoch.* put the file back and resume the run",
+    ):
         list(loader.batches(1))
 
 

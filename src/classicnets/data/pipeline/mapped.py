@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from classicnets.data.imageset import ImageSet
+from classicnets.data.words import in_bytes
 from classicnets.errors import StorageError
 from classicnets.images import pixel_limit
 from classicnets.preprocess import Preprocess
@@ -79,7 +80,7 @@ def in_cache(folder: Path, key: str, size: int, fill: Callable[[Tensor], Any]) -
     except (OSError, StorageError) as error:
         reason = error if isinstance(error, OSError) else error.__cause__
         raise StorageError(
-            f"Cannot keep {size / 2**20:,.0f} MiB of packed images in {folder}: {getattr(reason, 'strerror', reason)}. "
+            f"Cannot keep {in_bytes(size)} of packed images in {folder}: {getattr(reason, 'strerror', reason)}. "
             f"Free some space, or set CLASSICNETS_CACHE to another folder."
         ) from error
 

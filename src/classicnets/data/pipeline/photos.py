@@ -24,6 +24,7 @@ from torchvision.transforms.v2 import functional as F
 
 from classicnets.data.imageset import ImageSet, OnError, cannot_be_read
 from classicnets.data.pipeline.mapped import MEMORY_LIMIT, default_cache, in_cache, key_of
+from classicnets.data.words import in_bytes
 from classicnets.errors import BadImage, DataError, StorageError
 from classicnets.images import image_size, read_pixels, read_state, within_limit
 from classicnets.preprocess import Preprocess
@@ -153,15 +154,15 @@ def _kept(
     """The pixels, or None if files are decoded in every epoch; what cannot be read; where they are kept, and why."""
     if size <= memory_limit:
         pixels = in_huge_pages(torch.empty(size, dtype=torch.uint8))
-        return pixels, fill(pixels), f"{_in_words(size)} in memory, where up to {_in_words(memory_limit)} are kept"
+        return pixels, fill(pixels), f"{in_bytes(size)} in memory, where up to {in_bytes(memory_limit)} are kept"
     if size > packed_limit():
-        limit = f"the cache's limit of {_in_words(packed_limit())} (CLASSICNETS_CACHE_GIB)"
-        return None, fill(None), f"decoded in every epoch, because {_in_words(size)} are above {limit}"
+        limit = f"the cache's limit of {in_bytes(packed_limit())} (CLASSICNETS_CACHE_GIB)"
+        return None, fill(None), f"decoded in every epoch, because {in_bytes(size)} are above {limit}"
     try:
         mapped, notes = in_cache(folder, key(), size, fill)
     except StorageError as error:
         return None, fill(None), f"decoded in every epoch. {error}"
-    return mapped, notes, f"{_in_words(size)} in {folder}, because that is above {_in_words(memory_limit)}"
+    return mapped, notes, f"{in_bytes(size)} in {folder}, because that is above {in_bytes(memory_limit)}"
 
 
 def _read_all(
@@ -271,10 +272,10 @@ class _Unchanged:
         else:
             if not changed:
                 return photo
-            problem = f"{name}: the file has changed"
+            problem = f"{name}: the file has changed since the run began"
         raise DataError(
-            f"{problem} since the run began. Its photos are decoded in every epoch, so they must stay as they were: "
-            f"put the file back and resume the run, or start a new one."
+            f"{problem}. The run decodes its photos in every epoch, so their files must stay as they were when it "
+            f"began: put the file back and resume the run, or start a new one."
         )
 
 
@@ -288,7 +289,3 @@ def _reduction(size: Size, height: int, width: int) -> int:
         if height >= factor * size.height and width >= factor * size.width:
             return factor
     return within_limit(height, width)
-
-
-def _in_words(size: int) -> str:
-    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"

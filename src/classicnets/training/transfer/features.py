@@ -17,6 +17,7 @@ from classicnets.classifier import Classifier, averaged, evaluating
 from classicnets.data.pipeline.loader import Batch
 from classicnets.data.pipeline.mapped import MEMORY_LIMIT, default_cache
 from classicnets.data.pipeline.pack import Packed
+from classicnets.data.words import in_bytes
 from classicnets.errors import StorageError
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
@@ -145,6 +146,6 @@ def _room(shape: tuple[int, ...], dtype: torch.dtype, memory_limit: int) -> Tens
             return torch.from_numpy(np.memmap(file, np.uint8, "r+", shape=(size,))).view(dtype).view(shape)
     except OSError as error:
         raise StorageError(
-            f"Cannot keep {size / 2**20:,.0f} MiB of features in {folder}: {error.strerror}. "
+            f"Cannot keep {in_bytes(size)} of features in {folder}: {error.strerror}. "
             f"Free some space, or set CLASSICNETS_CACHE to another folder."
         ) from error
