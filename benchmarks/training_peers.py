@@ -141,7 +141,8 @@ def ours(job: Job, precision_name: str) -> Callable[[], int]:
     side = recipe.augment.photo_side(job.size)
     assert side is not None
     packed = pack_photos(images, preprocess, side)
-    model = create_model(job.name, num_classes=CLASSES).to(memory_format=torch.channels_last)
+    switches = {"aux": False} if job.name == "googlenet_bn" else {}  # as the peers' network
+    model = create_model(job.name, num_classes=CLASSES, **switches).to(memory_format=torch.channels_last)
     training = TimedTraining(model, job.name, packed, preprocess, recipe, precision)
 
     def epoch() -> int:
