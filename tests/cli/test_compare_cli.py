@@ -58,6 +58,7 @@ def test_runs_as_text_json_and_csv(run_cli, runs):
         (("vgg16", "runs/one"), 2, "the models vgg16 and the runs runs/one"),
         (("runs/one", "runs"), 2, "runs is not a run folder"),
         (("runs/one", "runs/none"), 2, "There is no run runs/none"),
+        (("vgg16", "runs/none"), 2, "There is no run runs/none"),
         (("runs/one", "./runs/one"), 2, "each given once"),
         (("runs/one", "runs/stopped"), 3, "runs/stopped has not been measured on its test images"),
         (("runs/one", "runs/two", "--figure", "x.png"), 2, "classicnets runs runs/one runs/two --figure x.png"),

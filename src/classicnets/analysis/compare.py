@@ -171,7 +171,7 @@ def matching_models(*patterns: str) -> list[str]:
         found |= dict.fromkeys(matching)
     if len(found) < 2:
         given = f"only {next(iter(found))}" if found else "none"
-        raise ConfigError(f"To compare needs 2 or more different models, got {given}. See `classicnets models`.")
+        raise ConfigError(f"A comparison needs 2 or more different models, got {given}. See `classicnets models`.")
     return list(found)
 
 

@@ -114,7 +114,7 @@ def inspect_unit(
     last_op = {stage_of(op.module): i for i, op in enumerate(ops)}
     stages = net.stage_names
     if stage not in stages:
-        raise unknown_name(f"stage of {name}", stage, stages, next_step=f"See `classicnets inspect {name}`.")
+        raise unknown_name(f"stage of {name}", stage, stages, next_step=f"Stages: {', '.join(stages)}.")
     start = last_op[stage]
     channels, height, width = ops[start].output
     for what, value, size in (("channel", channel, channels), ("row", row, height), ("column", column, width)):

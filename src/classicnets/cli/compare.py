@@ -59,6 +59,9 @@ def compare(
     runs = [name for name in names if _is_run(name)]
     models = [name for name in names if not _is_run(name)]
     if runs and models:
+        missing = [run for run in runs if not Path(run).exists()]
+        if missing:
+            raise ConfigError(f"There is no run {missing[0]}. `classicnets runs` lists the runs in runs/.")
         raise ConfigError(
             f"Models and runs cannot be compared with each other; got the models {', '.join(models)} and the runs "
             f"{', '.join(runs)}. Give models to compare networks, or runs to compare their answers."

@@ -111,7 +111,7 @@ def compare_runs(*runs: str | PathLike[str]) -> RunComparison:
     paths = [Path(run) for run in runs]
     if len({path.resolve() for path in paths}) < len(paths) or len(paths) < 2:
         given = ", ".join(map(str, paths)) or "none"
-        raise ConfigError(f"To compare needs 2 or more runs, each given once; got {given}. See `classicnets runs`.")
+        raise ConfigError(f"A comparison needs 2 or more runs, each given once; got {given}. See `classicnets runs`.")
     names = short_names(paths)
     read = {names[path]: read_answers(path) for path in paths}
     first, *others = read

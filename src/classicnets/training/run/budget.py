@@ -32,7 +32,7 @@ from classicnets.training.run.prepare import Prepared
 from classicnets.training.step.loop import fit, image_size_at
 from classicnets.training.step.session import Session
 from classicnets.training.step.state import EpochDone, StepDone, TrainState
-from classicnets.training.step.statistics import SETTLED, measure_statistics
+from classicnets.training.step.statistics import SETTLED, images_measured, measure_statistics
 from classicnets.training.step.validation import Validation
 
 _PLANNED = 0.95  # share of the minutes that is planned for; the rest is a reserve
@@ -224,7 +224,8 @@ def _measured(prepared: Prepared, most_seconds: float) -> Timing:
         all_frozen = recipe.finetune.model_copy(update={"freeze": 0.99})
         frozen = _step_seconds(session, state, all_frozen, progressive=False, most_seconds=most_seconds) / full
     if full > _LONG_STEP:
-        statistics = full / 3 * math.ceil(256 / session.batch_size)  # forward passes of 256 images
+        forward = full / 3
+        statistics = forward * math.ceil(images_measured(session, is_last=False) / session.batch_size)
     else:
         statistics = _seconds_of(lambda: measure_statistics(session, state))
     validation, end = _validation_seconds(prepared)

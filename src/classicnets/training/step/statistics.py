@@ -26,14 +26,16 @@ from classicnets.training.transfer.freeze import freeze, train_mode
 SETTLED = 200
 """Optimizer steps after which PyTorch's running statistics are good enough."""
 
-_IMAGES = 256  # number of training images to measure on, over all processes
+_MOST_IMAGES, _FEWEST_IMAGES = 256, 64  # to measure on, over all processes
+_SHARE_OF_EPOCH = 1 / 8  # more images than this share of an epoch are measured on only after the last one
 
 
 def measure_statistics(session: Session, state: TrainState) -> None:
     """Measure the batch-norm statistics of the validated network on training images, in the first `SETTLED` steps.
 
     Batch norms in frozen stages keep their statistics. The result depends only on the weights and the seed, so a
-    validation that is interrupted and repeated gives the same numbers.
+    validation that is interrupted and repeated gives the same numbers. The statistics come from 256 images; before the
+    last epoch, from an eighth of a small set, at least 64, so that they cost a small part of the epoch.
 
     Args:
         session: what the training works with.
@@ -45,9 +47,10 @@ def measure_statistics(session: Session, state: TrainState) -> None:
     norms = _learning_norms(session, state, network)
     if not norms:
         return
+    is_last = len(state.history) + 1 >= session.recipe.epochs
     part = split_head(network.head)[1] if session.features else network
     batches = session.inputs(session.loader.batches(len(state.history)))
-    number = max(1, _IMAGES // session.batch_size)
+    number = max(1, images_measured(session, is_last=is_last) // session.batch_size)
     shard, size = session.processes.shard, session.batch_size
     with _measuring(network, norms), torch.no_grad(), session.precision():
         for count, batch in enumerate(itertools.islice(batches, number), start=1):
@@ -55,6 +58,14 @@ def measure_statistics(session: Session, state: TrainState) -> None:
                 norm.momentum = 1 / count  # the mean of all batches so far
             with whole_batch(part, Shard(*shard), size, processes=session.processes.world):
                 part(batch.images.to(session.precision.device))
+
+
+def images_measured(session: Session, *, is_last: bool) -> int:
+    """Return how many training images the statistics come from, after the last epoch or before it."""
+    if is_last:
+        return _MOST_IMAGES
+    share = int(_SHARE_OF_EPOCH * session.batch_size * len(session.loader))
+    return min(_MOST_IMAGES, max(_FEWEST_IMAGES, share))
 
 
 def _learning_norms(session: Session, state: TrainState, network: nn.Module) -> list[BatchNorm]:
