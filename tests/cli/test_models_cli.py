@@ -225,7 +225,10 @@ def test_a_model_and_a_unit_are_drawn_to_new_files(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (("--unit", "conv3"), "--unit must be STAGE,C,Y,X such as conv3,0,10,20; got 'conv3'."),
-        (("--unit", "conv9,0,0,0"), "No stage of resnet20_cifar named 'conv9'. Did you mean conv4, conv3, conv2? Stages: conv1"),
+        (
+            ("--unit", "conv9,0,0,0"),
+            "No stage of resnet20_cifar named 'conv9'. Did you mean conv4, conv3, conv2? Stages: conv1",
+        ),
         (("--image", "a.jpg"), "Give --unit STAGE,C,Y,X and --svg FILE too."),
         (("--svg", "net.png"), "--svg must name a file that ends with .svg, got net.png."),
         (("--svg", str(Path(__file__).parent)), "must name a file that ends with .svg"),

@@ -147,7 +147,7 @@ def _forward_backward(session: Session, state: TrainState, batch: Batch, objecti
         with (
             seeded(_seed(session, state), precision.device),  # dropout depends on the step alone
             whole_batch(state.model, shard, size, processes=processes.world),
-            replaced_forwards(state.lean.forwards),
+            replaced_forwards(state.forwards),
             more_to_come,
         ):
             with precision():

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from classicnets.errors import WeightsError
 from classicnets.evaluation.best import Best, best_index, score_of
 from classicnets.models.contract import ConvNet
 from classicnets.training.memory.lean import Lean
 from classicnets.training.recipe.schema import Recipe
+from classicnets.training.step.convolution import fast_convolutions
 from classicnets.training.step.optimizer import make_optimizer
 from classicnets.training.transfer.freeze import freeze
 
@@ -106,6 +107,7 @@ class TrainState:
         model: the network to train.
         optimizer: its optimizer.
         lean: the layers that train in less memory. They hold no state that a checkpoint needs.
+        forwards: what the layers that train in less memory or less time use as their `forward`.
         best: how epochs are compared.
         average: the moving average of the weights, or None.
         step: optimizer steps done.
@@ -118,6 +120,7 @@ class TrainState:
     model: ConvNet
     optimizer: torch.optim.Optimizer
     lean: Lean
+    forwards: dict[nn.Module, Any]
     best: Best
     average: ConvNet | None = None
     step: int = 0
@@ -132,7 +135,8 @@ class TrainState:
         average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
         freeze(model, recipe.finetune, done=1.0)  # stages frozen until the end need no optimizer
         optimizer = make_optimizer(model, recipe.optim, recipe.finetune)
-        return cls(model, optimizer, Lean(model), recipe.best, average)
+        lean = Lean(model)
+        return cls(model, optimizer, lean, {**lean.forwards, **fast_convolutions(model)}, recipe.best, average)
 
     @property
     def validated_model(self) -> ConvNet:
