@@ -24,6 +24,7 @@ _STEPS_FOR_AVERAGE = 1_000  # in a shorter run, the moving average lags behind t
 _STEPS_FOR_SGD = 300  # AdamW was well ahead below 190 steps and not at 460; nothing between was measured
 _OPTIM_OF_FEW_STEPS = OptimSection(name="adamw", lr=1e-3, weight_decay=0.05)
 _BATCH_OF_FEW_STEPS = 32
+_FEW_TO_VALIDATE = 500  # fewer images measure the accuracy too coarsely to compare epochs
 _FEW_PHOTOS = 5_000  # from scratch, fewer photos train at a smaller size, in more epochs an hour
 _SIZE_OF_FEW_PHOTOS = 96
 
@@ -59,24 +60,28 @@ def choose_recipe(
     return name if name in shipped_recipes() else "small-images", f"{data}, from scratch: many and small"
 
 
-def fitted(recipe: Recipe, num_train: int, image_size: int, *, given: Collection[str] = ()) -> tuple[Recipe, str]:
-    """Fit the optimizer, the batch size and the average of a recipe to the number of training images and steps.
+def fitted(
+    recipe: Recipe, num_train: int, image_size: int, *, num_val: int | None = None, given: Collection[str] = ()
+) -> tuple[Recipe, str]:
+    """Fit the optimizer, the batch size, the average and the choice of the best epoch to the number of images.
 
     The batch size is the largest power of two that leaves 20 steps an epoch, at least 16 and at most the recipe's. The
     rate changes in proportion to it, or to its square root if the optimizer is not SGD. A run of fewer than 1,000
     steps has no average. A run of fewer than 300 steps on photos, of more than 40 pixels, takes AdamW instead of SGD,
-    and batches of at least 32.
+    and batches of at least 32. Fewer than 500 validation images choose the best epoch by the loss: their accuracy moves
+    in steps of several tenths of a point and is up to chance by 2 points or more.
 
     Args:
         recipe: the recipe that was chosen, with the user's changes; it stays as it is.
         num_train: number of training images, 1 or more.
         image_size: side of the images in pixels, as the network gets them.
+        num_val: number of validation images; None stands for enough.
         given: dotted keys that the user has set. They are left as they are.
 
     Returns:
         The fitted recipe, and a sentence on what was changed and why; "" if nothing was.
 
-    >>> recipe, sentence = fitted(Recipe(batch_size=64, epochs=30), 648, 96)
+    >>> recipe, sentence = fitted(Recipe(batch_size=64, epochs=30), 648, 96, num_val=72)
     >>> recipe.batch_size, recipe.optim.lr
     (32, 0.05)
     """
@@ -101,6 +106,9 @@ def fitted(recipe: Recipe, num_train: int, image_size: int, *, given: Collection
     if "ema" not in given and recipe.ema and steps < _STEPS_FOR_AVERAGE:
         changes.append(f"ema is 0, because an average of the weights lags in a run of only {counted(steps, 'step')}")
         recipe = recipe.model_copy(update={"ema": 0.0})
+    if "best" not in given and recipe.best == "accuracy" and num_val is not None and num_val < _FEW_TO_VALIDATE:
+        changes.append(f"the loss chooses the best epoch, because {counted(num_val, 'validation image')} measure it best")
+        recipe = recipe.model_copy(update={"best": "loss"})
     if not changes:
         return recipe, ""
     return recipe, f"fitted to {num_train:,} training images of {image_size} pixels: {'; '.join(changes)}"

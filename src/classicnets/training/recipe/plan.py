@@ -78,7 +78,7 @@ def resolve(
         draft = with_settings(load_recipe(name), settings)
         notes.append(f"recipe {name!r}: {reason}")
         if name in FITTED:
-            draft, changes = fitted(draft, len(loaded.train), size, given=keys)
+            draft, changes = fitted(draft, len(loaded.train), size, num_val=len(loaded.val), given=keys)
             notes += [changes] if changes else []
     if draft.data.refit and loaded.test is None:
         raise ConfigError(

@@ -299,10 +299,12 @@ def _with_recipe(prepared: Prepared, recipe: Recipe, plan: Plan) -> Prepared:
 def _refuse(minutes: float, timing: Timing, recipe: Recipe, steps: int, smallest: int, *, spent: float) -> None:
     epoch = timing.training(recipe, 1, steps, smallest)
     least = math.ceil((spent + epoch + timing.end) / _PLANNED / 6) / 10
+    assert recipe.image_size is not None
+    smaller = f"lower image_size (it is {recipe.image_size}), " if recipe.image_size > smallest else ""
     raise ConfigError(
         f"--minutes {minutes:g} is too short for one epoch: it takes about {_seconds(epoch)} here, and "
-        f"{_seconds(spent + epoch + timing.end)} with preparation and report. Give at least --minutes {least:g}, lower "
-        f"image_size (it is {recipe.image_size}), or choose a smaller network."
+        f"{_seconds(spent + epoch + timing.end)} with preparation and report. Give at least --minutes {least:g}, "
+        f"{smaller}or choose a smaller network."
     )
 
 

@@ -1,0 +1,130 @@
+"""The weight gradients of a network's convolutions: oneDNN's kernel beside one matrix product, layer by layer.
+
+Each layer of the networks is timed alone, in fp32, channels-last, on one thread: the least of five by turns. The table
+sums the layers whose gradient `training/step/convolution.py` computes, and lists the shapes where the two differ most.
+
+    python benchmarks/weight_gradients.py [NETWORK ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from report import write_results
+from torch import Tensor, nn
+
+from classicnets.models.catalog import create
+from classicnets.system.memory import memory_kept
+from classicnets.training.step.convolution import fast_convolutions, weight_gradient
+
+NETWORKS = ("alexnet_owt", "vgg11_bn", "nin_bn", "googlenet_bn", "resnet18", "resnet50")
+SETTINGS = ((64, 32), (224, 8))  # pixels, batch
+COLUMNS = (
+    "network",
+    "px",
+    "batch",
+    "layers",
+    "oneDNN, ms",
+    "product, ms",
+    "ratio",
+    "largest ratio, of",
+    "least ratio, of",
+)
+TURNS = 5
+
+
+class Layer(NamedTuple):
+    """A convolution and the input that it gets."""
+
+    module: nn.Conv2d
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        _, channels, height, width = self.shape
+        kernel = "x".join(map(str, self.module.kernel_size))
+        return f"{channels} to {self.module.out_channels}, {kernel} on {height}x{width}"
+
+
+def layers_of(name: str, size: int, batch: int) -> list[Layer]:
+    """The convolutions of a network that have a faster gradient, with the shapes of their inputs."""
+    network = create(name, num_classes=10).eval()
+    found: list[Layer] = []
+    for module in fast_convolutions(network):
+
+        def note(module: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+            assert isinstance(module, nn.Conv2d)
+            found.append(Layer(module, (batch, *inputs[0].shape[1:])))
+
+        module.register_forward_hook(note)
+    with torch.no_grad():
+        network(torch.zeros(1, 3, size, size))
+    return found
+
+
+def seconds(layer: Layer) -> tuple[float, float]:
+    """The least seconds of oneDNN's gradient and of the matrix product, by turns."""
+    module, stride, padding = layer.module, layer.module.stride, layer.module.padding
+    assert not isinstance(padding, str)
+    last = torch.channels_last
+    x, weight = torch.randn(layer.shape).to(memory_format=last), module.weight.detach().to(memory_format=last)
+    dy = torch.randn_like(nn.functional.conv2d(x, weight, None, stride, padding))
+
+    def onednn() -> object:
+        mask = [False, True, False]
+        return torch.ops.aten.convolution_backward(
+            dy, x, weight, None, list(stride), list(padding), [1, 1], False, [0, 0], 1, mask
+        )
+
+    def product() -> object:
+        return weight_gradient(x, dy, weight.shape, stride, padding)
+
+    times = [(_once(onednn), _once(product)) for _ in range(TURNS)]
+    return min(one for one, _ in times), min(other for _, other in times)
+
+
+def _once(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def measure(name: str, size: int, batch: int, known: dict[str, tuple[float, float]]) -> list[str]:
+    """A line of the table."""
+    layers = layers_of(name, size, batch)
+    if not layers:
+        return [name, str(size), str(batch), "0", "", "", "", "", ""]
+    for layer in layers:
+        key = f"{layer} {layer.module.stride} {batch}"
+        if key not in known:
+            known[key] = seconds(layer)
+    times = {layer: known[f"{layer} {layer.module.stride} {batch}"] for layer in layers}
+    one, other = (sum(pair[i] for pair in times.values()) for i in (0, 1))
+    ratios = sorted((pair[0] / pair[1], str(layer)) for layer, pair in times.items())
+    (least, narrowest), (most, widest) = ratios[0], ratios[-1]
+    return [
+        name, str(size), str(batch), str(len(layers)), f"{1e3 * one:.0f}", f"{1e3 * other:.0f}", f"{one / other:.2f}",
+        f"{most:.2f}: {widest}", f"{least:.2f}: {narrowest}",
+    ]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("networks", nargs="*", default=NETWORKS, metavar="NETWORK")
+    torch.set_num_threads(1)
+    lines, known = [], {}
+    with memory_kept(torch.float32):
+        for name in parser.parse_args().networks:
+            for size, batch in SETTINGS:
+                lines.append(measure(name, size, batch, known))
+                print(*lines[-1], flush=True)
+    capability = torch.backends.cpu.get_cpu_capability()
+    note = f"fp32, one thread, {capability}. The gradient alone: a step has the forward pass and the input's gradient too."
+    write_results("weight_gradients", "Weight gradients of convolutions", COLUMNS, lines, [note])
+
+
+if __name__ == "__main__":
+    main()
