@@ -122,7 +122,7 @@ def main() -> None:
                 lines.append(measure(name, size, batch, known))
                 print(*lines[-1], flush=True)
     capability = torch.backends.cpu.get_cpu_capability()
-    note = f"fp32, one thread, {capability}. The gradient alone: a step has the forward pass and the input's gradient too."
+    note = f"fp32, one thread, {capability}. The gradient alone, which is a part of a step."
     write_results("weight_gradients", "Weight gradients of convolutions", COLUMNS, lines, [note])
 
 
