@@ -42,19 +42,20 @@ def _fixed_threads() -> Iterator[None]:
 
 @pytest.fixture
 def plain_reports() -> Iterator[Callable[[Path, Report, ImageSet], Path]]:
-    """A finished run gets its report without figures, by a `write_report` that draws none and is returned.
+    """`train` and `evaluate` write reports without figures, by a `write_report` that draws none and is returned.
 
     Drawing them takes longer than a small training.
     """
 
     def write_report(folder: Path, report: Report, images: ImageSet) -> Path:
-        report.save(folder / "evaluation")
+        report.save(folder / "evaluation")  # makes the folder too
         page = folder / "report.html"
         page.write_text("<p>A report without figures.</p>", "utf-8")
         return page
 
     with pytest.MonkeyPatch.context() as patch:  # its own: a test may undo what it patched itself
-        patch.setattr("classicnets.training.run.job.write_report", write_report)
+        for place in ("classicnets.training.run.job", "classicnets.reports"):
+            patch.setattr(f"{place}.write_report", write_report)
         yield write_report
 
 

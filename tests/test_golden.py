@@ -51,6 +51,7 @@ def test_a_finished_run_is_known_as_one(golden):
     assert isinstance(finished, Finished)
 
 
+@pytest.mark.usefixtures("plain_reports")
 def test_a_stopped_run_goes_on(golden):
     run = Run.open(golden / "stopped")
     assert not run.finished

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
+from inspected import inspected
 from torch import nn
 
 from classicnets.analysis import inspect
@@ -14,7 +15,7 @@ from classicnets.models.catalog import CATALOG, create
 
 @pytest.mark.parametrize("name", CATALOG)
 def test_every_convolution_and_linear_layer_is_drawn(name: str) -> None:
-    summary = inspect(name)
+    summary = inspected(name)
     modules = create(name, device="meta").modules()
     expected = sum(isinstance(module, nn.Conv2d | nn.Linear) for module in modules)
     drawn = sum(unit.times * count(unit, "conv", "linear") for unit in summary.graph.units)
@@ -33,7 +34,7 @@ def count(unit: Unit, *kinds: str) -> int:
 
 
 def unit_of(name: str, stage: str, number: int = 0) -> Unit:
-    return [unit for unit in inspect(name).graph.units if unit.stage == stage][number]
+    return [unit for unit in inspected(name).graph.units if unit.stage == stage][number]
 
 
 def test_an_inception_module_has_four_branches() -> None:
@@ -79,7 +80,7 @@ def test_a_dense_layer_is_concatenated_with_what_it_read() -> None:
 
 
 def test_auxiliary_heads_stand_beside_the_stage_that_they_read() -> None:
-    heads = inspect("googlenet").graph.auxiliary
+    heads = inspected("googlenet").graph.auxiliary
     assert {stage: [layer.label for layer in head][-2:] for stage, head in heads.items()} == {
         "inception_4a": ["linear 1024", "linear 1000"],
         "inception_4d": ["linear 1024", "linear 1000"],
@@ -95,7 +96,7 @@ def test_a_network_of_ones_own_is_drawn_and_left_as_it_was() -> None:
 
 
 def test_the_table_as_csv() -> None:
-    lines = inspect("vgg11").to_csv().splitlines()
+    lines = inspected("vgg11").to_csv().splitlines()
     assert lines[0] == "name,kind,output,kernels,stride,parameters,macs,activation_bytes,receptive_field,jump"
     assert lines[1] == "conv1,,64x224x224,3x3,1x1,1792,86704128,25690112,3x3,1x1"
-    assert len(inspect("vgg11").to_csv(layers=True).splitlines()) > len(lines)
+    assert len(inspected("vgg11").to_csv(layers=True).splitlines()) > len(lines)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from inspected import NothingIsComputed, inspected
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from classicnets.analysis import inspect
 from classicnets.analysis.receptive_field import Window
@@ -28,17 +28,16 @@ def test_shapes_and_costs_are_those_that_pytorch_sees_and_nothing_is_computed(na
     net = create(name, device="meta").eval()
     parameters = sum(p.numel() for p in net.parameters())
     for path, module in [*net.named_modules()]:
-        if isinstance(module, nn.BatchNorm2d):  # no multiply-adds, and slow to count
+        if isinstance(module, nn.BatchNorm2d):  # no multiply-adds, and slow on the meta device
             net.set_submodule(path, nn.Identity())
     config = net.config
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with Flops() as flops, torch.no_grad():
         outputs = net.features(torch.empty(1, config.in_channels, config.image_size, config.image_size, device="meta"))
         logits = net.head(list(outputs.values())[-1])
-    with NothingIsComputed():
-        summary = inspect(name)
+    summary = inspected(name)
     shapes = {row.name: row.output for row in summary.stages if row.output}
     assert shapes == {k: tuple(v.shape[1:]) for k, v in outputs.items()} | {"head": tuple(logits.shape[1:])}
-    assert 2 * summary.macs == counter.get_total_flops()
+    assert 2 * summary.macs == flops.total > 0
     assert summary.parameters == parameters
     for total in ("macs", "parameters", "activation_bytes"):
         assert sum(getattr(row, total) for row in summary.stages) == getattr(summary, total)
@@ -48,14 +47,17 @@ def test_shapes_and_costs_are_those_that_pytorch_sees_and_nothing_is_computed(na
     assert sum(row.parameters for row in summary.layers) + in_training_only == summary.parameters
 
 
-class NothingIsComputed(TorchDispatchMode):
-    """Inside the block, every tensor that an operation returns is on the meta device: it has a shape and no values."""
+class Flops(TorchDispatchMode):
+    """Adds up what PyTorch's formulas say of each operation inside the block, as `FlopCounterMode` does, but faster."""
+
+    total = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        assert all(tensor.is_meta for tensor in tree_leaves(output) if isinstance(tensor, Tensor)), func
+        if formula := flop_registry.get(func._overloadpacket):
+            self.total += formula(*args, **(kwargs or {}), out_val=output)
         return output
 
 

@@ -6,6 +6,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from inspected import inspected
 
 from classicnets.analysis.make_facts import make_facts, to_json
 from classicnets.errors import UnknownName
@@ -15,7 +16,8 @@ from classicnets.models.facts import FACTS, PATH, human, list_models
 ROOT = Path(__file__).parents[2]
 
 
-def test_facts_are_those_of_the_models() -> None:
+def test_facts_are_those_of_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("classicnets.analysis.make_facts.inspect", inspected)
     assert PATH.read_text(encoding="utf-8") == to_json(make_facts()), "run `make facts`"
     assert FACTS.keys() == CATALOG.keys()
 

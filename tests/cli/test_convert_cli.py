@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -22,11 +23,20 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def checkpoint(here):
-    """A torchvision ResNet-18 of five classes, as a training script leaves it."""
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The weights of a torchvision ResNet-18 of five classes, and their file as a training script leaves it."""
     state = torchvision.models.resnet18(num_classes=5).state_dict()
-    torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 3}, here / "w.pth")
+    path = tmp_path_factory.mktemp("saved") / "w.pth"
+    torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 3}, path)
+    return state, path
+
+
+@pytest.fixture
+def checkpoint(here, saved):
+    """The weights of `w.pth`, which is here."""
+    state, path = saved
+    shutil.copy(path, here / "w.pth")
     return state
 
 

@@ -13,6 +13,8 @@ from classicnets.evaluation import Report
 from classifiers import tiny_classifier
 from photos import PHOTO_CLASSES
 
+without_figures = pytest.mark.usefixtures("plain_reports")
+
 
 @pytest.fixture
 def run(photo_folder: Path, tmp_path: Path) -> Path:
@@ -41,6 +43,7 @@ def test_its_own_test_images(run_cli, run: Path) -> None:
     assert {"confusion.png", "reliability.png", "mistakes.png"} == _files(run / "figures")
 
 
+@without_figures
 def test_other_images_leave_the_runs_own_report_alone(run_cli, run: Path, photo_folder: Path) -> None:
     assert run_cli("evaluate", run, "--split", "val").code == 0
     answer = run_cli("evaluate", run, photo_folder, "--json")
@@ -66,6 +69,7 @@ def test_a_model_folder_is_left_alone(run_cli, run: Path, tmp_path: Path) -> Non
     assert _files(run) == {"model"}
 
 
+@without_figures
 def test_bad_images_fail_or_are_listed(run_cli, run: Path, photo_folder: Path) -> None:
     (photo_folder / "disc" / "text.jpg").write_text("no image")
     answer = run_cli("evaluate", run, photo_folder)
@@ -102,6 +106,7 @@ def test_mistakes(run_cli, run: Path, photo_folder: Path, arguments: list[str], 
     assert words in answer.err
 
 
+@without_figures
 def test_a_run_whose_data_has_gone(run_cli, run: Path, photo_folder: Path) -> None:
     new = photo_folder.rename(photo_folder.with_name("elsewhere"))
     answer = run_cli("evaluate", run)
@@ -112,6 +117,7 @@ def test_a_run_whose_data_has_gone(run_cli, run: Path, photo_folder: Path) -> No
     assert "36 images" in run_cli("evaluate", run, new).out
 
 
+@without_figures
 def test_a_run_with_a_record_whose_data_moved(run_cli, run: Path, photo_folder: Path) -> None:
     write_record(run / "images.csv", load_data(photo_folder, val_fraction=0.25, test_fraction=0.25))
     new = photo_folder.rename(photo_folder.with_name("elsewhere"))

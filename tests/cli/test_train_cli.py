@@ -6,11 +6,14 @@ import os
 import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 
 import pytest
 from PIL import Image
+
+from classicnets.training.step import loop
 
 TRAIN_DIGITS = (sys.executable, "-m", "classicnets", "train", "resnet20_cifar", "digits")
 FAST = ("--set", "batch_size=256", "--set", "precision=fp32", "--set", "model.switches.depths=[1,1,1]")
@@ -183,27 +186,16 @@ def test_class_names_with_spaces_unicode_and_a_slash(run_cli, tmp_path, monkeypa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of this kind exist on POSIX only")
-def test_a_full_disk_is_said_and_ends_with_6(tmp_path):
+def test_a_full_disk_is_said_and_ends_with_6(run_cli, tmp_path):
     """A file-size limit stands in for a full disk: writing fails in the same way, with an OSError."""
-
-    def limit():
-        import signal
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    command = [*TRAIN_DIGITS, "--epochs", "1", "--out", "run"]
-    done = subprocess.run(
-        [*command, "--set", "batch_size=512"],
-        cwd=tmp_path,
-        preexec_fn=limit,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 6, done.stderr
-    assert "Cannot write" in done.stderr
-    assert "Traceback" not in done.stderr
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        answer = run_cli("train", "resnet20_cifar", "digits", "--epochs", 1, *FAST, "--out", tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert answer.code == 6, answer.err
+    assert "Cannot write" in answer.err
 
 
 @pytest.mark.skipif(
@@ -215,10 +207,29 @@ def test_a_place_that_cannot_be_written_ends_with_6(run_cli):
     assert "--out" in answer.err
 
 
-@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_a_stopped_training_says_how_to_go_on(tmp_path, number, code):
-    import signal
+SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 
+
+@SIGNALS
+def test_a_stopped_training_says_how_to_go_on(run_cli, tmp_path, monkeypatch, number, code):
+    train_step = loop.train_step
+
+    def signalled(session, state, *args):
+        loss = train_step(session, state, *args)
+        if state.step == 3:
+            os.kill(os.getpid(), number)
+        return loss
+
+    monkeypatch.setattr(loop, "train_step", signalled)
+    answer = run_cli("train", "resnet20_cifar", "digits", "--epochs", 500, *FAST, "--out", tmp_path / "run")
+    assert answer.code == code
+    assert f"--resume {tmp_path / 'run'}" in answer.err
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+@SIGNALS
+def test_a_stopped_process_says_how_to_go_on(tmp_path, number, code):
     command = [*TRAIN_DIGITS, "--epochs", "500", "--out", "run"]
     with subprocess.Popen(
         [*command, *FAST], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -226,8 +237,8 @@ def test_a_stopped_training_says_how_to_go_on(tmp_path, number, code):
         for line in process.stderr:
             if line.startswith("epoch"):
                 break
-        process.send_signal(getattr(signal, number))
-        _, err = process.communicate(timeout=120)
+        process.send_signal(number)
+        _, err = process.communicate()
     assert process.returncode == code
     assert "--resume" in err
     assert "Traceback" not in err

@@ -1,7 +1,7 @@
 """What holds for every model of the catalog, whatever its paper.
 
-The models run in a small form: at most two blocks or convolutions in a stage, a quarter of the channels, and narrow
-hidden layers. Rows that differ in depth alone have one small form between them. `test_papers` has the full sizes.
+The models run in a small form: at most two blocks or convolutions in a stage, and few channels. Rows that differ in
+size alone have one small form between them. `test_papers` has the full sizes.
 """
 
 from __future__ import annotations
@@ -20,42 +20,59 @@ from classicnets.models.catalog import CATALOG, FAMILIES, create, family_of, ind
 from classicnets.models.contract import ConvNet, NetConfig
 
 
-def quarter(widths: Any) -> Any:
-    return tuple(map(quarter, widths)) if isinstance(widths, tuple) else widths // 4
+def narrow(widths: Any) -> Any:
+    return tuple(map(narrow, widths)) if isinstance(widths, tuple) else max(widths // 8, 4)
 
 
-def small(name: str, *, most: int = 2) -> dict[str, Any]:
-    """The switches that make a model small enough to run in a test: at most so many layers or blocks in a stage."""
-    smaller: dict[str, Callable[[Any], Any]] = {
-        "depths": lambda depths: tuple(min(depth, most) for depth in depths),
-        "widths": quarter,
-        "width": lambda width: width / 4,
-        "hidden": lambda widths: tuple(min(width, 32) for width in widths),
-    }
+def rising(widths: Any) -> Any:
+    return tuple(rising(width) if isinstance(width, tuple) else 4 + 4 * i for i, width in enumerate(widths))
+
+
+Smaller = dict[str, Callable[[Any], Any]]
+SMALL: Smaller = {
+    "depths": lambda depths: tuple(min(depth, 2) for depth in depths),
+    "widths": narrow,
+    "width": lambda width: width / 4,
+    "hidden": lambda widths: tuple(min(width, 32) for width in widths),
+    "growth_rate": lambda rate: 4,
+    "stem_channels": lambda channels: 8,
+}
+BARE: Smaller = {  # a block a stage, with channels that grow: what still takes the same way through the code
+    "depths": lambda depths: tuple(min(depth, 1) for depth in depths),
+    "widths": rising,
+    "width": lambda width: 0.01,  # all blocks have the same width, so that one can follow any other
+    "hidden": lambda widths: (8,) * len(widths),
+    "growth_rate": lambda rate: 4,
+    "stem_channels": lambda channels: 8,
+}
+
+
+def switches(name: str, smaller: Smaller = SMALL) -> dict[str, Any]:
+    """The switches that make a model small enough to run in a test."""
     config = CATALOG[name].config
     return {field: f(getattr(config, field)) for field, f in smaller.items() if hasattr(config, field)}
 
 
-def distinct(most: int) -> list[str]:
+def distinct(smaller: Smaller) -> list[str]:
     """The first name of each small form."""
-    first = {replace(CATALOG[name].config, **small(name, most=most)): name for name in reversed(CATALOG)}
+    first = {replace(CATALOG[name].config, **switches(name, smaller)): name for name in reversed(CATALOG)}
     return [name for name in CATALOG if name in first.values()]
 
 
 every_model = pytest.mark.parametrize("name", CATALOG)
-every_small_model = pytest.mark.parametrize("name", distinct(2))
+every_small_model = pytest.mark.parametrize("name", distinct(SMALL))
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def build(name: str, **switches: Any) -> ConvNet:
-    return create(name, generator=seeded(), **small(name), **switches)
+def build(name: str, **others: Any) -> ConvNet:
+    return create(name, generator=seeded(), **switches(name), **others)
 
 
-def shapes_only(name: str, **switches: Any) -> ConvNet:
-    return create(name, device="meta", **small(name), **switches).eval()
+def shapes_only(name: str) -> ConvNet:
+    return create(name, device="meta", **switches(name)).eval()
 
 
 def side(config: NetConfig) -> int:
@@ -115,11 +132,17 @@ def test_a_batch_of_two_equals_two_of_one_in_eval_mode(name: str) -> None:
 
 @every_small_model
 def test_features_are_the_stages_in_order_with_their_channels_and_strides(name: str) -> None:
-    model = shapes_only(name)
+    """Asking for them leaves the model as it was."""
+    model = build(name).eval()
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    model.features(images(model.config))
     channels, strides, config = model.out_channels, model.out_strides, model.config
+    assert not any(module.training for module in model.modules())
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
     grown = max(strides.values())
     x = torch.empty(1, config.in_channels, config.image_size, config.image_size + grown, device="meta")
-    features = model.features(x)
+    features = shapes_only(name).features(x)
     assert list(features) == list(channels) == list(strides) == [stage for stage, _ in model.trunk.named_children()]
     for stage, feature in features.items():
         assert feature.shape[1] == channels[stage]
@@ -151,16 +174,6 @@ def test_every_layer_can_be_hooked(name: str) -> None:
     assert {m for m in model.modules() if list(m.parameters(recurse=False))} <= set(seen)
 
 
-@every_small_model
-def test_asking_for_shapes_and_features_leaves_the_model_as_it_was(name: str) -> None:
-    model = build(name).eval()
-    state = {key: value.clone() for key, value in model.state_dict().items()}
-    model.features(images(model.config))
-    assert model.out_channels.keys() == model.out_strides.keys()
-    assert not any(module.training for module in model.modules())
-    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-
-
 @every_model
 def test_config_survives_json(name: str) -> None:
     config = CATALOG[name].config
@@ -170,7 +183,7 @@ def test_config_survives_json(name: str) -> None:
 @every_small_model
 def test_weights_survive_a_state_dict(name: str) -> None:
     model = build(name).eval()
-    other = create(name, generator=seeded(1), **small(name)).eval()
+    other = create(name, generator=seeded(1), **switches(name)).eval()
     x = images(model.config)
     with torch.inference_mode():
         assert not torch.equal(model(x), other(x))
@@ -254,12 +267,9 @@ def shortened(model: ConvNet) -> ConvNet:
     return model
 
 
-@pytest.mark.parametrize("name", distinct(1))
+@pytest.mark.parametrize("name", distinct(BARE))
 def test_export_and_compile(name: str) -> None:
-    switches = small(name, most=1)
-    if "width" in switches:
-        switches["width"] = 0.01  # all blocks have the same width, so that one can follow any other
-    exported_and_compiled_equal_eager(shortened(create(name, generator=seeded(), **switches)))
+    exported_and_compiled_equal_eager(shortened(create(name, generator=seeded(), **switches(name, BARE))))
 
 
 @pytest.mark.slow
@@ -294,7 +304,7 @@ def test_an_unknown_model_suggests_the_near_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("switches", "message"),
+    ("given", "message"),
     [
         ({"activatoin": "tanh"}, "no switch 'activatoin'. Did you mean activation?"),
         ({"activation": "gelu"}, "activation must be 'relu' or 'tanh', got 'gelu'."),
@@ -305,9 +315,9 @@ def test_an_unknown_model_suggests_the_near_ones() -> None:
         ({"depths": (1, 1)}, "depths and widths must have the same length, one number per stage; got"),
     ],
 )
-def test_a_wrong_switch_says_what_is_allowed(switches: dict[str, Any], message: str) -> None:
+def test_a_wrong_switch_says_what_is_allowed(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        create("resnet18", device="meta", **switches)
+        create("resnet18", device="meta", **given)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Weights trained elsewhere: published, in a file or in a folder; what is adapted is said, all else is refused."""
 
+import io
 import json
 import logging
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from classicnets.models.catalog import create
 from classicnets.models.googlenet import GoogLeNet
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from classicnets.weights import create_model, pretrained
-from classicnets.weights.files import load_safetensors, save_safetensors, sha256_of
+from classicnets.weights.files import load_safetensors, save_safetensors
 from classicnets.weights.translate import TORCHVISION
 
 pytestmark = pytest.mark.usefixtures("own_caches")
@@ -32,11 +34,22 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@lru_cache(maxsize=2)
+def published(name: str, seed: int) -> tuple[dict[str, Tensor], bytes]:
+    """The weights of torchvision's network of that name, and their file."""
+    torch.manual_seed(seed)
+    options = {"init_weights": True} if name == "googlenet" else {}
+    state = torchvision.models.get_model(name, weights=None, num_classes=4, **options).state_dict()
+    file = io.BytesIO()
+    torch.save(state, file)
+    return state, file.getvalue()
+
+
 class Registry:
     """torchvision's registry, with files that the test makes behind its URLs."""
 
-    def __init__(self, server: Server, folder: Path) -> None:
-        self.server, self.folder = server, folder
+    def __init__(self, server: Server) -> None:
+        self.server = server
         self.entries: dict[str, type[WeightsEnum]] = {}
 
     def publish(self, name: str, *names: str, categories: list[str] | None = CATEGORIES) -> dict[str, Tensor]:
@@ -44,12 +57,9 @@ class Registry:
         members: dict[str, Any] = {}
         state: dict[str, Tensor] = {}
         for seed, member in enumerate(names):
-            torch.manual_seed(seed)
-            options = {"init_weights": True} if name == "googlenet" else {}
-            state = torchvision.models.get_model(name, weights=None, num_classes=4, **options).state_dict()
-            torch.save(state, self.folder / "w.pth")
-            file = f"/{name}-{sha256_of(self.folder / 'w.pth')[:8]}.pth"
-            self.server.files[file] = (self.folder / "w.pth").read_bytes()
+            state, content = published(name, seed)
+            file = f"/{name}-{sha256(content).hexdigest()[:8]}.pth"
+            self.server.files[file] = content
             transforms = partial(ImageClassification, crop_size=32, resize_size=40 + seed)
             members[member] = Weights(self.server.url + file, transforms, {"categories": categories})
         self.entries[name] = WeightsEnum(f"{name}_Weights", {**members, "DEFAULT": members[names[-1]]})
@@ -57,8 +67,8 @@ class Registry:
 
 
 @pytest.fixture
-def registry(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    registry = Registry(server, tmp_path)
+def registry(server: Server, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    registry = Registry(server)
     monkeypatch.setattr(torchvision.models, "get_model_weights", lambda name: registry.entries[name])
     return registry
 

@@ -38,6 +38,15 @@ def job(drawn_job, plain_reports):
     return drawn_job
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run of `job`, which nothing stopped."""
+    job = start("resnet20_cifar", "digits", settings=["epochs=2", *FAST], out=tmp_path_factory.mktemp("runs") / "whole")
+    job.measure = False
+    list(job)
+    return job.run
+
+
 def weights(run):
     return load_safetensors(run.path / "model" / "model.safetensors")
 
@@ -80,9 +89,7 @@ def test_a_run_is_never_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_after_the_step_and_the_run_goes_on_bit_for_bit(tmp_path, job, number):
-    whole = train("resnet20_cifar", "digits", epochs=2, settings=FAST, out=tmp_path / "whole")
-
+def test_a_signal_stops_after_the_step_and_the_run_goes_on_bit_for_bit(job, whole, number):
     def follow():
         for event in job:
             if isinstance(event, StepDone) and event.step == 1:
@@ -119,8 +126,7 @@ def test_closing_after_an_epoch_keeps_the_epoch(job):
     assert isinstance(finished, Finished)
 
 
-def test_a_second_interrupt_stops_at_once_and_keeps_the_last_whole_checkpoint(tmp_path, job, monkeypatch):
-    whole = train("resnet20_cifar", "digits", epochs=2, settings=FAST, out=tmp_path / "whole")
+def test_a_second_interrupt_stops_at_once_and_keeps_the_last_whole_checkpoint(job, whole, monkeypatch):
     update = torch.optim.SGD.step
 
     def interrupted(self, *args):

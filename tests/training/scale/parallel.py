@@ -1,6 +1,7 @@
 """Trainings that come out alike in any number of processes: torchrun runs this file, the tests import it.
 
-`torchrun --nproc-per-node N parallel.py FOLDER`: every process writes FOLDER/RANK.json.
+`torchrun --nproc-per-node N parallel.py FOLDER [ARGS...]`: every process writes FOLDER/RANK.json, and then all of them
+run the command `classicnets ARGS...`.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from classicnets.cli.main import main
 from classicnets.data.pipeline.pack import Packed
 from classicnets.errors import DataError, StorageError
 from classicnets.models.catalog import create
@@ -96,3 +98,6 @@ def errors() -> dict[str, str]:
 if __name__ == "__main__":
     found = {"outcomes": outcomes(), "errors": errors(), "order": join().main_first(lambda: join().rank)}
     (Path(sys.argv[1]) / f"{join().rank}.json").write_text(json.dumps(found))
+    if len(sys.argv) > 2:
+        sys.argv = ["classicnets", *sys.argv[2:]]
+        main()

@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import parallel
 import pytest
 
 from classicnets.weights.files import load_safetensors
+
+pytestmark = pytest.mark.timeout(1200)  # half a minute on an idle machine
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 TRAIN = ("-m", "classicnets", "train", "resnet20_cifar", "digits")
@@ -30,16 +33,26 @@ def environment():
 def torchrun(processes, *command):
     return subprocess.run(
         [*TORCHRUN, "--nproc-per-node", str(processes), *map(str, command)],
-        capture_output=True, text=True, env=environment(), timeout=280, check=False,
+        capture_output=True, text=True, env=environment(), check=False,
     )  # fmt: skip
 
 
-def in_processes(number, folder):
-    """What each of so many processes found: the outcomes of `parallel.py`."""
-    ended = torchrun(number, parallel.__file__, folder)
+class Ended(NamedTuple):
+    """What each process found, the outcomes of `parallel.py`, and what the command after that printed."""
+
+    folder: Path
+    found: list[dict]
+    out: str
+    err: str
+
+
+def in_processes(number, folder, *command):
+    """Run `parallel.py` in so many processes, and then a command of classicnets."""
+    ended = torchrun(number, parallel.__file__, folder, *command)
     assert ended.returncode == 0, ended.stderr
     assert "Warning" not in ended.stderr
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(number)]
+    found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(number)]
+    return Ended(folder, found, ended.stdout, ended.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +62,8 @@ def alone():
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    return in_processes(2, tmp_path_factory.mktemp("two"))
+    folder = tmp_path_factory.mktemp("two")
+    return in_processes(2, folder, *TRAIN[2:], *FAST, "--epochs", "1", "--out", folder / "run", "--json")
 
 
 def agree(found, expected):
@@ -61,28 +75,28 @@ def agree(found, expected):
 @pytest.mark.parametrize("case", parallel.CASES)
 def test_two_processes_train_as_one(alone, two, case):
     """Parts of 8 and 9 images, 10 and 11 in validation: losses, accuracies and names agree, and the two to the bit."""
-    first, second = (found["outcomes"][case] for found in two)
+    first, second = (found["outcomes"][case] for found in two.found)
     agree(first, alone[case])
     assert first == second
 
 
 def test_recomputing_changes_no_bit_among_processes(two):
-    outcomes = two[0]["outcomes"]
+    outcomes = two.found[0]["outcomes"]
     assert outcomes["batch norm, recomputed"] == outcomes["batch norm"]
 
 
 def test_an_error_in_one_process_is_every_ones(two):
-    for found in two:
+    for found in two.found:
         assert found["errors"] == {
             "together": "DataError: the second process has no image",
             "main": "StorageError: the disk is full",
         }
-    assert [found["order"] for found in two] == [0, 1]
+    assert [found["order"] for found in two.found] == [0, 1]
 
 
 @pytest.mark.slow
 def test_four_processes_train_as_one(alone, tmp_path):
-    for found in in_processes(4, tmp_path):
+    for found in in_processes(4, tmp_path).found:
         for case, outcome in found["outcomes"].items():
             agree(outcome, alone[case])
 
@@ -96,16 +110,15 @@ def events(run):
     return [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
 
 
-def test_one_command_line_one_run_folder(tmp_path):
+def test_one_command_line_one_run_folder(two):
     """Only the first process writes and prints, and every test image counts once."""
-    ended = torchrun(2, *TRAIN, *FAST, "--epochs", "1", "--out", tmp_path / "run", "--json")
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)["num_images"] == 179
-    assert ended.stderr.count("writing to") == ended.stderr.count("epoch 1/1") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert [event["event"] for event in events(tmp_path / "run")] == ["started", "epoch", "finished"]
-    assert len((tmp_path / "run" / "evaluation" / "predictions.csv").read_text().splitlines()) == 1 + 179
-    assert json.loads((tmp_path / "run" / "environment.json").read_text())["processes"] == 2
+    run = two.folder / "run"
+    assert json.loads(two.out)["num_images"] == 179
+    assert two.err.count("writing to") == two.err.count("epoch 1/1") == 1
+    assert sorted(path.name for path in two.folder.iterdir()) == ["0.json", "1.json", "run"]
+    assert [event["event"] for event in events(run)] == ["started", "epoch", "finished"]
+    assert len((run / "evaluation" / "predictions.csv").read_text().splitlines()) == 1 + 179
+    assert json.loads((run / "environment.json").read_text())["processes"] == 2
 
 
 @pytest.mark.slow
@@ -136,7 +149,7 @@ def interrupted(run, number, *options, whom):
             assert agent.poll() is None
             time.sleep(0.01)
         os.kill(whom(agent.pid), number)
-        said, _ = agent.communicate(timeout=280)
+        said, _ = agent.communicate()
     return agent.returncode, said
 
 
@@ -186,7 +199,7 @@ def test_a_full_disk_ends_all_processes_and_is_reported_once(tmp_path, unbroken)
     ended = subprocess.run(
         ["bash", "-c", 'ulimit -f 100; exec "$@"', "-", *TORCHRUN, "--nproc-per-node", "2", "-m", "classicnets",
          "train", "--resume", str(run)],
-        capture_output=True, text=True, env=environment(), timeout=280, check=False,
+        capture_output=True, text=True, env=environment(), check=False,
     )  # fmt: skip
     assert ended.stderr.count("error: Cannot write") == 1, ended.stderr
     assert "exitcode  : 6" in ended.stderr  # torchrun may end the others first
