@@ -116,6 +116,16 @@ def test_the_sentence_says_what_was_changed_and_why():
     )
 
 
+def test_few_validation_images_choose_the_best_epoch_by_the_loss():
+    recipe, sentence = fitted(PHOTOS, 648, 96, num_val=72)
+    assert recipe.best == "loss"
+    assert "the loss chooses the best epoch, because 72 validation images measure it best" in sentence
+    assert fitted(PHOTOS, 648, 96, num_val=500)[0].best == "accuracy"
+    assert fitted(PHOTOS, 648, 96, num_val=72, given={"best"})[0].best == "accuracy"
+    balanced = with_settings(PHOTOS, ["best=balanced_accuracy"])
+    assert fitted(balanced, 648, 96, num_val=72)[0].best == "balanced_accuracy"
+
+
 @pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.05), ("adamw", 0.1), ("muon", 0.1)])
 def test_the_rate_is_in_proportion_to_the_batch_for_sgd_and_to_its_root_otherwise(optimizer, lr):
     recipe = with_settings(Recipe(), [f"optim.name={optimizer}", "optim.lr=0.2", "batch_size=64", "epochs=1000"])

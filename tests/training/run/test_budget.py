@@ -144,6 +144,7 @@ def test_minutes_that_are_too_few_are_refused_with_the_fewest_that_do(tmp_path, 
     with pytest.raises(ConfigError, match=r"--minutes 0\.1 is too short for one epoch: it takes about 21 s here") as e:
         start("resnet20_cifar", "digits", settings=FAST, minutes=0.1, out=tmp_path / "run")
     assert "Give at least --minutes 0." in str(e.value)
+    assert "lower image_size" not in str(e.value)  # 8 pixels are the network's least
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,5 +1,7 @@
 """Batch-norm statistics fit after few steps, so that validation does not lag behind training by epochs."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from classicnets.preprocess import Preprocess
 from classicnets.training.recipe.files import with_settings
 from classicnets.training.step.loop import fit
 from classicnets.training.step.state import EpochDone, TrainState
-from classicnets.training.step.statistics import measure_statistics
+from classicnets.training.step.statistics import images_measured, measure_statistics
 from sessions import session_for
 
 PREPROCESS = Preprocess(input_size=(12, 12), mean=(0.2,), std=(0.25,))
@@ -46,6 +48,13 @@ def test_the_statistics_are_those_of_the_activations(corners, recipe, ema):
     assert torch.allclose(network.trunk.conv1.bn.running_var, expected, rtol=1e-3)
     norm = network.trunk.conv1.bn
     assert (norm.momentum, int(norm.num_batches_tracked), norm.training) == (0.1, 0, False)
+
+
+@pytest.mark.parametrize(("batch_size", "steps", "images"), [(32, 9, 64), (32, 40, 160), (64, 100, 256)])
+def test_they_cost_an_eighth_of_an_epoch_at_most_before_the_last(batch_size, steps, images):
+    session = SimpleNamespace(batch_size=batch_size, loader=range(steps))
+    assert images_measured(session, is_last=False) == images
+    assert images_measured(session, is_last=True) == 256
 
 
 def test_they_are_left_alone_when_the_run_is_old_and_in_frozen_stages(corners, recipe):

@@ -300,7 +300,7 @@ def _refuse(minutes: float, timing: Timing, recipe: Recipe, steps: int, smallest
     epoch = timing.training(recipe, 1, steps, smallest)
     least = math.ceil((spent + epoch + timing.end) / _PLANNED / 6) / 10
     assert recipe.image_size is not None
-    smaller = f"lower image_size (it is {recipe.image_size}), " if recipe.image_size > smallest else ""
+    smaller = f"lower image_size (it is {recipe.image_size}), " if recipe.image_size > max(8, smallest) else ""
     raise ConfigError(
         f"--minutes {minutes:g} is too short for one epoch: it takes about {_seconds(epoch)} here, and "
         f"{_seconds(spent + epoch + timing.end)} with preparation and report. Give at least --minutes {least:g}, "
