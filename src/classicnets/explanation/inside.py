@@ -26,7 +26,7 @@ from classicnets.images import ImageSource, name_of
 from classicnets.system.progress import Report as Progress
 from classicnets.weights.structure import network_of
 
-_MOST_MAPS = 12  # channels of a stage that are shown for an image
+_MOST_MAPS = 8  # channels of a stage that are shown for an image
 _MOST_EXCITING = 8  # images for a unit
 _STAGES_OF_MAPS, _STAGES_OF_UNITS = 8, 5  # unless a stage is named
 _PICTURES = 2  # that are shown if none is given

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -45,6 +46,7 @@ def look_page(view: NetworkView) -> str:
 def _picture(picture: PictureMaps) -> dict[str, Any]:
     return {
         "path": picture.path,
+        "name": Path(picture.path).name if Path(picture.path).suffix else picture.path,
         "predicted": picture.predicted,
         "score": picture.score,
         "image": thumbnail_uri(thumbnail(picture.image, _PICTURE)),

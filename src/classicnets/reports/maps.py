@@ -20,8 +20,8 @@ from classicnets.reports.thumbnails import thumbnail
 
 _LONGEST = 112  # pixels along a side of a map
 _SIGNED = LinearSegmentedColormap.from_list("signed", [LIGHT.right, "#f4f6f7", LIGHT.wrong])
-_FRAME = torch.tensor([213, 94, 0], dtype=torch.uint8).view(3, 1, 1)  # orange
-_FEW_CELLS = 3
+_ORANGE = torch.tensor([213, 94, 0], dtype=torch.uint8).view(3, 1, 1)
+_FEW_CELLS, _FEW_PIXELS = 3, 12  # along a side
 
 
 def map_uri(values: Tensor) -> str:
@@ -62,13 +62,14 @@ def crop_uri(image: Tensor, area: Area, cell: Area, *, side: int) -> str:
     Args:
         image: uint8 (C, H, W).
         area: the pixels that are shown.
-        cell: the pixels that are framed. There is no frame if less than three cells fit beside each other.
+        cell: the pixels that are framed. There is no frame in an area of few pixels or few such cells.
         side: of the picture's longer side, in pixels.
     """
     (top, bottom), (left, right) = area
     picture = thumbnail(image[:, top : bottom + 1, left : right + 1], side).clone()
     scale = picture.shape[1] / (bottom + 1 - top)
-    if _FEW_CELLS * (cell.rows.last + 1 - cell.rows.first) <= max(bottom - top, right - left):
+    longest = max(bottom - top, right - left) + 1
+    if longest >= max(_FEW_PIXELS, _FEW_CELLS * (cell.rows.last + 1 - cell.rows.first)):
         edges = [
             (cell.rows.first - top, cell.rows.last + 1 - top),
             (cell.columns.first - left, cell.columns.last + 1 - left),
@@ -78,8 +79,9 @@ def crop_uri(image: Tensor, area: Area, cell: Area, *, side: int) -> str:
 
 
 def _frame(picture: Tensor, rows: slice, columns: slice) -> None:
-    """Draw a frame two pixels wide inside a rectangle."""
+    """Draw a frame inside a rectangle: one pixel white and two orange, to be seen on any image."""
     inside = picture[:, rows, columns]
-    kept = inside[:, 2:-2, 2:-2].clone()
-    inside[:] = _FRAME
-    inside[:, 2:-2, 2:-2] = kept
+    kept = inside[:, 3:-3, 3:-3].clone()
+    inside[:] = 255
+    inside[:, 1:-1, 1:-1] = _ORANGE
+    inside[:, 3:-3, 3:-3] = kept

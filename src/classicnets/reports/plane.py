@@ -18,8 +18,8 @@ _SHAPES = {"o": "●", "s": "■", "^": "▲", "D": "◆"}
 _COLOURS = 8
 _MOST_MARKED = _COLOURS * len(_SHAPES)
 _MARGIN = 0.06  # around the points, as a share of their extent
-_THUMBNAIL = 0.068  # a thumbnail's side as a share of the figure's
-_APART = 0.08  # thumbnails are at least so far from each other
+_THUMBNAIL = 0.058  # a thumbnail's side as a share of the figure's
+_APART = 0.066  # thumbnails are at least so far from each other
 _MOST_THUMBNAILS = 70
 _PIXELS = 64  # of a thumbnail's side
 
@@ -95,7 +95,8 @@ def plane(
     for i in _spread(spots, wrong):
         _thumbnail(axes, spots[i], picture(i), _colour(of_class[labels[i]], theme))
     crosses = [i for i, is_wrong in enumerate(wrong) if is_wrong]
-    axes.scatter(spots[crosses, 0], spots[crosses, 1], s=30, marker="x", color=theme.ink, linewidths=1.3, zorder=4)
+    for colour, width in ((theme.paper, 3.2), (theme.ink, 1.3)):  # a cross is seen on any thumbnail
+        axes.scatter(spots[crosses, 0], spots[crosses, 1], s=32, marker="x", color=colour, linewidths=width, zorder=4)
     write_title(figure, finding, detail, theme)
     return figure
 
