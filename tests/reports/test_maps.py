@@ -66,7 +66,7 @@ def test_a_crop_has_the_pixels_of_its_area() -> None:
     assert np.array_equal(shown, image[:, 2:6, 8:12].permute(1, 2, 0).numpy())
 
 
-def test_a_frame_marks_the_middle_of_a_large_area() -> None:
+def test_a_frame_marks_a_position_that_an_edge_may_have_moved_from_the_middle() -> None:
     image = torch.zeros(1, 64, 64, dtype=torch.uint8)
     shown = pixels(crop_uri(image, Area.whole((64, 64)), Area(Span(16, 31), Span(48, 63)), side=128))
     orange = (shown[..., 0].astype(int) - shown[..., 2]) > 120
@@ -74,8 +74,8 @@ def test_a_frame_marks_the_middle_of_a_large_area() -> None:
     assert (rows.min(), rows.max(), columns.min()) == (33, 62, 97)
     assert (shown[32, 96:128] == 255).all()
     assert not orange[40:56, 104:120].any()
-    small = torch.zeros(1, 7, 7, dtype=torch.uint8)
-    assert not pixels(crop_uri(small, Area.whole((7, 7)), Area(Span(3, 4), Span(3, 4)), side=112)).any()
+    inner = Area(Span(10, 49), Span(10, 49))
+    assert not pixels(crop_uri(image, inner, Area(Span(28, 31), Span(28, 31)), side=80)).any()
 
 
 def test_a_thumbnail_is_a_jpeg_only_if_that_is_smaller() -> None:

@@ -21,7 +21,7 @@ from classicnets.reports.thumbnails import thumbnail
 _LONGEST = 112  # pixels along a side of a map
 _SIGNED = LinearSegmentedColormap.from_list("signed", [LIGHT.right, "#f4f6f7", LIGHT.wrong])
 _ORANGE = torch.tensor([213, 94, 0], dtype=torch.uint8).view(3, 1, 1)
-_FEW_CELLS, _FEW_PIXELS = 3, 12  # along a side
+_FEW_CELLS = 3  # along a side
 
 
 def map_uri(values: Tensor) -> str:
@@ -57,19 +57,20 @@ def filter_uri(weights: np.ndarray) -> str:
 
 
 def crop_uri(image: Tensor, area: Area, cell: Area, *, side: int) -> str:
-    """Return a part of an image as a data URI, with a frame around a cell of it.
+    """Return a part of an image as a data URI, with a frame around a cell of it that may not be in the middle.
 
     Args:
         image: uint8 (C, H, W).
         area: the pixels that are shown.
-        cell: the pixels that are framed. There is no frame in an area of few pixels or few such cells.
+        cell: the pixels that are framed, if the area reaches an edge of the image and is at least three cells long.
         side: of the picture's longer side, in pixels.
     """
     (top, bottom), (left, right) = area
     picture = thumbnail(image[:, top : bottom + 1, left : right + 1], side).clone()
     scale = picture.shape[1] / (bottom + 1 - top)
     longest = max(bottom - top, right - left) + 1
-    if longest >= max(_FEW_PIXELS, _FEW_CELLS * (cell.rows.last + 1 - cell.rows.first)):
+    is_cut = min(top, left) == 0 or bottom == image.shape[1] - 1 or right == image.shape[2] - 1
+    if is_cut and longest >= _FEW_CELLS * (cell.rows.last + 1 - cell.rows.first):
         edges = [
             (cell.rows.first - top, cell.rows.last + 1 - top),
             (cell.columns.first - left, cell.columns.last + 1 - left),
