@@ -74,7 +74,7 @@ def test_its_numbers(run_cli, run: Path) -> None:
     scores = [one["predicted_score"] for one in found["explanations"]]
     assert scores == sorted(scores, reverse=True)
     assert found["check"]["num_images"] == 37
-    assert found["left_out"] == []
+    assert found["notes"] == []
     less = json.loads(run_cli("report", run, "--json", "--no-check", "--mistakes", "0").out)
     assert (less["check"], less["explanations"]) == (None, [])
 
@@ -91,6 +91,18 @@ def test_images_that_are_gone_are_left_out_and_the_old_page_is_kept(run_cli, run
     for words in ("are left out, as they need the run's images", "There is no folder or file at", "Class by class"):
         assert words in page.replace("&#39;", "'")
     assert "Examples by class" not in page
+
+
+def test_an_image_that_is_gone_is_passed_over(run_cli, run: Path, data: Data) -> None:
+    first = json.loads(run_cli("report", run, "--json", "--no-check").out)["explanations"][0]["path"]
+    (Path(data.source) / first).unlink()
+    answer = run_cli("report", run, "--json", "--no-check")
+    assert answer.code == 0
+    found = json.loads(answer.out)
+    assert "1 images are gone" in found["notes"][0]
+    assert first not in [one["path"] for one in found["explanations"]]
+    assert found["page"] == str(run / "report-2.html")
+    assert "Examples by class" in (run / "report-2.html").read_text("utf-8")
 
 
 def test_an_older_run_without_a_record(run_cli, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def report(
     """Bring a run together on one page: data and its faults, curves, metrics, calibration, mistakes, network, recipe.
 
     It is the page that the training wrote, with what takes time: a check of every image, and for the most confident
-    mistakes a Grad-CAM map with its verdict. Nothing is measured again, and no part of the old page is lost. If the
+    mistakes a Grad-CAM map with its verdict. Nothing is measured again, and no part of the old page is lost. If
     images are gone, what needs them is left out, and the old page is kept beside the new one.
     """
     from classicnets.runs.report import write_run_page
@@ -54,7 +54,7 @@ def report(
     limit_threads()
     with progress_bars() as progress:
         written = write_run_page(run, out, check=check, mistakes=mistakes, device=device, progress=progress)
-    for text in written.left_out:
+    for text in written.notes:
         say_note(text)
     if as_json:
         print_json(written.to_dict())

@@ -53,12 +53,12 @@ class More:
     Attributes:
         check: what is wrong with the data.
         maps: maps of mistakes, by the image's name.
-        left_out: what cannot be shown and why, one sentence each.
+        notes: what the reader should know, such as what is left out and why, one sentence each.
     """
 
     check: DataCheck | None = None
     maps: Mapping[str, MistakeMap] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def write_html(folder: str | Path, report: Report, images: ImageSet) -> Path:

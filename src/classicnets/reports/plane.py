@@ -22,6 +22,7 @@ _THUMBNAIL = 0.058  # a thumbnail's side as a share of the figure's
 _APART = 0.066  # thumbnails are at least so far from each other
 _MOST_THUMBNAILS = 70
 _PIXELS = 64  # of a thumbnail's side
+_MANY = 200  # more points are drawn smaller
 
 
 class Mark(NamedTuple):
@@ -77,26 +78,20 @@ def plane(
     spots = _in_square(places)
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], facecolor=theme.paper)
     axes.spines[:].set_color(theme.line)
+    scale = min(1.0, (_MANY / len(labels)) ** 0.5)  # of the area of a point or a cross
     marks = class_marks(labels)
     others = Mark(theme.line, theme.line, "o")
     names = sorted(set(labels), key=lambda name: (name in marks, name))  # those with marks of their own on top
     of_class = {name: marks.get(name, others) for name in names}
     for name, mark in of_class.items():
-        chosen = [i for i, label in enumerate(labels) if label == name]
-        axes.scatter(
-            spots[chosen, 0],
-            spots[chosen, 1],
-            s=16,
-            marker=mark.shape,
-            color=_colour(mark, theme),
-            linewidths=0,
-            alpha=0.8,
-        )
+        x, y = spots[[i for i, label in enumerate(labels) if label == name]].T
+        colour = _colour(mark, theme)
+        axes.scatter(x, y, s=16 * scale, marker=mark.shape, color=colour, linewidths=0, alpha=0.8)
     for i in _spread(spots, wrong):
         _thumbnail(axes, spots[i], picture(i), _colour(of_class[labels[i]], theme))
-    crosses = [i for i, is_wrong in enumerate(wrong) if is_wrong]
+    x, y = spots[[i for i, is_wrong in enumerate(wrong) if is_wrong]].T
     for colour, width in ((theme.paper, 3.2), (theme.ink, 1.3)):  # a cross is seen on any thumbnail
-        axes.scatter(spots[crosses, 0], spots[crosses, 1], s=32, marker="x", color=colour, linewidths=width, zorder=4)
+        axes.scatter(x, y, s=32 * scale, marker="x", color=colour, linewidths=width * scale**0.5, zorder=4)
     write_title(figure, finding, detail, theme)
     return figure
 

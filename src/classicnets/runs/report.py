@@ -44,14 +44,14 @@ class RunPage:
         report: the evaluation that it shows.
         check: what is wrong with the data; None if it was not checked.
         explanations: what speaks for the most confident mistakes.
-        left_out: what could not be shown and why, one sentence each.
+        notes: what the reader should know, such as what is left out and why, one sentence each.
     """
 
     path: Path
     report: Report
     check: DataCheck | None
     explanations: tuple[Explanation, ...]
-    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers, JSON-ready."""
@@ -59,7 +59,7 @@ class RunPage:
             "page": str(self.path),
             "model": self.report.model,
             **self.report.headline(),
-            "left_out": list(self.left_out),
+            "notes": list(self.notes),
             "check": None if self.check is None else self.check.to_dict(),
             "explanations": [explanation.to_dict() for explanation in self.explanations],
         }
@@ -79,7 +79,7 @@ def write_run_page(
     Args:
         path: the run folder.
         out: the file; None is the run's own report.html, which the new page replaces, because it has all that the old
-            one had. If the images are gone, the old page stays, and the new one is report-2.html.
+            one had. If images are gone, the old page stays, and the new one is report-2.html.
         check: whether to open every image of the data, to find what is wrong with it.
         mistakes: for how many of the most confident mistakes to show what speaks for them, 0 or more.
         device: what the network runs on, as for `load`.
@@ -99,39 +99,42 @@ def write_run_page(
     run, report = measured_run(path)
     classifier = Classifier.load(run, device=device)
     step = progress or _silent
-    left_out: list[str] = []
+    notes: list[str] = []
     found = None
-    images = _images(classifier, run.path, left_out)
+    images = _images(classifier, run.path, notes)
     if images is None:
         check, mistakes = False, 0
     if check:
-        found = _checked(run.recipe.data, partial(step, "Checking images"), left_out)
+        found = _checked(run.recipe.data, partial(step, "Checking images"), notes)
     explanations = list(_explained(classifier, report, images, mistakes, partial(step, "Explaining mistakes")))
     maps = {explanation.path: _map(explanation) for explanation in explanations}
-    page = out or (free_file(run.page) if images is None else run.page)
-    text = report_page(run.path, report, images, More(check=found, maps=maps, left_out=tuple(left_out)))
+    all_shown = images is not None and {answer.path for answer in report.answers} <= set(images.ids)
+    page = out or (run.page if all_shown else free_file(run.page))
+    text = report_page(run.path, report, images, More(check=found, maps=maps, notes=tuple(notes)))
     with written_aside(page) as new:
         new.write_text(text, "utf-8")
-    return RunPage(page, report, found, tuple(explanations), tuple(left_out))
+    return RunPage(page, report, found, tuple(explanations), tuple(notes))
 
 
-def _images(classifier: Classifier, run: Path, left_out: list[str]) -> ImageSet | None:
-    """The images that the run was measured on; None if they are gone or cannot be read, which `left_out` then says."""
+def _images(classifier: Classifier, run: Path, notes: list[str]) -> ImageSet | None:
+    """The images that the run was measured on; None if they are gone or cannot be read, which `notes` then says."""
     try:
-        return own_images(classifier, run=run).images
+        chosen = own_images(classifier, run=run)
     except (DataError, ConfigError) as error:
-        left_out.append(
+        notes.append(
             f"Pictures, maps of mistakes and the check of the data are left out, as they need the run's images "
             f"({first_sentence(error)})."
         )
         return None
+    notes += chosen.notes
+    return chosen.images
 
 
-def _checked(data: DataSection, progress: Count, left_out: list[str]) -> DataCheck | None:
+def _checked(data: DataSection, progress: Count, notes: list[str]) -> DataCheck | None:
     try:
         return check_data(str(data.source), seed=data.split_seed, progress=progress)
     except DataError as error:
-        left_out.append(f"The check of the data is left out: {first_sentence(error)}.")
+        notes.append(f"The check of the data is left out: {first_sentence(error)}.")
         return None
 
 
