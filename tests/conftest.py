@@ -11,6 +11,7 @@ import torch
 
 from classicnets.data import Data, ImageSet
 from classicnets.evaluation import Report
+from classicnets.reports.html import Themed
 from classicnets.training.recipe.files import with_settings
 from classicnets.training.recipe.schema import Recipe
 from photos import write_photos
@@ -57,6 +58,14 @@ def plain_reports() -> Iterator[Callable[[Path, Report, ImageSet], Path]]:
         for place in ("classicnets.training.run.job", "classicnets.reports"):
             patch.setattr(f"{place}.write_report", write_report)
         yield write_report
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages get empty pictures for their figures, which take longest to draw."""
+    empty = Themed("data:image/png;base64,", "data:image/png;base64,")
+    for page in ("classicnets.reports.page", "classicnets.explanation.page"):
+        monkeypatch.setattr(f"{page}.themed", lambda draw: empty)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ PUBLIC = [
     "list_models",
     "load",
     "load_data",
+    "look",
     "read_image",
     "resume",
     "train",

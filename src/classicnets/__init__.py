@@ -28,6 +28,7 @@ _HOME = {
     "list_models": "models.facts",
     "load": "classifier",
     "load_data": "data",
+    "look": "explanation",
     "read_image": "images",
     "resume": "training",
     "train": "training",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from classicnets.errors import ClassicNetsError as ClassicNetsError
     from classicnets.evaluation import evaluate as evaluate
     from classicnets.explanation import explain as explain
+    from classicnets.explanation import look as look
     from classicnets.images import read_image as read_image
     from classicnets.models.facts import list_models as list_models
     from classicnets.preprocess import Preprocess as Preprocess

@@ -140,3 +140,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, next_step: str) 
     near = did_you_mean(name, known)
     hint = f" Did you mean {', '.join(near)}?" if near else ""
     return UnknownName(f"No {kind} named {name!r}.{hint} {next_step}")
+
+
+def first_sentence(error: Exception) -> str:
+    """Return what happened, as an error's message says it first, without the advice and without a full stop.
+
+    >>> first_sentence(DataError("There is no folder birds/. Give a folder of images."))
+    'There is no folder birds/'
+    """
+    return str(error).splitlines()[0].split(". ")[0].rstrip(".:")

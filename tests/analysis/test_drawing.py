@@ -79,6 +79,12 @@ def test_a_dense_layer_is_concatenated_with_what_it_read() -> None:
     ]
 
 
+def test_layers_of_our_own_are_named_in_words() -> None:
+    assert "pad shortcut" in [layer.label for layer in unit_of("resnet20_cifar", "conv3").layers]
+    head = inspect("googlenet").graph.auxiliary["inception_4a"]
+    assert head[0].label == "average pool 5x5"
+
+
 def test_auxiliary_heads_stand_beside_the_stage_that_they_read() -> None:
     heads = inspected("googlenet").graph.auxiliary
     assert {stage: [layer.label for layer in head][-2:] for stage, head in heads.items()} == {

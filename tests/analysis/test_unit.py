@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from classicnets.analysis import draw_unit, inspect_unit
-from classicnets.analysis.unit import Area, Span
+from classicnets.analysis.unit import Area, Span, stage_fields
 from classicnets.errors import ConfigError, UnknownName
 from classicnets.models.catalog import create
 from classicnets.models.contract import ConvNet
@@ -129,3 +129,12 @@ def test_the_drawing_shows_the_image_and_a_map_a_stage() -> None:
     assert svg.count('class="reached"') == len(fields.projective_field) - 1
     assert "data:image/png;base64," in svg
     assert "It sees 99 × 99 pixels (dashed: in the padding)." in svg
+
+
+def test_the_fields_of_stages_give_those_of_units() -> None:
+    fields = stage_fields("googlenet_bn", image_size=(128, 160))
+    for stage in ("conv1", "inception_3a", "inception_5b"):
+        found = fields[stage]
+        assert found is not None
+        unit = inspect_unit("googlenet_bn", stage, 0, 2, 3, image_size=(128, 160))
+        assert Area.seen(found, 2, 3) == unit.receptive_field

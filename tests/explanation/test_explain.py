@@ -6,7 +6,6 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,57 +20,11 @@ from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
 from classifiers import tiny_classifier
 from photos import encode, make_photo
-
-FAMILIES: dict[str, dict[str, Any]] = {  # few channels and layers: the same stages in less time
-    "alexnet_cifar": {"widths": (8, 8, 16, 16, 8), "hidden": (16, 16)},
-    "vgg11_cifar": {"widths": (8, 8, 16, 16, 16)},
-    "nin_tutorial": {"widths": ((8, 8, 8), (8, 8, 8), (16, 16, 16), (16, 16))},
-    "googlenet_cifar": {"width": 0.25},
-    "resnet20_cifar": {},
-    "densenet40_k12_cifar": {"depths": (2, 2, 2)},
-}
+from untouched import FAMILIES, same, snapshot, used_classifier
 
 
 def photo(size: tuple[int, int] = (48, 40)) -> bytes:
     return encode(make_photo("disc", 0, size))
-
-
-def snapshot(classifier: Classifier) -> dict[str, object]:
-    """All that an explanation could change in a network."""
-    net = classifier.model
-    tensors = {**net.state_dict()}
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return {
-        "values": {name: tensor.clone() for name, tensor in tensors.items()},
-        "places": {name: tensor.data_ptr() for name, tensor in tensors.items()},
-        "modes": {name: module.training for name, module in net.named_modules()},
-        "gradients": {name: None if p.grad is None else p.grad.clone() for name, p in net.named_parameters()},
-        "needed": {name: p.requires_grad for name, p in net.named_parameters()},
-        "hooks": {(name, kind): dict(getattr(m, kind)) for name, m in net.named_modules() for kind in hooks},
-        "random": torch.get_rng_state(),
-        "enabled": torch.is_grad_enabled(),
-    }
-
-
-def same(before: object, after: object) -> bool:
-    if isinstance(before, dict) and isinstance(after, dict):
-        return before.keys() == after.keys() and all(same(before[key], after[key]) for key in before)
-    if isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor):
-        return torch.equal(before, after)
-    return before == after
-
-
-def used_classifier(tta: str) -> Classifier:
-    """One in the middle of something: modes that differ, a frozen layer, gradients, a hook."""
-    classifier = tiny_classifier(channels=3, tta=tta)
-    net = classifier.model
-    net.train()
-    net.trunk.conv2.eval()
-    net.trunk.conv1.requires_grad_(False)
-    for parameter in net.head.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    net.trunk.conv3.register_forward_hook(lambda module, args, output: None)
-    return classifier
 
 
 @pytest.mark.parametrize("tta", ["none", "flip"])

@@ -19,8 +19,9 @@ from classicnets.reports.canvas import DARK, LIGHT
 from classicnets.reports.confusion import confusion
 from classicnets.reports.figures import save_figures
 from classicnets.reports.labels import Labels
-from classicnets.reports.mistakes import mistakes, pictures
+from classicnets.reports.mistakes import mistakes
 from classicnets.reports.reliability import reliability
+from classicnets.reports.thumbnails import pictures
 from classifiers import images_for, tiny_classifier
 
 ODD_NAMES = ("$x_2$ costs $5", "猫", "a" * 90, "two\nlines\t\x07", "\U0001f600", "حرف", "<b>&amp;</b>", "$", "ok")

@@ -12,7 +12,7 @@ import pytest
 
 from classicnets.errors import ConfigError
 from classicnets.system.cache import cache_dir
-from classicnets.system.paths import expanded, give_libraries_a_home, temporary_home, user_folder
+from classicnets.system.paths import expanded, free_file, give_libraries_a_home, temporary_home, user_folder
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="users and permissions of POSIX")
 
@@ -101,3 +101,9 @@ def test_libraries_get_a_home_too(homeless: Path, monkeypatch: pytest.MonkeyPatc
     assert os.environ["MPLCONFIGDIR"] == str(homeless / f"classicnets-{os.getuid()}" / "matplotlib")
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/theirs"
     monkeypatch.delenv("MPLCONFIGDIR")
+
+
+def test_a_free_file_has_its_number_before_the_suffix(tmp_path: Path) -> None:
+    for name in ("my.page.html", "my.page-2.html", "my.page-3.html"):
+        assert free_file(tmp_path / "my.page.html") == tmp_path / name
+        (tmp_path / name).touch()

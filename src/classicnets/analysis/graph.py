@@ -6,6 +6,7 @@ dense layer's concatenation) follows from which output each operation reads, wit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -161,7 +162,8 @@ def _label(module: nn.Module, op: Op) -> tuple[str, str]:
     if isinstance(module, nn.AdaptiveAvgPool2d):
         return f"average to {_size(op.output[1:3] or 1)}", "pool"
     name = type(module).__name__
-    return {"LocalResponseNorm": "LRN", **_FOLLOW}.get(name, name), "other"
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[a-wyz])(?=[0-9])", " ", name).lower()  # "pad shortcut" for PadShortcut
+    return {"LocalResponseNorm": "LRN", **_FOLLOW}.get(name, words), "other"
 
 
 def _pair(size: object) -> tuple[int, int]:

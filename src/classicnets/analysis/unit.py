@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from classicnets.analysis.graph import stage_of
 from classicnets.analysis.receptive_field import Window
 from classicnets.analysis.summary import Pair, meta_net
-from classicnets.analysis.trace import Op, trace
+from classicnets.analysis.trace import Fields, Op, trace
 from classicnets.errors import ConfigError, unknown_name
 from classicnets.models.contract import ConvNet
 
@@ -35,6 +35,24 @@ class Area(NamedTuple):
 
     rows: Span
     columns: Span
+
+    @classmethod
+    def whole(cls, size: Pair) -> Area:
+        """Return all positions of a map of (height, width)."""
+        return cls(Span(0, size[0] - 1), Span(0, size[1] - 1))
+
+    @classmethod
+    def seen(cls, fields: Fields, row: int, column: int) -> Area:
+        """Return the pixels that the unit at a row and a column of an output sees, given the output's `fields`."""
+        rows, columns = fields
+        return cls(
+            Span(rows.low + row * rows.jump, rows.high + row * rows.jump),
+            Span(columns.low + column * columns.jump, columns.high + column * columns.jump),
+        )
+
+    def within(self, size: Pair) -> Area:
+        """Return the part inside a map of (height, width) positions."""
+        return Area(self.rows.within(size[0]), self.columns.within(size[1]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +92,7 @@ class UnitFields:
             lines.append(f"It sees the whole image of {height}x{width} pixels.")
         else:
             lines.append(f"It sees {_words(seen)} of an image of {height}x{width} pixels.")
-            if (seen.rows.within(height), seen.columns.within(width)) != seen:
+            if seen.within(self.image) != seen:
                 lines.append("Negative numbers and those beyond the image are padding.")
         lines += ["", "It can change:"]
         longest = max(map(len, self.projective_field))
@@ -117,6 +135,7 @@ def inspect_unit(
         raise unknown_name(f"stage of {name}", stage, stages, next_step=f"Stages: {', '.join(stages)}.")
     start = last_op[stage]
     channels, height, width = ops[start].output
+    seen = ops[start].fields
     for what, value, size in (("channel", channel, channels), ("row", row, height), ("column", column, width)):
         if not 0 <= value < size:
             raise ConfigError(f"{what} must be from 0 to {size - 1} in {stage} of {name}, got {value}.")
@@ -128,25 +147,34 @@ def inspect_unit(
         stage=stage,
         channel=channel,
         position=(row, column),
-        receptive_field=_seen(ops[start], row, column),
+        receptive_field=None if seen is None else Area.seen(seen, row, column),
         projective_field={name: reached[last_op[name]] for name in later if last_op[name] in reached},
         sizes={name: _map_size(ops[last_op[name]]) for name in later},
     )
 
 
+def stage_fields(model: str | ConvNet, *, image_size: int | Pair | None = None) -> dict[str, Fields | None]:
+    """Return what the positions of every stage's output see of the image: `Field`s along rows and columns.
+
+    Args:
+        model: a name of the catalog, or a network, which is left as it is.
+        image_size: a side in pixels, or (height, width); None: that of the paper.
+
+    Returns stage -> fields, for `Area.seen`; None if every position sees the whole image.
+
+    Raises UnknownName for an unknown model, ConfigError for an image size that the network does not take.
+
+    >>> stage_fields("vgg11")["conv1"][0]
+    Field(low=-1, high=1, jump=1)
+    """
+    _, net, images = meta_net(model, image_size=image_size, in_channels=None, num_classes=None)
+    last_op = {stage_of(op.module): op for op in trace(net, images)}
+    return {stage: last_op[stage].fields for stage in net.stage_names}
+
+
 def _words(area: Area) -> str:
     rows, columns = area
     return f"rows {rows.first} to {rows.last} and columns {columns.first} to {columns.last}"
-
-
-def _seen(op: Op, row: int, column: int) -> Area | None:
-    if op.fields is None:
-        return None
-    rows, columns = op.fields
-    return Area(
-        Span(rows.low + row * rows.jump, rows.high + row * rows.jump),
-        Span(columns.low + column * columns.jump, columns.high + column * columns.jump),
-    )
 
 
 def _reached(ops: list[Op], start: int, area: Area) -> dict[int, Area]:

@@ -44,8 +44,7 @@ def draw_unit(fields: UnitFields, image: Tensor | None = None) -> str:
         svg.add("image", kind="", layer=1, href=image_uri(image), **frame)
     if seen is not None:
         svg.add("rect", kind="padding", layer=2, **_box(seen, left, top, scale))
-        inside = Area(seen.rows.within(height), seen.columns.within(width))
-        svg.add("rect", kind="seen", layer=2, **_box(inside, left, top, scale))
+        svg.add("rect", kind="seen", layer=2, **_box(seen.within(fields.image), left, top, scale))
     below = top + height * scale + margin + 18
     svg.text(_PAD, below, _sentence(fields), "fact")
     maps = list(fields.projective_field.items())

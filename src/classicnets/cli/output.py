@@ -12,17 +12,19 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
-from classicnets.errors import ClassicNetsError
+from classicnets.errors import ClassicNetsError, ConfigError
 from classicnets.system.progress import clock, progress_bars, say
 from classicnets.system.progress import progress_console as error_console
+from classicnets.system.storage import check_new
 
 __all__ = [
-    "JsonFlag", "answer", "clock", "console", "error", "error_console", "note", "one_voice", "print_any_text",
-    "print_json", "print_table", "progress_bars", "say",
+    "JsonFlag", "answer", "check_page", "clock", "console", "error", "error_console", "note", "one_voice",
+    "print_any_text", "print_json", "print_table", "progress_bars", "say",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -64,6 +66,13 @@ def one_voice(command: Callable[P, None]) -> Callable[P, None]:
                 raise SystemExit(failure.exit_code) from None
 
     return run
+
+
+def check_page(out: Path) -> None:
+    """Raise ConfigError unless --out names a new .html file. Call it before the work that the page is written for."""
+    if out.suffix != ".html":
+        raise ConfigError(f"--out must name a file that ends with .html, got {out}.")
+    check_new(out)
 
 
 def console() -> Console:

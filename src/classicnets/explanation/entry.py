@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor
@@ -14,8 +14,9 @@ from classicnets.explanation.attribution import METHODS, Method, MethodName, req
 from classicnets.explanation.explanation import Explanation
 from classicnets.explanation.gradcam import default_stage
 from classicnets.explanation.score import ClassScore, differentiating
+from classicnets.explanation.stages import all_names, check_stage
 from classicnets.explanation.verdict import judge, judge_images
-from classicnets.images import ImageSource, name_of, read_bytes, read_pixels
+from classicnets.images import ImageSource, name_of, read_bytes, read_pixels, reduction_to
 from classicnets.weights.structure import network_of
 
 _DISPLAY = 1024  # pixels along the longer side of a picture that is drawn, if the image has them
@@ -109,22 +110,16 @@ def check_request(classifier: Classifier, *, method: str, class_name: str | None
     if method not in METHODS:
         raise unknown_name("method", method, METHODS, next_step=f"Methods: {', '.join(METHODS)}.")
     if class_name is not None and class_name not in classifier.classes:
-        raise unknown_name("class", class_name, classifier.classes, next_step=_listed("Classes", classifier.classes))
-    stages = network_of(classifier.model).stage_names
+        raise unknown_name("class", class_name, classifier.classes, next_step=all_names("Classes", classifier.classes))
     if stage is not None and not METHODS[method].on_stage:
         raise ConfigError(
             f"{method} makes a map of the pixels, so it takes no stage; got {stage!r}. "
             "Leave the stage out, or use grad-cam or grad-cam++."
         )
-    if stage is not None and stage not in stages:
-        raise unknown_name("stage", stage, stages, next_step=_listed("Stages", stages))
+    if stage is not None:
+        check_stage(network_of(classifier.model), stage)
     if not METHODS[method].on_stage:
         require_captum()
-
-
-def _listed(kind: str, names: Sequence[str], most: int = 30) -> str:
-    rest = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return f"{kind}: {', '.join(names[:most])}{rest}."
 
 
 def _total(method: Method, classifier: Classifier, verdict: bool) -> int:
@@ -148,15 +143,10 @@ def _counting(progress: Callable[[int, int], None] | None, total: int) -> Callab
 
 def _picture(content: ImageSource, name: str, bit_depth: int) -> Tensor:
     """The image to draw: uint8 RGB (3, H, W). Of more than three channels, the first three."""
-    pixels = read_pixels(content, name=name, reduction=_reduction, bit_depth=bit_depth)
+    pixels = read_pixels(content, name=name, reduction=reduction_to(_DISPLAY), bit_depth=bit_depth)
     rgb = pixels[:3] if len(pixels) >= 3 else pixels[:1].expand(3, -1, -1)
     longest = max(rgb.shape[1:])
     if longest <= _DISPLAY:
         return rgb.contiguous()
     size = [max(1, round(side * _DISPLAY / longest)) for side in rgb.shape[1:]]
     return interpolate(rgb[None], size, mode="bilinear", antialias=True)[0]
-
-
-def _reduction(height: int, width: int) -> int:
-    """How many times smaller a JPEG is decoded to be drawn."""
-    return next((factor for factor in (8, 4, 2) if max(height, width) >= factor * _DISPLAY), 1)

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from classicnets.explanation.score import ClassScore
+from classicnets.explanation.stages import evenly
 from classicnets.models.contract import ConvNet
 from classicnets.models.start import start_weights
 
@@ -127,9 +128,7 @@ def _stages_with_weights(network: ConvNet) -> list[str]:
 
 def _levels(network: ConvNet) -> list[str]:
     """How far down the weights are random, from the head alone to all: at most `MOST_STEPS`, evenly chosen."""
-    names = ["head", *reversed(_stages_with_weights(network))]
-    steps = min(MOST_STEPS, len(names))
-    return [names[round(step * (len(names) - 1) / max(1, steps - 1))] for step in range(steps)]
+    return evenly(["head", *reversed(_stages_with_weights(network))], MOST_STEPS)
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> float:

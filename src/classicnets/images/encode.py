@@ -8,6 +8,8 @@ import io
 from PIL import Image
 from torch import Tensor
 
+_QUALITY = 88  # of a JPEG, 1..95
+
 
 def image_uri(image: Tensor) -> str:
     """Return an image, uint8 (3, H, W), as a PNG in a data URI."""
@@ -16,6 +18,19 @@ def image_uri(image: Tensor) -> str:
     return png_uri(out.getvalue())
 
 
+def thumbnail_uri(image: Tensor) -> str:
+    """Return a small image, uint8 (3, H, W), as a data URI: a PNG or JPEG, whichever is smaller."""
+    out = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(out, "JPEG", quality=_QUALITY)
+    jpeg = f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+    return min(image_uri(image), jpeg, key=len)
+
+
 def png_uri(data: bytes) -> str:
     """Return the bytes of a PNG file as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def svg_uri(document: str) -> str:
+    """Return an SVG document as a data URI."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(document.encode()).decode()}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
@@ -109,3 +109,12 @@ def within_limit(height: int, width: int) -> int:
     With it, very large JPEGs are decoded at half their size instead of being refused.
     """
     return 1 if height * width <= pixel_limit() else 2
+
+
+def reduction_to(longest: int) -> Callable[[int, int], int]:
+    """Return a `reduction` for `read_image` that leaves at least `longest` pixels along the longer side."""
+
+    def reduction(height: int, width: int) -> int:
+        return next((factor for factor in (8, 4, 2) if max(height, width) >= factor * longest), 1)
+
+    return reduction

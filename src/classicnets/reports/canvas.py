@@ -39,15 +39,16 @@ LIGHT = Theme(paper="#ffffff", ink="#1c2024", faint="#667078", line="#d9dee2", r
 DARK = Theme(paper="#16191d", ink="#e6e9ec", faint="#98a2ab", line="#353b42", right="#56b4e9", wrong="#f08c3a")
 
 _DISTINCT = ("#0b62a8", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#8c8c00")
+_ON_DARK = {"#0b62a8": "#4a7fe0", "#000000": "#ffffff"}
 
 PERCENT = FuncFormatter(lambda value, _: f"{value * 100:.4g} %")
 """Formats an axis of shares as percentages."""
 
 
-def distinct_colours(number: int) -> list[Colour]:
+def distinct_colours(number: int, theme: Theme = LIGHT) -> list[Colour]:
     """Colours for a number of lines: up to eight that all kinds of colour vision tell apart (Okabe and Ito)."""
     if number <= len(_DISTINCT):
-        return list(_DISTINCT[:number])
+        return [_ON_DARK.get(colour, colour) if theme == DARK else colour for colour in _DISTINCT[:number]]
     return [colormaps["turbo"](0.05 + 0.9 * i / (number - 1)) for i in range(number)]
 
 

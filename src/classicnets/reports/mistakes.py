@@ -1,20 +1,17 @@
-"""The figure of the most confident mistakes, and thumbnails of images."""
+"""The figure of the most confident mistakes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from matplotlib.figure import Figure
-from torch import Tensor
-from torch.nn.functional import interpolate
 
 from classicnets.data.imageset import ImageSet
 from classicnets.evaluation.report import Report
 from classicnets.reports.canvas import LIGHT, Theme, new_figure, write_title
 from classicnets.reports.labels import Labels
 from classicnets.reports.text import percent
-from classicnets.scorer import Answer
+from classicnets.reports.thumbnails import pictures
 
 MOST_MISTAKES = 24
 
@@ -56,23 +53,3 @@ def mistakes(report: Report, images: ImageSet, theme: Theme = LIGHT) -> Figure:
         finding, detail = "No mistakes", f"All {report.num_images:,} images are right"
     write_title(figure, finding, detail, theme, names.families)
     return figure
-
-
-def pictures(answers: Iterable[Answer], images: ImageSet, *, side: int) -> list[Tensor]:
-    """Make RGB thumbnails of the images of some answers: uint8 (3, h, w), the longer side at most `side` pixels.
-
-    A smaller image is enlarged by a whole factor, so that its pixels stay square. Raises BadImage if one of them cannot
-    be decoded.
-    """
-    index = {id: i for i, id in enumerate(images.ids)}
-    return [_thumbnail(images.image(index[answer.path]), side) for answer in answers]
-
-
-def _thumbnail(image: Tensor, side: int) -> Tensor:
-    rgb = image[:3] if image.shape[0] >= 3 else image[:1].expand(3, -1, -1)
-    longest = max(rgb.shape[1:])
-    if longest <= side:
-        factor = max(1, side // longest)
-        return rgb.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-    height, width = (max(1, round(n * side / longest)) for n in rgb.shape[1:])
-    return interpolate(rgb[None], (height, width), mode="bilinear", antialias=True)[0]

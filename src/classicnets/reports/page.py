@@ -1,28 +1,64 @@
-"""report.html: everything about a run on one page."""
+"""report.html: everything about a run on one page.
+
+A training and `evaluate` write it with what costs little. `classicnets report` adds `More` to the same page.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
-import tomllib
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import torch
+
+from classicnets.data.check import DataCheck
 from classicnets.data.imageset import ImageSet
 from classicnets.evaluation.report import Report
-from classicnets.images import image_uri
+from classicnets.images import svg_uri, thumbnail_uri
 from classicnets.reports.confusion import confusion
 from classicnets.reports.curves import read_best, read_curves, training_curves
 from classicnets.reports.html import Themed, render, themed
-from classicnets.reports.mistakes import MOST_MISTAKES, pictures
+from classicnets.reports.mistakes import MOST_MISTAKES
 from classicnets.reports.reliability import reliability
+from classicnets.reports.run_files import draw_network, read_counts, read_notes, read_table, read_text, table_at
 from classicnets.reports.text import percent
+from classicnets.reports.thumbnails import pictures
+from classicnets.scorer import Answer
 from classicnets.system.storage import written_aside
 
 _MOST_CONFUSIONS = 10
 _MOST_CLASSES = 1_000  # in the table of the classes
+_MOST_COUNTED = 100  # classes in the table of the numbers of images
+_MOST_EXAMPLES, _MOST_SHOWN = 5, 20  # images of a class, and classes
+_SIDE = 168  # pixels of a picture's longer side
+
+
+class MistakeMap(NamedTuple):
+    """What speaks for a wrong answer: the map over the picture, uint8 RGB (H, W, 3), and whether to believe it."""
+
+    overlay: np.ndarray
+    finding: str
+    is_trusted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class More:
+    """What takes time, and is on a page only if it is given.
+
+    Attributes:
+        check: what is wrong with the data.
+        maps: maps of mistakes, by the image's name.
+        notes: what the reader should know, such as what is left out and why, one sentence each.
+    """
+
+    check: DataCheck | None = None
+    maps: Mapping[str, MistakeMap] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def write_html(folder: str | Path, report: Report, images: ImageSet) -> Path:
@@ -42,28 +78,40 @@ def write_html(folder: str | Path, report: Report, images: ImageSet) -> Path:
     return page
 
 
-def report_page(folder: Path, report: Report, images: ImageSet) -> str:
-    """The page as HTML."""
-    wrong = report.mistakes
-    chosen = wrong[:MOST_MISTAKES]
-    recipe, config = _read(folder / "recipe.toml"), _parsed(json.loads, _read(folder / "model" / "config.json"))
+def report_page(folder: Path, report: Report, images: ImageSet | None, more: More | None = None) -> str:
+    """Return the page as HTML.
+
+    Args:
+        folder: as for `write_html`.
+        report: the evaluation.
+        images: its images, or None if they are gone: then the page has no pictures.
+        more: what `classicnets report` adds; None for the page that a training writes.
+    """
+    config = read_table(folder / "model" / "config.json")
+    recipe = read_table(folder / "recipe.toml")
+    drawing = draw_network(config)
     return render(
         "report.html.j2",
         report=report,
-        num_wrong=len(wrong),
+        num_wrong=len(report.mistakes),
         loss_of_equal_scores=math.log(len(report.classes)),
         curves=_curves(folder),
-        refit=_table(config, "classicnets", "provenance", "training").get("refit"),
-        confusion=themed(lambda theme: confusion(report, theme)),
+        refit=table_at(config, "classicnets", "provenance", "training").get("refit"),
+        drawing=svg_uri(drawing) if drawing else "",
+        confusion=themed(partial(confusion, report)),
         confusions=[(*pair[:2], f"{pair.images:,}") for pair in report.confusions[:_MOST_CONFUSIONS]],
         class_rows=_class_rows(report),
         are_all_classes_shown=len(report.classes) <= _MOST_CLASSES,
-        reliability=themed(lambda theme: reliability(report, theme)),
-        mistakes=list(zip(chosen, map(image_uri, pictures(chosen, images, side=168)), strict=True)),
-        data=_table(config, "classicnets", "provenance", "data"),
-        recipe=recipe.strip(),
-        environment=_parsed(json.loads, _read(folder / "environment.json")),
-        commands=_commands(_parsed(tomllib.loads, recipe)) if config else "",
+        reliability=themed(partial(reliability, report)),
+        examples=_examples(report, images),
+        mistakes=_mistakes(report, images, more.maps if more else {}),
+        more=more,
+        data=table_at(config, "classicnets", "provenance", "data"),
+        counts=_count_table(folder, report.classes),
+        notes=read_notes(folder),
+        recipe=read_text(folder / "recipe.toml").strip(),
+        environment=read_table(folder / "environment.json"),
+        commands=_commands(recipe) if config else "",
     )
 
 
@@ -74,10 +122,6 @@ def _curves(folder: Path) -> Themed | None:
 
 def _class_rows(report: Report) -> list[tuple[str, str, str, str, str]]:
     """The table of the classes; of very many classes those with the lowest F1."""
-    scores = list(report.per_class.items())
-    if len(scores) > _MOST_CLASSES:
-        with_images = [(name, score) for name, score in scores if score.support]
-        scores = sorted(with_images, key=lambda item: item[1].f1)[:_MOST_CLASSES]
     return [
         (
             name,
@@ -86,8 +130,63 @@ def _class_rows(report: Report) -> list[tuple[str, str, str, str, str]]:
             percent(score.f1),
             f"{score.support:,}",
         )
-        for name, score in scores
+        for name, score in ((name, report.per_class[name]) for name in _shown_classes(report, _MOST_CLASSES))
     ]
+
+
+def _shown_classes(report: Report, most: int) -> list[str]:
+    """All classes, or the `most` with the lowest F1 among those that have images."""
+    scores = report.per_class
+    if len(scores) <= most:
+        return list(scores)
+    with_images = [name for name, score in scores.items() if score.support]
+    return sorted(with_images, key=lambda name: scores[name].f1)[:most]
+
+
+def _count_table(folder: Path, classes: tuple[str, ...]) -> dict[str, Any]:
+    """How many images each part had: the columns and rows of a table, and how many classes are left out of it."""
+    counts = read_counts(folder)
+    known = [name for name in classes if any(part[name] for part in counts.values())]
+    rows = [(name, *(f"{part[name]:,}" for part in counts.values())) for name in known[:_MOST_COUNTED]]
+    if rows:
+        rows.append(("all", *(f"{part.total():,}" for part in counts.values())))
+    return {"columns": ("class", *counts), "rows": rows, "more": max(0, len(known) - _MOST_COUNTED)}
+
+
+def _examples(report: Report, images: ImageSet | None) -> list[tuple[str, list[tuple[Answer, str]]]]:
+    """The first images of each class, with their answers; of many classes those with the lowest F1."""
+    if images is None:
+        return []
+    of_class: dict[str, list[Answer]] = {}
+    for answer in _with_picture(report.answers, images):
+        of_class.setdefault(answer.truth or "", []).append(answer)
+    shown = [name for name in _shown_classes(report, _MOST_SHOWN) if name in of_class]
+    return [(name, _pictured(of_class[name][:_MOST_EXAMPLES], images)) for name in shown]
+
+
+def _mistakes(
+    report: Report, images: ImageSet | None, maps: Mapping[str, MistakeMap]
+) -> list[tuple[Answer, str, MistakeMap | None, str]]:
+    """The most confident mistakes: the answer, the picture, and if there is one the map and its picture."""
+    if images is None:
+        return []
+    shown = _pictured(_with_picture(report.mistakes, images)[:MOST_MISTAKES], images)
+    rows = []
+    for answer, picture in shown:
+        found = maps.get(answer.path)
+        overlay = thumbnail_uri(torch.from_numpy(found.overlay).permute(2, 0, 1)) if found else ""
+        rows.append((answer, picture, found, overlay))
+    return rows
+
+
+def _with_picture(answers: list[Answer] | tuple[Answer, ...], images: ImageSet) -> list[Answer]:
+    """The answers whose images are there."""
+    known = set(images.ids)
+    return [answer for answer in answers if answer.path in known]
+
+
+def _pictured(answers: list[Answer], images: ImageSet) -> list[tuple[Answer, str]]:
+    return list(zip(answers, map(thumbnail_uri, pictures(answers, images, side=_SIDE)), strict=True))
 
 
 def _commands(recipe: dict[str, Any]) -> str:
@@ -96,41 +195,17 @@ def _commands(recipe: dict[str, Any]) -> str:
         "# measure it again, in this folder",
         "classicnets evaluate .",
         "",
+        "# complete this page: a check of every image, and what speaks for the mistakes",
+        "classicnets report .",
+        "",
+        "# see inside its network",
+        "classicnets look .",
+        "",
         "# ask it",
         "classicnets predict . IMAGE",
     ]
-    model, source = _table(recipe, "model").get("name"), _table(recipe, "data").get("source")
+    model, source = table_at(recipe, "model").get("name"), table_at(recipe, "data").get("source")
     if model and source:
         train = f"classicnets train {shlex.quote(str(model))} {shlex.quote(str(source))} --recipe recipe.toml"
         lines = ["# train it again, in this folder", train, "", *lines]
     return "\n".join(lines)
-
-
-# ---- files of the run: the page is written with those that can be read
-
-
-def _read(path: Path) -> str:
-    """The text of a file, or "" if it cannot be read."""
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _parsed(parse: Callable[[str], Any], text: str) -> dict[str, Any]:
-    """The table in a text, or {} if there is none."""
-    try:
-        values = parse(text)
-    except (ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def _table(values: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """The table at these keys, or {} if there is none."""
-    for key in keys:
-        inner = values.get(key)
-        if not isinstance(inner, dict):
-            return {}
-        values = inner
-    return values

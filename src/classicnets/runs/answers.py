@@ -77,16 +77,7 @@ def read_answers(path: str | PathLike[str]) -> Answers:
     >>> len(read_answers("runs/resnet20_cifar-digits").answers)  # doctest: +SKIP
     179
     """
-    path = Path(path)
-    if not path.is_dir():
-        raise ConfigError(f"There is no run {path}. `classicnets runs` lists those in runs/.")
-    run = Run.open(path)
-    if not (run.path / "evaluation" / "report.json").exists():
-        raise DataError(
-            f"{run.path} has not been measured on its test images. Finish its training with `classicnets train "
-            f"--resume {run.path}`, or measure it as it is with `classicnets evaluate {run.path}`."
-        )
-    report = run.report
+    run, report = measured_run(path)
     if not report.answers:
         raise DataError(f"{run.path} has answered no images. Run `classicnets evaluate {run.path}`.")
     return Answers(
@@ -98,6 +89,26 @@ def read_answers(path: str | PathLike[str]) -> Answers:
         answers=report.answers,
         keys=_keys(run, report),
     )
+
+
+def measured_run(path: str | PathLike[str]) -> tuple[Run, Report]:
+    """Open a run that was measured, and read its evaluation.
+
+    Raises ConfigError if `path` is not a run folder, DataError if it was not measured or its evaluation is damaged.
+
+    >>> measured_run("runs/resnet20_cifar-digits")[1].top1  # doctest: +SKIP
+    0.9888
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise ConfigError(f"There is no run {path}. `classicnets runs` lists those in runs/.")
+    run = Run.open(path)
+    if not (run.path / "evaluation" / "report.json").exists():
+        raise DataError(
+            f"{run.path} has not been measured on its test images. Finish its training with `classicnets train "
+            f"--resume {run.path}`, or measure it as it is with `classicnets evaluate {run.path}`."
+        )
+    return run, run.report
 
 
 def common_images(first: Answers, second: Answers) -> Common:

@@ -41,6 +41,16 @@ def numbered(path: Path) -> Iterator[Path]:
         yield path.with_name(f"{path.name}-{number}")
 
 
+def free_file(path: Path) -> Path:
+    """Return `path`, or if it exists the first of `name-2.suffix`, `name-3.suffix` and so on that does not.
+
+    >>> free_file(Path("there-is-no-such-page.html")).name
+    'there-is-no-such-page.html'
+    """
+    places = (place.with_name(f"{place.name}{path.suffix}") for place in numbered(path.with_suffix("")))
+    return next(place for place in places if not os.path.lexists(place))
+
+
 def user_folder(*names: str) -> Path | None:
     """Return the folder `names` in the user's home, or None if it does not exist and cannot be created.
 
