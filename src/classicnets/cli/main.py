@@ -27,6 +27,7 @@ from classicnets.cli import (
     predict,
     recipes,
     runs,
+    study,
     train,
     tune,
 )
@@ -54,6 +55,7 @@ for command in (
     evaluate,
     predict,
     explain,
+    study,
     convert,
     doctor,
 ):

@@ -1,0 +1,164 @@
+"""The figures of studies: dots for the numbers of networks, lines for what changes by epoch or by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from classicnets.reports.canvas import (
+    LIGHT,
+    PERCENT,
+    Colour,
+    Theme,
+    distinct_colours,
+    new_figure,
+    plain_axes,
+    write_title,
+)
+
+Line = Sequence[tuple[float, float]]
+"""Points (x, y) from left to right."""
+
+_WIDTH = 7.4
+_LETTER = 0.075  # inches of a letter beside an axis
+
+
+def dots_figure(
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    headline: str,
+    detail: str,
+    theme: Theme = LIGHT,
+    *,
+    percent: bool = False,
+) -> Figure:
+    """Draw the numbers of each network as dots, a row for each network, and their mean as a line through the row.
+
+    Args:
+        panels: a panel for each quantity, by its name: network -> a number for each seed. All have the same networks.
+        headline, detail: the lines above the figure.
+        theme: the colours.
+        percent: the numbers are shares, and are written as percentages.
+    """
+    networks = list(next(iter(panels.values())))
+    height = 1.55 + 0.42 * len(networks)
+    figure = new_figure((_WIDTH, height), theme)
+    left = 0.3 + _LETTER * max(map(len, networks))
+    grid = {"left": left / _WIDTH, "right": 1 - 0.25 / _WIDTH, "top": 1 - 1.05 / height, "bottom": 0.4 / height}
+    all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True, gridspec_kw={**grid, "wspace": 0.12})[0]
+    colours = _colours(networks, theme)
+    for axes, (name, rows) in zip(all_axes, panels.items(), strict=True):
+        plain_axes(axes, theme)
+        axes.grid(axis="y", visible=False)
+        axes.grid(axis="x", color=theme.line, linewidth=0.7)
+        for place, network in enumerate(networks):
+            values = [value for value in rows[network] if math.isfinite(value)]
+            axes.plot(values, [place] * len(values), "o", color=colours[network], markersize=6, alpha=0.8)
+            if len(values) > 1:
+                mean = sum(values) / len(values)
+                axes.plot([mean, mean], [place - 0.3, place + 0.3], color=colours[network], linewidth=2)
+        axes.set_yticks(range(len(networks)), networks, color=theme.ink)
+        axes.set_ylim(len(networks) - 0.5, -0.5)
+        axes.margins(x=0.12)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.set_title(name, loc="left", color=theme.faint, fontsize=9)
+        if percent:
+            axes.xaxis.set_major_formatter(PERCENT)
+    write_title(figure, headline, detail, theme)
+    return figure
+
+
+def lines_figure(
+    panels: Mapping[str, Mapping[str, Sequence[Line]]],
+    across: str,
+    headline: str,
+    detail: str,
+    theme: Theme = LIGHT,
+    *,
+    percent: bool = False,
+    log: bool = False,
+) -> Figure:
+    """Draw a line for each network and seed: the seeds thin, and their mean thick where they have the same x.
+
+    Args:
+        panels: a panel for each quantity, by its name: network -> a line for each seed. All have the same networks.
+        across: what the horizontal axis shows.
+        headline, detail: the lines above the figure.
+        theme: the colours.
+        percent: the values are shares, and are written as percentages.
+        log: the values are drawn on a logarithmic axis.
+    """
+    networks = list(next(iter(panels.values())))
+    height = 4.6
+    figure = new_figure((_WIDTH, height), theme)
+    grid = {"left": 0.7 / _WIDTH, "right": 1 - 0.25 / _WIDTH, "top": 1 - 1.05 / height, "bottom": 0.95 / height}
+    all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True, gridspec_kw={**grid, "wspace": 0.1})[0]
+    colours = _colours(networks, theme)
+    for axes, (name, rows) in zip(all_axes, panels.items(), strict=True):
+        if log:
+            axes.set_yscale("log")
+        for network in networks:
+            _lines(axes, rows[network], colours[network])
+        plain_axes(axes, theme)
+        axes.tick_params(which="minor", length=0)
+        axes.set_title(name, loc="left", color=theme.faint, fontsize=9)
+        axes.set_xlabel(across, color=theme.faint, fontsize=9)
+        if percent:
+            axes.yaxis.set_major_formatter(PERCENT)
+    figure.legend(
+        [Line2D([], [], color=colours[network], linewidth=2.5) for network in networks], networks,
+        loc="lower center", ncols=min(4, len(networks)), frameon=False, fontsize=8.5, labelcolor=theme.ink,
+    )  # fmt: skip
+    write_title(figure, headline, detail, theme)
+    return figure
+
+
+def map_figure(
+    rows: Sequence[Sequence[float]], across: str, down: str, headline: str, detail: str, theme: Theme = LIGHT
+) -> Figure:
+    """Draw numbers as a map: a row for each layer, a field for each of its sources, of which each layer has one more.
+
+    Args:
+        rows: the numbers of each row, 0 or more; 1 is their usual size.
+        across, down: what the columns and the rows are.
+        headline, detail: the lines above the figure.
+        theme: the colours.
+    """
+    height = 5.4
+    figure = new_figure((_WIDTH, height), theme)
+    axes = figure.add_axes((0.8 / _WIDTH, 0.65 / height, 5.6 / _WIDTH, (height - 1.75) / height))
+    values = np.full((len(rows), max(map(len, rows))), np.nan)
+    for i, row in enumerate(rows):
+        values[i, : len(row)] = row
+    image = axes.imshow(values, cmap="viridis", aspect="auto", vmin=0)
+    plain_axes(axes, theme)
+    axes.grid(visible=False)
+    axes.set_xlabel(across, color=theme.faint, fontsize=9)
+    axes.set_ylabel(down, color=theme.faint, fontsize=9)
+    axes.set_yticks(range(0, len(rows), 2), range(1, len(rows) + 1, 2))
+    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, colors=theme.faint, labelsize=8.5)
+    write_title(figure, headline, detail, theme)
+    return figure
+
+
+def _lines(axes: Axes, lines: Sequence[Line], colour: Colour) -> None:
+    lines = [line for line in lines if line]
+    for line in lines:
+        axes.plot(*zip(*line, strict=True), color=colour, linewidth=0.8, alpha=0.45)
+    if lines and len({tuple(x for x, _ in line) for line in lines}) == 1:
+        mean = np.mean([[y for _, y in line] for line in lines], axis=0)
+        axes.plot([x for x, _ in lines[0]], mean, color=colour, linewidth=2)
+
+
+def _colours(networks: Sequence[str], theme: Theme) -> dict[str, Colour]:
+    """A colour for each network; the first two are those of every figure."""
+    colours = distinct_colours(len(networks))
+    colours[:2] = [theme.right, theme.wrong][: len(networks)]
+    return dict(zip(networks, colours, strict=True))
