@@ -140,7 +140,7 @@ def map_figure(
     axes.grid(visible=False)
     axes.set_xlabel(across, color=theme.faint, fontsize=9)
     axes.set_ylabel(down, color=theme.faint, fontsize=9)
-    axes.set_yticks(range(0, len(rows), 2), range(1, len(rows) + 1, 2))
+    axes.set_yticks(range(0, len(rows), 2), [str(number) for number in range(1, len(rows) + 1, 2)])
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, colors=theme.faint, labelsize=8.5)

@@ -57,8 +57,8 @@ def few(data: Data, images: int | None) -> Data:
     """
     if images is None:
         return data
-    sizes = {"train": images, "val": _VALIDATION, "test": _TEST}
-    return replace(data, **{part: _some(whole, sizes[part]) for part, whole in data.parts.items()})
+    test = None if data.test is None else _some(data.test, _TEST)
+    return replace(data, train=_some(data.train, images), val=_some(data.val, _VALIDATION), test=test)
 
 
 def _some(images: ImageSet, number: int) -> ImageSet:

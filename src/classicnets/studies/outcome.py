@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,7 @@ class Outcome:
     @property
     def seconds(self) -> float:
         """The time that the trainings took, in seconds."""
-        return sum(cell.get("seconds", 0.0) for cells in self.measured for cell in cells.values())
+        return math.fsum(cell.get("seconds", 0.0) for cells in self.measured for cell in cells.values())
 
     @property
     def setting(self) -> str:

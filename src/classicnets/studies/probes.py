@@ -103,19 +103,22 @@ def reuse(trained: Trained) -> dict[str, Any]:
     import torch
 
     from classicnets.evaluation import evaluate
+    from classicnets.models.densenet import DenseNetConfig
 
     model, data = trained.classifier.model, trained.data
     test = data.test if data.test is not None else data.val
     whole = evaluate(trained.classifier, test).top1
+    assert isinstance(model.config, DenseNetConfig)
     growth = model.config.growth_rate
-    early, rows = [], []
+    early: list[float] = []
+    rows: list[list[float]] = []
     for name, block in model.trunk.named_children():
         if not name.startswith("dense"):
             continue
         layers = list(block.children())
         rows = []
         for i, layer in enumerate(layers):
-            weight = layer.get_submodule("conv1").weight.detach()
+            weight = layer.get_parameter("conv1.weight").detach()  # shares its memory
             first = weight.shape[1] - i * growth  # channels of the block's input
             sources = weight.abs().mean((0, 2, 3)).split([first, *[growth] * i])
             means = torch.stack([source.mean() for source in sources])
@@ -123,8 +126,7 @@ def reuse(trained: Trained) -> dict[str, Any]:
             if i >= len(layers) // 2:
                 half = 1 + len(layers) // 2  # the block's input, and the layers of the earlier half
                 early.append(sum(rows[-1][:half]) / half)
-                with torch.no_grad():
-                    layer.get_submodule("conv1").weight[:, : first + growth * (half - 1)] = 0
+                weight[:, : first + growth * (half - 1)] = 0
     without = evaluate(trained.classifier, test).top1
     return {"by_source": rows, "early": sum(early) / len(early), "lost": whole - without}
 

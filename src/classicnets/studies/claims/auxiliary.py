@@ -61,13 +61,13 @@ CLAIM = Claim(
         ),
     ],
     quick=Preset(
-        minutes=5,
+        minutes=2,
         arms=_arms(0.2),
-        settings=("epochs=8", "batch_size=64", "optim.lr=0.02", "optim.clip_norm=1.0"),
-        images=3_000,
+        settings=("epochs=6", "batch_size=64", "image_size=16", "optim.lr=0.02", "optim.clip_norm=1.0"),
+        images=2_000,
     ),
     full=Preset(
-        minutes=6_000,
+        minutes=2_200,
         arms=_arms(0.4),
         settings=("epochs=60", "optim.lr=0.02", "optim.clip_norm=1.0", "augment.crop=pad", "augment.padding=4"),
         data="cifar10",

@@ -41,12 +41,12 @@ CLAIM = Claim(
         ),
     ],
     quick=Preset(
-        minutes=4,
+        minutes=2,
         arms=_arms(widths=(32, 64, 96, 96, 64), hidden=(256, 256)),
-        settings=("epochs=5", "batch_size=64", "optim.clip_norm=1.0"),
-        images=4_000,
+        settings=("epochs=4", "batch_size=32", "image_size=16", "optim.clip_norm=1.0"),
+        images=2_000,
     ),
-    full=Preset(minutes=900, arms=_arms(), settings=("epochs=30", "optim.clip_norm=1.0"), data="cifar10"),
+    full=Preset(minutes=1_000, arms=_arms(), settings=("epochs=30", "optim.clip_norm=1.0"), data="cifar10"),
     draw=dots({"dead units": "dead", "test accuracy": "test_accuracy"}, percent=True),
     probe=dead_units,
 )

@@ -27,13 +27,13 @@ CLAIM = Claim(
         )
     ],
     quick=Preset(
-        minutes=5,
+        minutes=2,
         arms=_arms(widths=(16, 32, 64, 128, 128)),
-        settings=("epochs=8", "batch_size=64", "optim.lr=0.05"),
-        images=3_000,
+        settings=("epochs=6", "batch_size=64", "image_size=16", "optim.lr=0.05"),
+        images=2_000,
     ),
     full=Preset(
-        minutes=6_000,
+        minutes=8_000,
         arms=_arms(),
         settings=("epochs=74", "optim.lr=0.05", "augment.crop=pad", "augment.padding=4", "augment.flip=true"),
         data="cifar10",

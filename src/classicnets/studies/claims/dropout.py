@@ -35,13 +35,13 @@ CLAIM = Claim(
         )
     ],
     quick=Preset(
-        minutes=4,
+        minutes=2,
         arms=_arms(widths=(32, 64, 96, 96, 64), hidden=(256, 256)),
-        settings=("epochs=15", "batch_size=64", "optim.lr=0.03", "optim.clip_norm=1.0"),
-        images=2_000,
+        settings=("epochs=15", "batch_size=32", "image_size=16", "optim.lr=0.03", "optim.clip_norm=1.0"),
+        images=1_000,
     ),
     full=Preset(
-        minutes=900,
+        minutes=2_000,
         arms=_arms(),
         settings=("epochs=90", "optim.lr=0.02", "optim.clip_norm=1.0"),
         data="cifar10",

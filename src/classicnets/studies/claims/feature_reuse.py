@@ -6,7 +6,7 @@ from classicnets.studies.claim import Arm, Claim, Hypothesis, Preset
 from classicnets.studies.figures import source_map
 from classicnets.studies.probes import reuse
 
-_NAME = "DenseNet-40"
+_NAME = "DenseNet"
 
 
 CLAIM = Claim(
@@ -29,13 +29,13 @@ CLAIM = Claim(
         ),
     ],
     quick=Preset(
-        minutes=5,
-        arms=[Arm(name=_NAME, model="densenet40_k12_cifar")],
-        settings=("epochs=8", "batch_size=64", "image_size=16"),
-        images=3_000,
+        minutes=2,
+        arms=[Arm(name=_NAME, model="densenet40_k12_cifar", switches={"depths": (8, 8, 8)})],
+        settings=("epochs=5", "batch_size=64", "image_size=12"),
+        images=1_500,
     ),
     full=Preset(
-        minutes=20_000,
+        minutes=27_000,
         arms=[Arm(name=_NAME, model="densenet40_k12_cifar")],
         settings=(
             "epochs=300", "batch_size=64", "optim.weight_decay=1e-4", "schedule.name=step", "schedule.warmup=0.0",

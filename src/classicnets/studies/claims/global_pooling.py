@@ -43,13 +43,13 @@ CLAIM = Claim(
         ),
     ],
     quick=Preset(
-        minutes=5,
-        arms=_arms(7, widths=((48, 40, 24), (48, 48, 48), (48, 48))),
-        settings=("epochs=10", "batch_size=64", "optim.lr=0.05"),
-        images=3_000,
+        minutes=2,
+        arms=_arms(4, widths=((48, 40, 24), (48, 48, 48), (48, 48))),
+        settings=("epochs=8", "batch_size=64", "image_size=16", "optim.lr=0.05"),
+        images=2_000,
     ),
     full=Preset(
-        minutes=4_000,
+        minutes=6_500,
         arms=_arms(8),
         settings=("epochs=120", "optim.lr=0.05", "optim.weight_decay=1e-4"),
         data="cifar10",

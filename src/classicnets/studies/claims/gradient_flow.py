@@ -32,7 +32,7 @@ _ARMS = [
     Arm(name="NiN", model="nin_half_cifar_bn", switches={"batch_norm": False}),
     Arm(name="GoogLeNet", model="googlenet_cifar", switches={"batch_norm": False, "width": 0.2}),
     Arm(name="ResNet-56", model="resnet56_cifar"),
-    Arm(name="DenseNet-40", model="densenet40_k12_cifar"),
+    Arm(name="DenseNet-BC-40", model="densenet_bc40_k12_cifar"),
     Arm(name="plain-56", model="plain56_cifar"),
 ]
 
@@ -48,16 +48,16 @@ CLAIM = Claim(
             value=_excess(other, when),
         )
         for when, words in (("by_start", "at the start"), ("by_end", "after training"))
-        for other in ("ResNet-56", "DenseNet-40")
+        for other in ("ResNet-56", "DenseNet-BC-40")
     ],
     quick=Preset(
-        minutes=5,
+        minutes=2,
         arms=_ARMS,
-        settings=("epochs=3", "batch_size=64", "image_size=16", "optim.lr=0.02", "optim.clip_norm=1.0"),
-        images=1_000,
+        settings=("epochs=3", "batch_size=32", "image_size=16", "optim.lr=0.02", "optim.clip_norm=1.0"),
+        images=500,
     ),
     full=Preset(
-        minutes=12_000,
+        minutes=3_200,
         arms=_ARMS,
         settings=("epochs=30", "optim.lr=0.02", "optim.clip_norm=1.0", "augment.crop=pad", "augment.padding=4"),
         data="cifar10",

@@ -28,13 +28,13 @@ CLAIM = Claim(
         )
     ],
     quick=Preset(
-        minutes=4,
+        minutes=2,
         arms=_arms(widths=(32, 64, 96, 96, 64), hidden=(256, 256)),
-        settings=("epochs=8", "batch_size=64", "optim.lr=0.03", "optim.clip_norm=1.0"),
-        images=4_000,
+        settings=("epochs=6", "batch_size=32", "image_size=16", "optim.lr=0.03", "optim.clip_norm=1.0"),
+        images=2_000,
     ),
     full=Preset(
-        minutes=1_200,
+        minutes=3_000,
         arms=_arms(),
         settings=("epochs=90", "optim.lr=0.02", "optim.clip_norm=1.0", "augment.crop=pad", "augment.padding=4",
                   "augment.flip=true"),

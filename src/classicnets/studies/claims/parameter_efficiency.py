@@ -30,16 +30,16 @@ CLAIM = Claim(
         ),
     ],
     quick=Preset(
-        minutes=5,
+        minutes=3,
         arms=[
             Arm(name="DenseNet-BC", model="densenet_bc40_k12_cifar"),
             Arm(name="ResNet", model="resnet20_cifar"),
         ],
-        settings=("epochs=8", "batch_size=64", "image_size=16"),
-        images=3_000,
+        settings=("epochs=6", "batch_size=64", "image_size=12"),
+        images=2_000,
     ),
     full=Preset(
-        minutes=40_000,
+        minutes=54_000,
         arms=[
             Arm(name="DenseNet-BC", model="densenet_bc100_k12_cifar"),
             Arm(name="ResNet", model="resnet110_cifar"),

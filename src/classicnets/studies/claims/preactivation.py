@@ -1,6 +1,6 @@
 """Very deep residual networks with batch norm and ReLU before each convolution, and after it as in the first paper.
 
-The paper has 1001 layers. The quick study has the most that minutes allow, at an eighth of the pixels.
+The paper has 1001 layers. The quick study has the most that minutes allow: 164, a quarter as wide, at 12 pixels.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ CLAIM = Claim(
         )
     ],
     quick=Preset(
-        minutes=5,
+        minutes=3,
         arms=_arms(18, widths=(4, 8, 16)),
         settings=("epochs=4", "batch_size=64", "image_size=12", "optim.weight_decay=1e-4"),
         images=1_000,
     ),
     full=Preset(
-        minutes=200_000,
+        minutes=90_000,
         arms=_arms(111),
         settings=(
             "epochs=200", "optim.weight_decay=1e-4", "optim.nesterov=false", "schedule.name=step",

@@ -34,13 +34,13 @@ CLAIM = Claim(
         ),
     ],
     quick=Preset(
-        minutes=5,
+        minutes=4,
         arms=_ARMS,
-        settings=("epochs=6", "batch_size=64", "image_size=16", "optim.weight_decay=1e-4"),
-        images=2_000,
+        settings=("epochs=6", "batch_size=64", "image_size=12", "optim.weight_decay=1e-4"),
+        images=1_500,
     ),
     full=Preset(
-        minutes=24_000,
+        minutes=12_000,
         arms=_ARMS,
         settings=(
             "epochs=182", "optim.weight_decay=1e-4", "optim.nesterov=false", "schedule.name=step",

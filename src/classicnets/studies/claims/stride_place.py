@@ -29,13 +29,13 @@ CLAIM = Claim(
         )
     ],
     quick=Preset(
-        minutes=5,
-        arms=_arms(2),
-        settings=("epochs=8", "batch_size=64", "image_size=16", "optim.lr=0.05"),
-        images=4_000,
+        minutes=2,
+        arms=_arms(1),
+        settings=("epochs=6", "batch_size=64", "image_size=16", "optim.lr=0.05"),
+        images=2_000,
     ),
     full=Preset(
-        minutes=6_000,
+        minutes=7_000,
         arms=_arms(6),
         settings=("epochs=100", "optim.weight_decay=1e-4", "augment.crop=pad", "augment.padding=4",
                   "augment.flip=true"),
