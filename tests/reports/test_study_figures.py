@@ -13,13 +13,25 @@ from classicnets.reports.studies import dots_figure, lines_figure, map_figure
 
 def test_dots_have_a_row_for_each_network_and_its_mean():
     panels = {"test accuracy": {"plain": [0.5, 0.7], "ResNet": [0.8, math.nan, 0.9], "lost": []}}
-    figure = dots_figure(panels, "residual: shown", "the difference", DARK, percent=True)
+    figure = dots_figure(panels, "residual: shown", "the difference", DARK, scale="share")
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["plain", "ResNet", "lost"]
     lines = [list(line.get_xdata()) for line in axes.lines]
     assert lines == [[0.5, 0.7], pytest.approx([0.6, 0.6]), [0.8, 0.9], pytest.approx([0.85, 0.85]), []]
     assert axes.xaxis.get_major_formatter()(0.5) == "50 %"
     assert [text.get_text() for text in figure.texts] == ["residual: shown", "the difference"]
+
+
+@pytest.mark.parametrize(
+    ("scale", "value", "text", "left"),
+    [("count", 4.5e9, "4.5 G", 0.0), ("share", 0.5, "50 %", None), ("log", 1e-15, None, 1e-18)],
+)
+def test_numbers_are_written_on_their_scale(scale, value, text, left):
+    axes = dots_figure({"n": {"a": [value], "b": [2 * value]}}, "h", "d", scale=scale).axes[0]
+    if text is not None:
+        assert axes.xaxis.get_major_formatter()(value) == text
+    if left is not None:
+        assert axes.get_xlim()[0] == left
 
 
 def test_a_map_has_a_row_for_each_layer():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator
 
 from classicnets.reports.canvas import (
     LIGHT,
@@ -25,6 +26,9 @@ from classicnets.reports.canvas import (
 Line = Sequence[tuple[float, float]]
 """Points (x, y) from left to right."""
 
+Scale = Literal["number", "share", "count", "log"]
+"""How numbers are drawn and written along an axis."""
+
 _WIDTH = 7.4
 _LETTER = 0.075  # inches of a letter beside an axis
 
@@ -35,7 +39,7 @@ def dots_figure(
     detail: str,
     theme: Theme = LIGHT,
     *,
-    percent: bool = False,
+    scale: Scale = "number",
 ) -> Figure:
     """Draw the numbers of each network as dots, a row for each network, and their mean as a line through the row.
 
@@ -43,7 +47,7 @@ def dots_figure(
         panels: a panel for each quantity, by its name: network -> a number for each seed. All have the same networks.
         headline, detail: the lines above the figure.
         theme: the colours.
-        percent: the numbers are shares, and are written as percentages.
+        scale: "share" writes percentages, "count" begins at 0 and writes 4.5 G, "log" is logarithmic up to 1.
     """
     networks = list(next(iter(panels.values())))
     height = 1.55 + 0.42 * len(networks)
@@ -64,13 +68,27 @@ def dots_figure(
                 axes.plot([mean, mean], [place - 0.3, place + 0.3], color=colours[network], linewidth=2)
         axes.set_yticks(range(len(networks)), networks, color=theme.ink)
         axes.set_ylim(len(networks) - 0.5, -0.5)
-        axes.margins(x=0.12)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.set_title(name, loc="left", color=theme.faint, fontsize=9)
-        if percent:
-            axes.xaxis.set_major_formatter(PERCENT)
+        _scale(axes, scale)
     write_title(figure, headline, detail, theme)
     return figure
+
+
+def _scale(axes: Axes, scale: Scale) -> None:
+    """Set the horizontal axis."""
+    axes.margins(x=0.12)
+    if scale == "log":
+        axes.set_xscale("log")
+        axes.set_xlim(1e-18, 1)
+        axes.xaxis.set_major_locator(LogLocator(numticks=5))
+        axes.tick_params(which="minor", length=0)
+        return
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    if scale == "share":
+        axes.xaxis.set_major_formatter(PERCENT)
+    elif scale == "count":
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(EngFormatter())
 
 
 def lines_figure(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import shutil
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -111,7 +112,8 @@ class CellPlan:
     def name(self) -> str:
         """The name of the cell's file without its suffix."""
         text = json.dumps(self.key, sort_keys=True)
-        return f"{self.arm.name}-seed{self.seed}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        arm = re.sub(r"[^A-Za-z0-9.]+", "-", self.arm.name)
+        return f"{arm}-seed{self.seed}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     @property
     def path(self) -> Path:

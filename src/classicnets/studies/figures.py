@@ -12,23 +12,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from classicnets.reports.canvas import Theme
+    from classicnets.reports.studies import Scale
 
     Draw = Callable[[Sequence[Cells], str, str, Theme], Figure]
 
 
-def dots(numbers: Mapping[str, str], *, percent: bool = False) -> Draw:
+def dots(numbers: Mapping[str, str], *, scale: Scale = "share") -> Draw:
     """Return a drawing of numbers of the cells as dots, a row for each arm.
 
     Args:
         numbers: a panel for each number: its title -> its name in the cells. Arms without it are left out.
-        percent: the numbers are shares.
+        scale: how they are written: as a "number", a "share" or a "count"; "log" is logarithmic up to 1.
     """
 
     def draw(measured: Sequence[Cells], headline: str, detail: str, theme: Theme) -> Figure:
         from classicnets.reports.studies import dots_figure
 
         panels = {title: by_arm(measured, number) for title, number in numbers.items()}
-        return dots_figure(panels, headline, detail, theme, percent=percent)
+        return dots_figure(panels, headline, detail, theme, scale=scale)
 
     return draw
 

@@ -82,7 +82,7 @@ class Outcome:
         """Draw the claim's figure, with the verdict above it."""
         first = self.findings[0]
         headline = f"{self.claim.name}: {self.verdict}"
-        return self.claim.draw(self.measured, headline, f"{first.hypothesis.what}: {first.numbers}", theme)
+        return self.claim.draw(self.measured, headline, f"{first.numbers}: {first.hypothesis.what}", theme)
 
     def to_text(self) -> str:
         """Return the outcome for a terminal of 80 columns."""

@@ -70,5 +70,5 @@ CLAIM = Claim(
     quick=Preset(minutes=0.1),
     full=Preset(minutes=0.1),
     count=_count,
-    draw=dots({"change of the logits": "change", "gradient of the biases": "gradient"}),
+    draw=dots({"change of the logits": "change", "gradient of the biases": "gradient"}, scale="log"),
 )

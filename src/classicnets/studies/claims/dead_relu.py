@@ -47,6 +47,6 @@ CLAIM = Claim(
         images=2_000,
     ),
     full=Preset(minutes=1_000, arms=_arms(), settings=("epochs=30", "optim.clip_norm=1.0"), data="cifar10"),
-    draw=dots({"dead units": "dead", "test accuracy": "test_accuracy"}, percent=True),
+    draw=dots({"dead units": "dead", "test accuracy": "test_accuracy"}),
     probe=dead_units,
 )

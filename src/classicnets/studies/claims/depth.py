@@ -38,5 +38,5 @@ CLAIM = Claim(
         settings=("epochs=74", "optim.lr=0.05", "augment.crop=pad", "augment.padding=4", "augment.flip=true"),
         data="cifar10",
     ),
-    draw=dots({"training accuracy": "train_accuracy", "test accuracy": "test_accuracy"}, percent=True),
+    draw=dots({"training accuracy": "train_accuracy", "test accuracy": "test_accuracy"}),
 )

@@ -46,5 +46,5 @@ CLAIM = Claim(
         settings=("epochs=90", "optim.lr=0.02", "optim.clip_norm=1.0"),
         data="cifar10",
     ),
-    draw=dots({"training accuracy": "train_accuracy", "test accuracy": "test_accuracy"}, percent=True),
+    draw=dots({"training accuracy": "train_accuracy", "test accuracy": "test_accuracy"}),
 )

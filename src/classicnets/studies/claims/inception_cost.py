@@ -37,5 +37,5 @@ CLAIM = Claim(
     quick=Preset(minutes=0.1),
     full=Preset(minutes=0.1),
     count=_count,
-    draw=dots({"multiply-adds": "macs", "parameters": "parameters"}),
+    draw=dots({"multiply-adds": "macs", "parameters": "parameters"}, scale="count"),
 )

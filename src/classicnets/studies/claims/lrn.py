@@ -40,5 +40,5 @@ CLAIM = Claim(
                   "augment.flip=true"),
         data="cifar10",
     ),
-    draw=dots({"test accuracy": "test_accuracy"}, percent=True),
+    draw=dots({"test accuracy": "test_accuracy"}),
 )  # fmt: skip

@@ -47,5 +47,5 @@ CLAIM = Claim(
         settings=_PAPER,
         data="cifar10",
     ),
-    draw=dots({"parameters": "parameters", "test accuracy": "test_accuracy"}),
+    draw=dots({"training accuracy": "train_accuracy", "test accuracy": "test_accuracy"}),
 )

@@ -64,5 +64,5 @@ CLAIM = Claim(
         data="cifar10",
     ),
     count=_count,
-    draw=dots({"training accuracy": "train_accuracy", "test accuracy": "test_accuracy"}, percent=True),
+    draw=dots({"training accuracy": "train_accuracy", "test accuracy": "test_accuracy"}),
 )

@@ -41,5 +41,5 @@ CLAIM = Claim(
                   "augment.flip=true"),
         data="cifar10",
     ),
-    draw=dots({"training accuracy": "train_accuracy", "test accuracy": "test_accuracy"}, percent=True),
+    draw=dots({"training accuracy": "train_accuracy", "test accuracy": "test_accuracy"}),
 )  # fmt: skip
