@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from classicnets.reports.canvas import DARK
+from classicnets.reports.canvas import DARK, LIGHT
 from classicnets.reports.studies import dots_figure, lines_figure, map_figure
 
 
@@ -32,6 +32,21 @@ def test_numbers_are_written_on_their_scale(scale, value, text, left):
         assert axes.xaxis.get_major_formatter()(value) == text
     if left is not None:
         assert axes.get_xlim()[0] == left
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_every_network_has_a_colour_of_its_own_that_can_be_seen(theme):
+    figure = dots_figure({"n": {str(n): [n, n + 1] for n in range(7)}}, "h", "d", theme)
+    colours = [line.get_color() for line in figure.axes[0].lines[::2]]
+    assert len(set(colours)) == 7
+    assert theme is LIGHT or "#000000" not in colours
+
+
+def test_a_long_detail_takes_two_lines():
+    figure = dots_figure({"n": {"a": [1.0]}}, "headline", "word " * 40, DARK)
+    lines = [text.get_text() for text in figure.texts]
+    assert len(lines) == 3
+    assert lines[2].endswith("…")
 
 
 def test_a_map_has_a_row_for_each_layer():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -29,7 +30,10 @@ Line = Sequence[tuple[float, float]]
 Scale = Literal["number", "share", "count", "log"]
 """How numbers are drawn and written along an axis."""
 
-_WIDTH = 7.4
+_WIDTH = 5.0  # inches: readable on a phone, so panels stand below each other
+_TOP = 1.25
+_LINE = 62  # letters of a line below the headline
+_NAMES = 3  # in a row below the figure
 _LETTER = 0.075  # inches of a letter beside an axis
 
 
@@ -50,11 +54,9 @@ def dots_figure(
         scale: "share" writes percentages, "count" begins at 0 and writes 4.5 G, "log" is logarithmic up to 1.
     """
     networks = list(next(iter(panels.values())))
-    height = 1.55 + 0.42 * len(networks)
-    figure = new_figure((_WIDTH, height), theme)
+    each = 0.35 + 0.36 * len(networks)
     left = 0.3 + _LETTER * max(map(len, networks))
-    grid = {"left": left / _WIDTH, "right": 1 - 0.25 / _WIDTH, "top": 1 - 1.05 / height, "bottom": 0.4 / height}
-    all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True, gridspec_kw={**grid, "wspace": 0.12})[0]
+    figure, all_axes = _panels(len(panels), each, gap=0.6, bottom=0.35, left=left, theme=theme)
     colours = _colours(networks, theme)
     for axes, (name, rows) in zip(all_axes, panels.items(), strict=True):
         plain_axes(axes, theme)
@@ -70,8 +72,31 @@ def dots_figure(
         axes.set_ylim(len(networks) - 0.5, -0.5)
         axes.set_title(name, loc="left", color=theme.faint, fontsize=9)
         _scale(axes, scale)
-    write_title(figure, headline, detail, theme)
+    _title(figure, headline, detail, theme)
     return figure
+
+
+def _panels(
+    number: int, each: float, *, gap: float, bottom: float, left: float, theme: Theme, right: float = 0.25
+) -> tuple[Figure, list[Axes]]:
+    """A figure with panels below each other, each of that height in inches, and room for the title above them."""
+    height = _TOP + number * each + (number - 1) * gap + bottom
+    figure = new_figure((_WIDTH, height), theme)
+    grid = {
+        "left": left / _WIDTH, "right": 1 - right / _WIDTH, "top": 1 - _TOP / height, "bottom": bottom / height,
+        "hspace": gap / each,
+    }  # fmt: skip
+    axes = figure.subplots(number, 1, squeeze=False, gridspec_kw=grid)[:, 0]
+    return figure, list(axes)
+
+
+def _title(figure: Figure, headline: str, detail: str, theme: Theme) -> None:
+    """The headline, and the detail on up to two lines."""
+    first, *more = textwrap.wrap(detail, _LINE, max_lines=2, placeholder="…") or [""]
+    write_title(figure, headline, first, theme)
+    if more:
+        height = figure.get_figheight()
+        figure.text(0.18 / _WIDTH, 1 - 0.7 / height, more[0], color=theme.faint, fontsize=9, va="top")
 
 
 def _scale(axes: Axes, scale: Scale) -> None:
@@ -112,10 +137,9 @@ def lines_figure(
         log: the values are drawn on a logarithmic axis.
     """
     networks = list(next(iter(panels.values())))
-    height = 4.6
-    figure = new_figure((_WIDTH, height), theme)
-    grid = {"left": 0.7 / _WIDTH, "right": 1 - 0.25 / _WIDTH, "top": 1 - 1.05 / height, "bottom": 0.95 / height}
-    all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True, gridspec_kw={**grid, "wspace": 0.1})[0]
+    rows_of_names = math.ceil(len(networks) / _NAMES)
+    bottom = 0.65 + 0.22 * rows_of_names
+    figure, all_axes = _panels(len(panels), 2.4, gap=0.75, bottom=bottom, left=0.65, theme=theme)
     colours = _colours(networks, theme)
     for axes, (name, rows) in zip(all_axes, panels.items(), strict=True):
         if log:
@@ -130,9 +154,9 @@ def lines_figure(
             axes.yaxis.set_major_formatter(PERCENT)
     figure.legend(
         [Line2D([], [], color=colours[network], linewidth=2.5) for network in networks], networks,
-        loc="lower center", ncols=min(4, len(networks)), frameon=False, fontsize=8.5, labelcolor=theme.ink,
+        loc="lower center", ncols=min(_NAMES, len(networks)), frameon=False, fontsize=8.5, labelcolor=theme.ink,
     )  # fmt: skip
-    write_title(figure, headline, detail, theme)
+    _title(figure, headline, detail, theme)
     return figure
 
 
@@ -147,9 +171,7 @@ def map_figure(
         headline, detail: the lines above the figure.
         theme: the colours.
     """
-    height = 5.4
-    figure = new_figure((_WIDTH, height), theme)
-    axes = figure.add_axes((0.8 / _WIDTH, 0.65 / height, 5.6 / _WIDTH, (height - 1.75) / height))
+    figure, (axes,) = _panels(1, 3.4, gap=0.0, bottom=0.6, left=0.65, right=0.55, theme=theme)
     values = np.full((len(rows), max(map(len, rows))), np.nan)
     for i, row in enumerate(rows):
         values[i, : len(row)] = row
@@ -162,7 +184,7 @@ def map_figure(
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, colors=theme.faint, labelsize=8.5)
-    write_title(figure, headline, detail, theme)
+    _title(figure, headline, detail, theme)
     return figure
 
 
@@ -176,7 +198,8 @@ def _lines(axes: Axes, lines: Sequence[Line], colour: Colour) -> None:
 
 
 def _colours(networks: Sequence[str], theme: Theme) -> dict[str, Colour]:
-    """A colour for each network; the first two are those of every figure."""
-    colours = distinct_colours(len(networks))
-    colours[:2] = [theme.right, theme.wrong][: len(networks)]
-    return dict(zip(networks, colours, strict=True))
+    """A colour for each network, all different; the first two are those of every figure."""
+    plain, *rest = distinct_colours(max(2, len(networks)))
+    readable = {"#000000": theme.ink, theme.right: plain}
+    colours = [theme.right, theme.wrong, *(readable.get(str(colour), colour) for colour in rest[1:])]
+    return dict(zip(networks, colours, strict=False))
