@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from classicnets.data import Data
+from classicnets.data import Data, load_data
 from classicnets.errors import ConfigError, Locked, StorageError, TrainingDiverged
 from classicnets.studies import cells as cells_module
 from classicnets.studies import run as run_module
@@ -195,6 +195,12 @@ def test_few_images_are_always_the_same(corners):
     assert [len(part) for part in some.parts.values()] == [30, 20, 24]
     assert some.fingerprint() == few(corners, 30).fingerprint() != few(corners, 31).fingerprint()
     assert few(corners, None) is corners
+
+
+def test_few_of_the_images_of_a_folder(photo_folder):
+    some = few(load_data(photo_folder), 10)
+    assert len(some.train) == len(some.train.paths) == 10
+    assert len(some.classes) == 3
 
 
 def test_a_training_that_diverges_is_a_result(again, corners, monkeypatch):

@@ -68,6 +68,12 @@ def test_seeds_are_paired():
     assert found.to_dict()["interval"] == pytest.approx(stats.t.interval(0.95, 2, 0.015, stats.sem(found.values)))
 
 
+def test_a_number_that_was_counted_has_no_interval_in_words():
+    weights = Hypothesis(what="weights", value=ratio("n", "a", "b"), threshold=1.0, unit="times")
+    found = Finding.of(weights, [{"a": {"n": 49}, "b": {"n": 27}}] * 3)
+    assert (found.numbers, found.verdict) == ("1.81 times", SHOWN)
+
+
 def test_a_training_that_diverged_leaves_the_claim_open():
     measured = [*cells((0.6, 0.5), (0.6, 0.5)), {"a": {"diverged": "at step 3"}, "b": {"accuracy": 0.5}}]
     found = Finding.of(Hypothesis(what="a minus b", value=difference("accuracy", "a", "b")), measured)

@@ -105,10 +105,10 @@ def _list(preset: PresetName, *, as_json: bool) -> None:
         print_json([_entry(claim, claim.preset(preset)) for claim in CLAIMS.values()])
         return
     print_table(
-        ("claim", "what it says", "source", "quick", "full"),
-        [(one.name, one.sentence, one.source, _time(one.quick), _time(one.full)) for one in CLAIMS.values()],
+        ("claim", "what it says", "quick", "full"),
+        [(one.name, one.sentence, _time(one.quick), _time(one.full)) for one in CLAIMS.values()],
     )
-    say("Times are for three seeds on two CPU cores. Run one with: classicnets study CLAIM", "dim")
+    say("Times: three seeds on two CPU cores. --json has sources and hypotheses. Run: classicnets study CLAIM", "dim")
 
 
 def _entry(claim: Claim, preset: Preset) -> dict[str, object]:

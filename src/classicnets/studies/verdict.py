@@ -100,12 +100,12 @@ class Finding:
 
     @property
     def numbers(self) -> str:
-        """The mean and its interval in words."""
+        """The mean in words, and its interval unless the number is exact."""
         unit = self.hypothesis.unit
         if not math.isfinite(self.mean):
             return "a training diverged"
         mean, low, high = (written(value, unit, signed=True) for value in (self.mean, *self.interval))
-        if len(self.values) == 1:
+        if low == high:
             return mean
         return f"{mean} (95% interval {low.removesuffix(unit).strip()} to {high.removesuffix(unit).strip()})"
 
