@@ -2,7 +2,7 @@
 
     python benchmarks/studies.py                          every claim, quick
     python benchmarks/studies.py residual relu            some of them
-    python benchmarks/studies.py residual --preset full --data cifar10
+    python benchmarks/studies.py residual --data cifar10 --images 10000 --set epochs=30
 
 A study that was stopped goes on. The table has every outcome that the folder holds, whenever it was measured; its file
 says on which machine. No hypothesis was changed after its numbers were seen.
@@ -59,14 +59,17 @@ def main() -> None:
     parser.add_argument("claims", nargs="*", default=list(CLAIMS))
     parser.add_argument("--preset", choices=("quick", "full"), default="quick")
     parser.add_argument("--data")
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("studies"))
     given = parser.parse_args()
     with progress_bars() as progress:
         for name in given.claims:
             outcome = run_study(
-                name, preset=given.preset, data=given.data, seeds=given.seeds, out=given.out, progress=progress, say=say
-            )
+                name, preset=given.preset, data=given.data, images=given.images, settings=given.settings,
+                seeds=given.seeds, out=given.out, progress=progress, say=say,
+            )  # fmt: skip
             say(f"{name}: {outcome.verdict}")
             keep(outcome)
     notes = [

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from classicnets.data import Data, load_data
-from classicnets.errors import ConfigError, Locked, StorageError, TrainingDiverged
+from classicnets.errors import ConfigError, Locked, StorageError, TrainingDiverged, UnknownName
 from classicnets.studies import cells as cells_module
 from classicnets.studies import run as run_module
 from classicnets.studies.cells import CellPlan, few
@@ -194,7 +194,7 @@ def test_few_images_are_always_the_same(corners):
     some = few(corners, 30)
     assert [len(part) for part in some.parts.values()] == [30, 20, 24]
     assert some.fingerprint() == few(corners, 30).fingerprint() != few(corners, 31).fingerprint()
-    assert few(corners, None) is corners
+    assert few(corners, None) is few(corners, 80) is corners
 
 
 def test_few_of_the_images_of_a_folder(photo_folder):
@@ -229,6 +229,18 @@ def test_a_probe_sees_the_network_before_and_after(tmp_path, corners, monkeypatc
     outcome = run_study("toy", data=corners, seeds=2, out=tmp_path)
     assert outcome.measured[0]["plain"]["moved"] > 0
     assert outcome.measured[0]["plain"]["images"] == 60
+
+
+def test_a_preset_can_be_changed(again, corners, whole):
+    """Its outcome lies beside the preset's own, and says what was changed."""
+    outcome = run_study("toy", data=corners, images=40, settings=["epochs=1"], seeds=2, out=again.parent)
+    assert outcome.folder.name == f"{STUDY}-images=40-epochs=1"
+    assert outcome.images == (40, 20, 24)
+    assert [row["epoch"] for row in outcome.measured[0]["plain"]["epochs"]] == [1]
+    assert outcome.to_dict()["changes"] == ["images=40", "epochs=1"]
+    assert outcome.setting.startswith("quick images=40 epochs=1: corners, 40 for training")
+    with pytest.raises(UnknownName, match=r"optim\.lr"):
+        run_study("toy", data=corners, settings=["optim.lrate=1"], out=again.parent)
 
 
 def test_places_that_are_refused(tmp_path, corners):

@@ -21,7 +21,7 @@ _EXAMPLES = """
 
   classicnets study relu
 
-  classicnets study residual --preset full --data cifar10 --out studies
+  classicnets study residual --data cifar10 --images 10000 --set epochs=30
 
   classicnets study all --json
 """
@@ -50,6 +50,13 @@ def study(
         str | None,
         typer.Option(help="What to train on: fashion-mnist, cifar10, a folder of images. Default: the preset's."),
     ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="How many training images are used. Default: the preset's number.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the preset's recipe; repeatable."),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=2, help="How many times each network is trained.")] = 3,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the studies. If it is one, its studies go on.")
@@ -76,8 +83,8 @@ def study(
     try:
         with progress_bars() as progress:
             options: dict[str, Any] = {
-                "preset": preset.value, "data": data, "seeds": seeds, "out": out, "device": device,
-                "progress": progress, "say": say,
+                "preset": preset.value, "data": data, "images": images, "settings": set_ or (), "seeds": seeds,
+                "out": out, "device": device, "progress": progress, "say": say,
             }  # fmt: skip
             if claim == "all":
                 outcomes, page = run_all(**options)

@@ -52,11 +52,12 @@ class Trained(NamedTuple):
 
 
 def few(data: Data, images: int | None) -> Data:
-    """Return `data` with so many training images, 500 for validation and 2,000 for the test; None returns all of it.
+    """Return `data` with so many training images, 500 for validation and 2,000 for the test.
 
-    The choice is random and always the same. A part that has fewer images keeps all of them.
+    None, and a number that is not below that of the training images, return all of it. The choice is random and always
+    the same.
     """
-    if images is None:
+    if images is None or images >= len(data.train):
         return data
     test = None if data.test is None else _some(data.test, _TEST)
     return replace(data, train=_some(data.train, images), val=_some(data.val, _VALIDATION), test=test)

@@ -26,6 +26,7 @@ class Outcome:
     Attributes:
         claim: what was tested.
         preset: "quick" or "full".
+        changes: what was changed of the preset: "images=5000", "epochs=30".
         data: the name of the images; "" if the claim is counted, without a training.
         images: how many of them were for training, validation and testing; empty without a training.
         seeds: how many seeds each network was trained with; 0 without a training.
@@ -37,6 +38,7 @@ class Outcome:
 
     claim: Claim
     preset: PresetName
+    changes: tuple[str, ...]
     data: str
     images: tuple[int, ...]
     seeds: int
@@ -61,7 +63,8 @@ class Outcome:
         if not self.seeds:
             return "Counted, without a training."
         parts = [f"{number:,} for {part}" for number, part in zip(self.images, _PARTS, strict=False)]
-        return f"{self.preset}: {self.data}, {', '.join(parts)}; {counted(self.seeds, 'seed')} for each network."
+        preset = " ".join([self.preset, *self.changes])
+        return f"{preset}: {self.data}, {', '.join(parts)}; {counted(self.seeds, 'seed')} for each network."
 
     @property
     def notes(self) -> list[str]:
@@ -107,6 +110,7 @@ class Outcome:
             "findings": [finding.to_dict() for finding in self.findings],
             "interval": "95 %, Student's t over the seeds" if self.seeds else "exact",
             "preset": self.preset,
+            "changes": list(self.changes),
             "data": self.data,
             "images": list(self.images),
             "seeds": self.seeds,

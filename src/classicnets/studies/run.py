@@ -15,14 +15,16 @@ Everything is in the folder, so a study that was stopped or killed goes on where
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from classicnets.data import Data, load_data
 from classicnets.errors import ConfigError, Locked
 from classicnets.reports.canvas import png
 from classicnets.studies.cells import CellPlan, few
-from classicnets.studies.claim import Cell, Cells, Claim, PresetName
+from classicnets.studies.claim import Cell, Cells, Claim, Preset, PresetName
 from classicnets.studies.claims import CLAIMS, find_claim
 from classicnets.studies.outcome import Outcome
 from classicnets.studies.report import write_page
@@ -32,6 +34,8 @@ from classicnets.system.finite import finite
 from classicnets.system.locks import lock
 from classicnets.system.progress import Report
 from classicnets.system.storage import recover, written_aside
+from classicnets.training.recipe.files import with_settings
+from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.folder import environment
 
 _MARK = "studies.json"
@@ -44,6 +48,8 @@ def run_study(
     *,
     preset: PresetName = "quick",
     data: str | Path | Data | None = None,
+    images: int | None = None,
+    settings: Iterable[str] = (),
     seeds: int = 3,
     out: str | Path = "studies",
     device: str = "auto",
@@ -56,6 +62,8 @@ def run_study(
         name: the claim's name, as `classicnets study` lists it.
         preset: "quick" or "full".
         data: what `load_data` takes, or the Data that it returned; None takes the preset's.
+        images: how many training images are used, 1 or more; None takes the preset's number.
+        settings: changes to the preset's recipe, `key=value` each, such as "epochs=30". An arm's own settings win.
         seeds: how many times each network is trained, 2 or more. Seeds are 0, 1, 2, ...
         out: the folder of all studies: a new one, or one that a study made.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
@@ -77,26 +85,28 @@ def run_study(
     claim = find_claim(name)
     if seeds < FEWEST_SEEDS:
         raise ConfigError(f"A study needs at least {FEWEST_SEEDS} seeds for an interval, got {seeds}.")
-    chosen = claim.preset(preset)
+    chosen, changes = _changed(claim.preset(preset), images, tuple(settings))
     root = Path(out)
     check_place(root)
-    images = None
+    used = None
     if chosen.arms:
         given = chosen.data if data is None else data
-        images = few(given if isinstance(given, Data) else load_data(given), chosen.images)
-    folder = root / (f"{claim.name}-{preset}-{images.name}" if images else claim.name)
+        used = few(given if isinstance(given, Data) else load_data(given), chosen.images)
+    parts = [claim.name, preset, used.name, *changes] if used else [claim.name]
+    folder = root / re.sub(r"[^\w.=-]+", "", "-".join(parts))
     _claim_place(root)
     try:
         with lock(_made(folder) / ".lock"):
             for place in (folder, folder / "cells"):
                 recover(place)
-            measured = _measured(claim, preset, images, seeds, folder, device, progress or _quiet, say or _silent)
+            measured = _measured(claim, chosen, used, seeds, folder, device, progress or _quiet, say or _silent)
             outcome = Outcome(
                 claim=claim,
                 preset=preset,
-                data=images.name if images else "",
-                images=tuple(len(part) for part in images.parts.values()) if images else (),
-                seeds=seeds if images else 0,
+                changes=changes,
+                data=used.name if used else "",
+                images=tuple(len(part) for part in used.parts.values()) if used else (),
+                seeds=seeds if used else 0,
                 measured=measured,
                 findings=tuple(Finding.of(hypothesis, measured) for hypothesis in claim.hypotheses),
                 environment=environment(Precision.choose("auto", choose_device(device)).name),
@@ -112,6 +122,8 @@ def run_all(
     *,
     preset: PresetName = "quick",
     data: str | Path | None = None,
+    images: int | None = None,
+    settings: Iterable[str] = (),
     seeds: int = 3,
     out: str | Path = "studies",
     device: str = "auto",
@@ -122,7 +134,7 @@ def run_all(
     """Run the studies of all claims and write one page on them.
 
     Args:
-        preset, data, seeds, out, device, progress, say: as for `run_study`.
+        preset, data, images, settings, seeds, out, device, progress, say: as for `run_study`.
         names: the claims; all of them if not given.
 
     Returns:
@@ -133,13 +145,14 @@ def run_all(
 
     >>> outcomes, page = run_all()  # doctest: +SKIP
     """
-    outcomes = []
+    outcomes, settings = [], tuple(settings)
     for name in names:
         if say:
             say(f"{name}: {find_claim(name).sentence}")
         outcome = run_study(
-            name, preset=preset, data=data, seeds=seeds, out=out, device=device, progress=progress, say=say
-        )
+            name, preset=preset, data=data, images=images, settings=settings, seeds=seeds, out=out, device=device,
+            progress=progress, say=say,
+        )  # fmt: skip
         if say:
             say(f"{name}: {outcome.verdict}")
         outcomes.append(outcome)
@@ -169,9 +182,18 @@ def _made(folder: Path) -> Path:
     return folder
 
 
+def _changed(preset: Preset, images: int | None, settings: tuple[str, ...]) -> tuple[Preset, tuple[str, ...]]:
+    """The preset with the user's changes, and their names."""
+    if not preset.arms:
+        return preset, ()
+    with_settings(Recipe(), settings)  # a wrong one is refused before anything is loaded
+    changed = replace(preset, settings=[*preset.settings, *settings], images=images or preset.images)
+    return changed, (*([f"images={images}"] if images else []), *settings)
+
+
 def _measured(
     claim: Claim,
-    preset: PresetName,
+    preset: Preset,
     data: Data | None,
     seeds: int,
     folder: Path,
@@ -183,10 +205,9 @@ def _measured(
     counted = claim.count() if claim.count else {}
     if data is None:
         return (counted,)
-    size = claim.preset(preset)
     fingerprint = data.fingerprint()
     plans = [
-        CellPlan.of(claim, size, arm, seed, data, folder, fingerprint) for seed in range(seeds) for arm in size.arms
+        CellPlan.of(claim, preset, arm, seed, data, folder, fingerprint) for seed in range(seeds) for arm in preset.arms
     ]
     measured: list[dict[str, Cell]] = [dict(counted) for _ in range(seeds)]
     for number, plan in enumerate(plans, start=1):
