@@ -101,7 +101,7 @@ class Claim:
     Attributes:
         name: what the command calls it.
         sentence: the claim in one sentence.
-        guide: the sections of the guide that make it.
+        guide: the sections of the guide that make it, or "".
         paper: the paper that makes it, with the section.
         hypotheses: what must hold. The claim is shown if all of them are.
         quick, full: the two sizes of the study.
@@ -128,7 +128,7 @@ class Claim:
     @property
     def source(self) -> str:
         """Where the claim is made."""
-        return f"{self.paper}; guide {self.guide}"
+        return f"{self.paper}; the guide, Sec. {self.guide}" if self.guide else self.paper
 
     def preset(self, name: PresetName) -> Preset:
         """Return the study's size of that name."""

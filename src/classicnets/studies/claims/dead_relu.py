@@ -1,4 +1,7 @@
-"""Units of AlexNet that no longer fire on any image, after training at a usual rate and at one ten times as high."""
+"""Units of AlexNet that no longer fire on any image, after training at a usual rate and at one ten times as high.
+
+A unit that never fires gets no gradient, so it does not come back: the price of what `relu` gains.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,6 @@ CLAIM = Claim(
     sentence="A high learning rate kills ReLUs: units that fire on no image; batch norm keeps them alive.",
     guide="1.1",
     paper="Maas et al. 2013, Sec. 2",
-    disputed="the guide's 1.1 names only the gain of ReLU; a unit that never fires gets no gradient at all",
     hypotheses=[
         Hypothesis(
             what="share of dead units: rate 0.1 minus rate 0.01",

@@ -17,9 +17,9 @@ def _arms(**sizes: object) -> tuple[Arm, ...]:
 CLAIM = Claim(
     name="lrn",
     sentence="Local response normalisation makes AlexNet more accurate.",
-    guide="1.2",
+    guide="",
     paper="Krizhevsky et al. 2012, Sec. 3.3",
-    disputed="Simonyan and Zisserman 2014, Sec. 4.1: no gain in their networks. The guide's AlexNet leaves it out.",
+    disputed="Simonyan and Zisserman 2014, Sec. 4.1: no gain in their networks",
     hypotheses=[
         Hypothesis(
             what="test accuracy: with LRN minus without",

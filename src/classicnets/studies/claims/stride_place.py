@@ -19,8 +19,8 @@ CLAIM = Claim(
     name="stride-place",
     sentence="A bottleneck is more accurate with its stride in the 3x3 than in the first 1x1.",
     guide="5.3",
-    paper="Gross and Wilber 2016 (fb.resnet.torch); the ResNet paper has it in the 1x1",
-    disputed="He et al. 2015 stride in the 1x1; torchvision and the guide stride in the 3x3",
+    paper="Gross and Wilber 2016, fb.resnet.torch",
+    disputed="He et al. 2015, Table 1, whose networks stride in the 1x1",
     hypotheses=[
         Hypothesis(
             what="test accuracy: stride in the 3x3 minus stride in the 1x1",
