@@ -90,3 +90,13 @@ def test_all_class_maps_start_above_zero_so_that_their_relu_passes_gradient(name
     with torch.inference_mode():
         maps = model.head.act(model.head.classifier(model.trunk(images(4, 3, 64, 64))))
     assert (maps > 0).float().mean() > 0.95
+
+
+def test_a_fully_connected_layer_can_take_the_place_of_the_average() -> None:
+    """Sec. 4.6: the same class maps, flattened, with dropout before the layer."""
+    model = create("nin_cifar", linear_grid=8, device="meta")
+    assert model(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 10)
+    assert isinstance(model.head.dropout, nn.Dropout)
+    assert model.head.fc.weight.shape == (10, 10 * 8 * 8)
+    average = create("nin_cifar", device="meta")
+    assert sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in average.parameters()) == 6_410

@@ -7,6 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
+from classicnets.analysis import inspect
 from classicnets.models.blocks import LocalResponseNorm
 from classicnets.models.catalog import create
 
@@ -71,3 +72,12 @@ def test_the_weights_start_at_a_size_that_keeps_the_activations() -> None:
     with torch.inference_mode():
         features = model.features(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)))
     assert 0.1 < features["pool5"].square().mean().sqrt() < 10
+
+
+def test_one_5x5_layer_a_stage_sees_what_column_b_sees() -> None:
+    """Sec. 2.3 and 4.1: the shallow net that column B is compared with."""
+    fields = []
+    for switches in ({"depths": (2, 2, 2, 2, 2)}, {"depths": (1, 1, 1, 1, 1), "kernel_size": 5}):
+        summary = inspect(create("vgg13", device="meta", **switches))
+        fields.append([row.receptive_field for row in summary.stages])
+    assert fields[0] == fields[1]

@@ -29,6 +29,7 @@ from classicnets.cli import (
     recipes,
     report,
     runs,
+    study,
     train,
     tune,
 )
@@ -58,6 +59,7 @@ for command in (
     explain,
     look,
     report,
+    study,
     convert,
     doctor,
 ):

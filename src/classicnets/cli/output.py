@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from classicnets.errors import ClassicNetsError, ConfigError
+from classicnets.system.finite import finite
 from classicnets.system.progress import clock, progress_bars, say
 from classicnets.system.progress import progress_console as error_console
 from classicnets.system.storage import check_new
@@ -102,11 +103,11 @@ def print_json(answer: Any, *, indent: int | None = 2) -> None:
 
     Text that stdout cannot encode is written as JSON's own escapes.
     """
-    document = json.dumps(_finite(answer), indent=indent, ensure_ascii=False, allow_nan=False)
+    document = json.dumps(finite(answer), indent=indent, ensure_ascii=False, allow_nan=False)
     try:
         document.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
-        document = json.dumps(_finite(answer), indent=indent, ensure_ascii=True, allow_nan=False)
+        document = json.dumps(finite(answer), indent=indent, ensure_ascii=True, allow_nan=False)
     typer.echo(document)
 
 
@@ -137,13 +138,3 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return escape(str(value))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value

@@ -46,6 +46,8 @@ class NiNConfig(NetConfig):
     dropout      probability
     dropout_at   "last": the input of the last mlpconv; "pools": the input of each mlpconv after a pool;
                  "convolutions": the output of each convolution
+    linear_grid  0: the average over all positions; above 0: the fully connected layer that Sec. 4.6 compares it with,
+                 on class maps averaged to so many positions per side, after dropout
 
     The weights start as N(0, 2 / fan_in) (He et al. 2015). The authors' N(0, .05) and N(0, .01) depend on their
     schedule and on their input, pixels of 0 to 255 minus the mean.
@@ -59,6 +61,7 @@ class NiNConfig(NetConfig):
     round_up: bool = True
     dropout: float = 0.5
     dropout_at: Literal["last", "pools", "convolutions"] = "last"
+    linear_grid: int = 0
 
 
 class NiN(ConvNet):
@@ -118,12 +121,15 @@ def layer(
 
 
 def head(config: NiNConfig, in_channels: int) -> nn.Sequential:
-    """(N, C, H, W) -> (N, num_classes): the average of a map per class (Sec. 3.2)."""
+    """(N, C, H, W) -> (N, num_classes): the average of a map per class (Sec. 3.2), or a linear layer on the maps."""
     layers = OrderedDict[str, nn.Module]()
     for name, module in layer(config, in_channels, config.num_classes, 1).named_children():
         layers["classifier" if name == "conv" else name] = module
-    layers["pool"] = nn.AdaptiveAvgPool2d(1)
+    layers["pool"] = nn.AdaptiveAvgPool2d(config.linear_grid or 1)
     layers["flatten"] = nn.Flatten()
+    if config.linear_grid:
+        layers["dropout"] = nn.Dropout(config.dropout)
+        layers["fc"] = nn.Linear(config.num_classes * config.linear_grid**2, config.num_classes)
     return nn.Sequential(layers)
 
 

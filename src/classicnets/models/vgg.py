@@ -38,6 +38,8 @@ class VGGConfig(NetConfig):
     """A column of Table 1.
 
     depths, widths   convolutions in each stage, and their channels
+    kernel_size      side of the convolutions' windows, an odd number; 5 with one convolution a stage is the shallow net
+                     of Sec. 2.3 that column B is compared with
     pointwise        the last convolution of conv3, conv4 and conv5 is 1x1 (column C)
     lrn              local response normalisation after the first convolution, with AlexNet's constants (column A-LRN)
     batch_norm       after every convolution, which keeps its bias, as in the known checkpoints
@@ -53,6 +55,7 @@ class VGGConfig(NetConfig):
 
     depths: tuple[int, int, int, int, int]
     widths: tuple[int, int, int, int, int] = (64, 128, 256, 512, 512)
+    kernel_size: int = 3
     pointwise: bool = False
     lrn: bool = False
     batch_norm: bool = False
@@ -75,7 +78,7 @@ class VGG(ConvNet):
         for i, (depth, width) in enumerate(zip(config.depths, config.widths, strict=True), start=1):
             stage = nn.Sequential()
             for j in range(1, depth + 1):
-                kernel_size = 1 if config.pointwise and i >= 3 and j == depth else 3
+                kernel_size = 1 if config.pointwise and i >= 3 and j == depth else config.kernel_size
                 layer = conv_layer(
                     channels,
                     width,
