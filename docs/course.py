@@ -1,0 +1,261 @@
+"""What the pages of the course are made of, as a Sphinx extension.
+
+    ```{layer-table} alexnet     what `inspect` counts, stage by stage
+    ```{drawing} alexnet         what `inspect --svg` draws, in a box that scrolls
+    ```{study} relu dropout      the verdicts of committed studies, or the command that runs them
+
+Everything is made when the pages are built, so nothing on them can disagree with the code. A page below zh/ is Chinese.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from sphinx.application import Sphinx
+
+import classicnets as cn
+from classicnets.analysis.summary import Row
+from classicnets.analysis.table import sides
+from classicnets.models.facts import human
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+
+
+class Words(NamedTuple):
+    """What the directives say in one language."""
+
+    header: tuple[str, ...]
+    head: str
+    whole_image: str
+    training_only: str
+    totals: str
+    drawing: str
+    open_drawing: str
+    study_header: tuple[str, str, str]
+    verdicts: dict[str, str]
+    setting: str
+    counted: str
+    run_it: str
+
+
+ENGLISH = Words(
+    header=("stage", "output", "kernel", "stride", "parameters", "multiply-adds", "receptive field"),
+    head="head",
+    whole_image="all",
+    training_only="training only",
+    totals="{model} at {size}: {parameters} parameters, {macs} multiply-adds, {depth} layers with weights on the "
+    "longest path. The receptive field is in pixels a side.",
+    drawing="{model}, layer by layer",
+    open_drawing="Open the drawing alone",
+    study_header=("hypothesis", "found", "verdict"),
+    verdicts={"shown": "shown", "not shown": "not shown", "contradicted": "contradicted"},
+    setting="{preset} preset: {images} training images of {data}, {seeds} seeds for each network.",
+    counted="Counted, without a training.",
+    run_it="Not measured here yet. Run it:",
+)
+CHINESE = Words(
+    header=("级", "输出", "核", "步幅", "参数量", "乘加次数", "感受野"),
+    head="head（分类头）",
+    whole_image="全图",
+    training_only="仅训练时",
+    totals="{model}，输入 {size}：参数 {parameters}，乘加 {macs} 次，最长路径上有 {depth} 个带权重的层。感受野以像素边长计。",
+    drawing="{model} 的逐层结构",
+    open_drawing="单独打开这张图",
+    study_header=("假设", "测得", "结论"),
+    verdicts={"shown": "成立", "not shown": "未能证实", "contradicted": "与数据相反"},
+    setting="{preset} 档：{data} 的 {images} 张训练图片，每个网络 {seeds} 个种子。",
+    counted="直接计数，无需训练。",
+    run_it="此处还没有测得的结果，请自行运行：",
+)
+
+
+class CourseDirective(Directive):
+    """A directive whose arguments are names, and which speaks the language of its page."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    @property
+    def env(self) -> Any:
+        return self.state.document.settings.env
+
+    @property
+    def words(self) -> Words:
+        return CHINESE if self.env.docname.startswith("zh/") else ENGLISH
+
+
+class LayerTable(CourseDirective):
+    """The stages of a model: a table, and a line with the sums."""
+
+    def run(self) -> list[nodes.Node]:
+        summary = cn.inspect(self.arguments[0])
+        rows = [self.cells(row) for row in summary.stages]
+        sums = self.words.totals.format(
+            model=summary.model,
+            size=times(summary.input),
+            parameters=f"{summary.parameters:,}",
+            macs=human(summary.macs),
+            depth=summary.depth,
+        )
+        return [table(self.words.header, rows, kind="layers"), nodes.paragraph(text=sums, classes=["sums"])]
+
+    def cells(self, row: Row) -> tuple[str, ...]:
+        """A stage's numbers. An auxiliary head has only parameters: it does not run in inference."""
+        words = self.words
+        return (
+            words.head if row.name == "head" else row.name,
+            times(row.output) or words.training_only,
+            ", ".join(map(times, row.kernels)),
+            sides(row.stride),
+            f"{row.parameters:,}" if row.parameters else "",
+            human(row.macs) if row.macs else "",
+            sides(row.receptive_field) or (words.whole_image if row.output else ""),
+        )
+
+
+class Drawing(CourseDirective):
+    """The drawing of a model, light and dark, in a box that scrolls."""
+
+    def run(self) -> list[nodes.Node]:
+        model = self.arguments[0]
+        svg = cn.inspect(model).to_svg()
+        folder = Path(self.env.app.outdir) / "drawings"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{model}.svg").write_text(svg, "utf-8")
+        for theme, query in (("light", "not all"), ("dark", "all")):
+            themed = svg.replace("(prefers-color-scheme: dark)", query)
+            (folder / f"{model}-{theme}.svg").write_text(themed, "utf-8")
+        title = escape(self.words.drawing.format(model=model))
+        url = f"{'../' * self.env.docname.count('/')}drawings/{model}"
+        images = "".join(
+            f'<img class="only-{theme}" src="{url}-{theme}.svg" alt="{title}" loading="lazy">'
+            for theme in ("light", "dark")
+        )
+        html = (
+            f'<div class="drawing" tabindex="0" role="region" aria-label="{title}">{images}</div>'
+            f'<p class="sums"><a href="{url}.svg">{self.words.open_drawing}</a></p>'
+        )
+        return [nodes.raw("", html, format="html")]
+
+
+class Study(CourseDirective):
+    """What the studies of some claims found, if their outcomes are committed below `RESULTS`; else how to run them."""
+
+    def run(self) -> list[nodes.Node]:
+        found = outcomes()
+        missing = [name for name in self.arguments[0].split() if name not in found]
+        shown: list[nodes.Node] = []
+        for name in self.arguments[0].split():
+            for file in found.get(name, ()):
+                shown += self.outcome(file)
+        if missing:
+            shown.append(nodes.paragraph(text=self.words.run_it))
+            commands = "\n".join(f"$ classicnets study {name}" for name in missing)
+            shown.append(nodes.literal_block(commands, commands, language="console"))
+        return shown
+
+    def outcome(self, file: Path) -> list[nodes.Node]:
+        """A study: its verdict and claim, a row for each hypothesis, its figure and its setting."""
+        words, study = self.words, json.loads(file.read_text("utf-8"))
+        self.env.note_dependency(str(file))
+        lead = nodes.paragraph("", "", nodes.strong(text=f"{study['name']}: {words.verdicts[study['verdict']]}."))
+        lead += nodes.Text(f" {study['claim']} ({study['source']})")
+        rows = [(one["hypothesis"], numbers(one), words.verdicts[one["verdict"]]) for one in study["findings"]]
+        setting = words.counted
+        if study["seeds"]:
+            images = f"{study['images'][0]:,}"
+            setting = words.setting.format(**{**study, "images": images})
+        made: list[nodes.Node] = [lead, table(words.study_header, rows, kind="study")]
+        figure = file.with_name("figure.png")
+        if figure.exists():
+            url = Path(os.path.relpath(figure, Path(self.env.doc2path(self.env.docname)).parent)).as_posix()
+            made.append(nodes.image(uri=url, alt=study["claim"], classes=["study"]))
+        return [*made, nodes.paragraph(text=setting, classes=["sums"])]
+
+
+def outcomes() -> dict[str, list[Path]]:
+    """The committed outcomes of studies, by the name of their claim."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(RESULTS.rglob("outcome.json")):
+        found.setdefault(json.loads(file.read_text("utf-8"))["name"], []).append(file)
+    return found
+
+
+def numbers(finding: dict[str, Any]) -> str:
+    """What a study found for a hypothesis: the mean and its interval."""
+    if "numbers" in finding:
+        return str(finding["numbers"])
+    if finding["mean"] is None:
+        return "-"
+    low, high = finding["interval"]
+    return f"{finding['mean']:.3g}" + (f" ({low:.3g} … {high:.3g})" if low != high else "")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str) -> nodes.table:
+    """A table; its `kind` is its class in the style."""
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in header), cols=len(header))
+    group += nodes.thead("", table_row(header))
+    group += nodes.tbody("", *map(table_row, rows))
+    return nodes.table("", group, classes=[kind])
+
+
+def table_row(cells: Sequence[str]) -> nodes.row:
+    return nodes.row("", *(nodes.entry("", nodes.paragraph(text=cell)) for cell in cells))
+
+
+def times(shape: Iterable[int]) -> str:
+    """64 × 55 × 55 for (64, 55, 55)."""
+    return " × ".join(map(str, shape))
+
+
+def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Let links to benchmarks/results, which are files outside of docs, lead to the page `results`, which holds them."""
+    text = source[0]
+    if docname == "results":
+        for file in sorted(RESULTS.glob("*.md")):
+            text += f"\n({file.stem})=\n```{{include}} ../benchmarks/results/{file.name}\n:heading-offset: 1\n```\n"
+    up = "../" * docname.count("/")
+    source[0] = re.sub(r"\]\((?:\.\./)+benchmarks/results/(\w+)\.md\)", rf"]({up}results.md#\1)", text)
+
+
+_ARGUMENT = re.compile(r"(?P<names>\w+(?:, \w+)*) {2,}(?P<text>\S.*)")
+
+
+def list_arguments(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Turn the two columns of a docstring, `names   what they mean`, into a list that keeps its lines apart."""
+    found: list[str] = []
+    for line in lines:
+        match = _ARGUMENT.fullmatch(line)
+        if match:
+            names = ", ".join(f"**{one}**" for one in match["names"].split(", "))
+            found.append(f"* {names}: {match['text']}")
+        elif line.startswith("   ") and found and found[-1].startswith(("* ", "  ")):
+            found.append(f"  {line.strip()}")
+        else:
+            found.append(line)
+    lines[:] = found
+
+
+def say_language(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Tell browsers and screen readers that a page is Chinese."""
+    if page.startswith("zh/"):
+        context["language"] = "zh-CN"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register everything with Sphinx."""
+    app.add_directive("layer-table", LayerTable)
+    app.add_directive("drawing", Drawing)
+    app.add_directive("study", Study)
+    app.connect("source-read", read_source)
+    app.connect("autodoc-process-docstring", list_arguments)
+    app.connect("html-page-context", say_language)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
