@@ -2,6 +2,7 @@
 
     ```{layer-table} alexnet     what `inspect` counts, stage by stage
     ```{drawing} alexnet         what `inspect --svg` draws, in a box that scrolls
+    ```{accuracies} vgg16 nin    what `compare --figure` draws
     ```{study} relu dropout      the verdicts of committed studies, or the command that runs them
 
 Everything is made when the pages are built, so nothing on them can disagree with the code. A page below zh/ is Chinese.
@@ -9,6 +10,7 @@ Everything is made when the pages are built, so nothing on them can disagree wit
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -19,12 +21,15 @@ from typing import Any, NamedTuple
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from matplotlib.figure import Figure
 from sphinx.application import Sphinx
 
 import classicnets as cn
-from classicnets.analysis.summary import Row
+from classicnets.analysis import Row, draw_unit, inspect_unit
 from classicnets.analysis.table import sides
 from classicnets.models.facts import human
+from classicnets.reports.canvas import DARK, LIGHT
+from classicnets.reports.networks import accuracy_figure
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
@@ -38,6 +43,7 @@ class Words(NamedTuple):
     training_only: str
     totals: str
     drawing: str
+    accuracies: str
     open_drawing: str
     study_header: tuple[str, str, str]
     verdicts: dict[str, str]
@@ -54,6 +60,7 @@ ENGLISH = Words(
     totals="{model} at {size}: {parameters} parameters, {macs} multiply-adds, {depth} layers with weights on the "
     "longest path. The receptive field is in pixels a side.",
     drawing="{model}, layer by layer",
+    accuracies="Published accuracy of the networks against their multiply-adds",
     open_drawing="Open the drawing alone",
     study_header=("hypothesis", "found", "verdict"),
     verdicts={"shown": "shown", "not shown": "not shown", "contradicted": "contradicted"},
@@ -66,8 +73,10 @@ CHINESE = Words(
     head="head（分类头）",
     whole_image="全图",
     training_only="仅训练时",
-    totals="{model}，输入 {size}：参数 {parameters}，乘加 {macs} 次，最长路径上有 {depth} 个带权重的层。感受野以像素边长计。",
+    totals="{model}，输入 {size}：参数 {parameters}，乘加 {macs} 次，最长路径上带权重的层有 {depth} 个。"
+    "感受野以像素边长计。",
     drawing="{model} 的逐层结构",
+    accuracies="各网络公布的准确率与乘加次数",
     open_drawing="单独打开这张图",
     study_header=("假设", "测得", "结论"),
     verdicts={"shown": "成立", "not shown": "未能证实", "contradicted": "与数据相反"},
@@ -75,6 +84,10 @@ CHINESE = Words(
     counted="直接计数，无需训练。",
     run_it="此处还没有测得的结果，请自行运行：",
 )
+
+
+_QUERIES = {"light": "not all", "dark": "all"}
+"""What takes the place of "prefers-color-scheme: dark" in a drawing of one theme."""
 
 
 class CourseDirective(Directive):
@@ -122,28 +135,50 @@ class LayerTable(CourseDirective):
 
 
 class Drawing(CourseDirective):
-    """The drawing of a model, light and dark, in a box that scrolls."""
+    """The drawing of a model, or of one unit of it, light and dark, in a box that scrolls."""
 
     def run(self) -> list[nodes.Node]:
-        model = self.arguments[0]
-        svg = cn.inspect(model).to_svg()
+        model, *unit = self.arguments[0].split()
+        if unit:
+            stage, *place = unit[0].split(",")
+            svg = draw_unit(inspect_unit(model, stage, *map(int, place)))
+        else:
+            svg = cn.inspect(model).to_svg()
+        themes = {name: svg.replace("(prefers-color-scheme: dark)", query) for name, query in _QUERIES.items()}
+        title = self.words.drawing.format(model=model)
+        return [self.figure("-".join([model, *unit]), title, {**themes, "": svg})]
+
+    def figure(self, name: str, title: str, svgs: dict[str, str]) -> nodes.Node:
+        """Write the drawings `light`, `dark` and `` (which follows the theme itself), and show the first two."""
         folder = Path(self.env.app.outdir) / "drawings"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{model}.svg").write_text(svg, "utf-8")
-        for theme, query in (("light", "not all"), ("dark", "all")):
-            themed = svg.replace("(prefers-color-scheme: dark)", query)
-            (folder / f"{model}-{theme}.svg").write_text(themed, "utf-8")
-        title = escape(self.words.drawing.format(model=model))
-        url = f"{'../' * self.env.docname.count('/')}drawings/{model}"
-        images = "".join(
-            f'<img class="only-{theme}" src="{url}-{theme}.svg" alt="{title}" loading="lazy">'
-            for theme in ("light", "dark")
-        )
-        html = (
-            f'<div class="drawing" tabindex="0" role="region" aria-label="{title}">{images}</div>'
-            f'<p class="sums"><a href="{url}.svg">{self.words.open_drawing}</a></p>'
-        )
-        return [nodes.raw("", html, format="html")]
+        url = f"{'../' * self.env.docname.count('/')}drawings"
+        files = {theme: f"{name}-{theme}.svg" if theme else f"{name}.svg" for theme in svgs}
+        for theme, file in files.items():
+            (folder / file).write_text(svgs[theme], "utf-8")
+        html = f'<div class="drawing" tabindex="0" role="region" aria-label="{escape(title)}">'
+        for theme in _QUERIES:
+            html += f'<img class="only-{theme}" src="{url}/{files[theme]}" alt="{escape(title)}" loading="lazy">'
+        html += "</div>"
+        if "" in files:
+            html += f'<p class="sums"><a href="{url}/{files[""]}">{self.words.open_drawing}</a></p>'
+        return nodes.raw("", html, format="html")
+
+
+class Accuracies(Drawing):
+    """The figure of `compare --figure`: published accuracy against multiply-adds."""
+
+    def run(self) -> list[nodes.Node]:
+        networks = cn.compare(*self.arguments[0].split(), latency=False).networks
+        svgs = {name: svg_of(accuracy_figure(networks, theme)) for name, theme in (("light", LIGHT), ("dark", DARK))}
+        return [self.figure("accuracies", self.words.accuracies, svgs)]
+
+
+def svg_of(figure: Figure) -> str:
+    """A matplotlib figure as an SVG document."""
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
 
 
 class Study(CourseDirective):
@@ -217,7 +252,7 @@ def times(shape: Iterable[int]) -> str:
 
 
 def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Let links to benchmarks/results, which are files outside of docs, lead to the page `results`, which holds them."""
+    """Have links to benchmarks/results, which is outside of docs, lead to the page `results`, which holds its files."""
     text = source[0]
     if docname == "results":
         for file in sorted(RESULTS.glob("*.md")):
@@ -254,6 +289,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register everything with Sphinx."""
     app.add_directive("layer-table", LayerTable)
     app.add_directive("drawing", Drawing)
+    app.add_directive("accuracies", Accuracies)
     app.add_directive("study", Study)
     app.connect("source-read", read_source)
     app.connect("autodoc-process-docstring", list_arguments)

@@ -16,6 +16,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +34,9 @@ _VOLATILE = (
     (r"-?\d+\.\d+", "#.#"),
 )
 """What differs from machine to machine in the output of a training."""
+
+PICTURES = {"quickstart.md": {"maps/new.png": "images/explained.png"}}
+"""What the steps of a page draw and the pages show: from the folder that the steps run in to docs."""
 
 
 class Step(NamedTuple):
@@ -116,6 +120,9 @@ def record(page: Path, *, fast: bool) -> int:
                 body += step.text + (step.shown if same(step, printed) else printed)
             written += [text[end : match.start("body")], body]
             end = match.end("body")
+        for drawn, kept in PICTURES.get(page.name, {}).items():
+            if not fast:
+                shutil.copyfile(drawn, DOCS / kept)
     page.write_text("".join([*written, text[end:]]), "utf-8")
     return changed
 
