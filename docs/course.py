@@ -31,7 +31,8 @@ from classicnets.models.facts import human
 from classicnets.reports.canvas import DARK, LIGHT
 from classicnets.reports.networks import accuracy_figure
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+DOCS = Path(__file__).parent
+RESULTS = DOCS.parent / "benchmarks" / "results"
 
 
 class Words(NamedTuple):
@@ -253,30 +254,34 @@ def times(shape: Iterable[int]) -> str:
 
 def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
     """Have links to benchmarks/results, which is outside of docs, lead to the page `results`, which holds its files."""
-    text = source[0]
+    text = re.sub(r"(\d) %", "\\1\N{NO-BREAK SPACE}%", source[0])
     if docname == "results":
         for file in sorted(RESULTS.glob("*.md")):
             text += f"\n({file.stem})=\n```{{include}} ../benchmarks/results/{file.name}\n:heading-offset: 1\n```\n"
+    # Sphinx warns of a folder in a table of contents that has no page yet, and cannot be told not to.
+    text = re.sub(r"(?m)^\w+/\*\n", lambda line: line[0] if any(DOCS.glob(line[0].strip())) else "", text)
     up = "../" * docname.count("/")
     source[0] = re.sub(r"\]\((?:\.\./)+benchmarks/results/(\w+)\.md\)", rf"]({up}results.md#\1)", text)
 
 
 _ARGUMENT = re.compile(r"(?P<names>\w+(?:, \w+)*) {2,}(?P<text>\S.*)")
+_STAR = re.compile(r"(`[^`]*`)|\*")
 
 
-def list_arguments(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Turn the two columns of a docstring, `names   what they mean`, into a list that keeps its lines apart."""
-    found: list[str] = []
+def mark_up(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Make reStructuredText of a docstring: `names   what they mean`, in two columns, becomes a list; a * is a *."""
+    marked: list[str] = []
+    in_list = False
     for line in lines:
-        match = _ARGUMENT.fullmatch(line)
-        if match:
-            names = ", ".join(f"**{one}**" for one in match["names"].split(", "))
-            found.append(f"* {names}: {match['text']}")
-        elif line.startswith("   ") and found and found[-1].startswith(("* ", "  ")):
-            found.append(f"  {line.strip()}")
+        text = line if line.lstrip().startswith(">>>") else _STAR.sub(lambda match: match[1] or r"\*", line)
+        argument = _ARGUMENT.fullmatch(text)
+        in_list = bool(argument) or (in_list and text.startswith(" "))
+        if argument:
+            names = ", ".join(f"**{name}**" for name in argument["names"].split(", "))
+            marked.append(f"* {names}: {argument['text']}")
         else:
-            found.append(line)
-    lines[:] = found
+            marked.append(f"  {text.strip()}" if in_list else text)
+    lines[:] = marked
 
 
 def say_language(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
@@ -292,6 +297,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("accuracies", Accuracies)
     app.add_directive("study", Study)
     app.connect("source-read", read_source)
-    app.connect("autodoc-process-docstring", list_arguments)
+    app.connect("autodoc-process-docstring", mark_up, priority=400)  # before napoleon
     app.connect("html-page-context", say_language)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

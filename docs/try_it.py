@@ -32,8 +32,9 @@ _VOLATILE = (
     (r"\d[\d,]* images/s", "# images/s"),
     (r"\b\d+(:\d\d)+\b", "#:##"),
     (r"-?\d+\.\d+", "#.#"),
+    (r"[ -]{2,}", "  "),
 )
-"""What differs from machine to machine in the output of a training."""
+"""What differs from machine to machine in the output of a training: times, its results, and so the widths of columns."""
 
 PICTURES = {"quickstart.md": {"maps/new.png": "images/explained.png"}}
 """What the steps of a page draw and the pages show: from the folder that the steps run in to docs."""
@@ -81,19 +82,22 @@ def _statements(body: str) -> Iterator[tuple[str, str]]:
 
 def run(step: Step, names: dict[str, Any]) -> str:
     """Run a step in the current folder, and return what it prints. `names` are the variables of the page's session."""
-    printed = io.StringIO()
+    import torch
+
+    threads, printed = torch.get_num_threads(), io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         if step.kind == "console":
             program, *arguments = shlex.split(step.source)
             assert program == "classicnets", step.source
             with (
                 patch.object(sys, "argv", [program, *arguments]),
-                patch.dict(os.environ, {"COLUMNS": "120"}),
+                patch.dict(os.environ, {"COLUMNS": "120", "OMP_NUM_THREADS": "1"}),
                 contextlib.suppress(SystemExit),
             ):
                 main()
         else:
             exec(compile(step.source, "<page>", "single"), names)
+    torch.set_num_threads(threads)
     return "".join(f"{line.rstrip()}\n" for line in printed.getvalue().splitlines())
 
 
