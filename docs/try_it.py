@@ -34,7 +34,7 @@ _VOLATILE = (
     (r"-?\d+\.\d+", "#.#"),
     (r"[ -]{2,}", "  "),
 )
-"""What differs from machine to machine in the output of a training: times, its results, and so the widths of columns."""
+"""What differs from machine to machine in the output of a training: times, results, and so the widths of columns."""
 
 PICTURES = {"quickstart.md": {"maps/new.png": "images/explained.png"}}
 """What the steps of a page draw and the pages show: from the folder that the steps run in to docs."""
