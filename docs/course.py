@@ -204,13 +204,13 @@ class Study(CourseDirective):
         self.env.note_dependency(str(file))
         lead = nodes.paragraph("", "", nodes.strong(text=f"{study['name']}: {words.verdicts[study['verdict']]}."))
         lead += nodes.Text(f" {study['claim']} ({study['source']})")
-        rows = [(one["hypothesis"], numbers(one), words.verdicts[one["verdict"]]) for one in study["findings"]]
+        rows = [(one["hypothesis"], one["found"], words.verdicts[one["verdict"]]) for one in study["findings"]]
         setting = words.counted
         if study["seeds"]:
             images = f"{study['images'][0]:,}"
             setting = words.setting.format(**{**study, "images": images})
         made: list[nodes.Node] = [lead, table(words.study_header, rows, kind="study")]
-        figure = file.with_name("figure.png")
+        figure = file.with_suffix(".png")
         if figure.exists():
             url = Path(os.path.relpath(figure, Path(self.env.doc2path(self.env.docname)).parent)).as_posix()
             made.append(nodes.image(uri=url, alt=study["claim"], classes=["study"]))
@@ -218,21 +218,11 @@ class Study(CourseDirective):
 
 
 def outcomes() -> dict[str, list[Path]]:
-    """The committed outcomes of studies, by the name of their claim."""
+    """The committed outcomes of studies, `studies/*.json` below `RESULTS`, by the name of their claim."""
     found: dict[str, list[Path]] = {}
-    for file in sorted(RESULTS.rglob("outcome.json")):
+    for file in sorted(RESULTS.glob("studies/*.json")):
         found.setdefault(json.loads(file.read_text("utf-8"))["name"], []).append(file)
     return found
-
-
-def numbers(finding: dict[str, Any]) -> str:
-    """What a study found for a hypothesis: the mean and its interval."""
-    if "numbers" in finding:
-        return str(finding["numbers"])
-    if finding["mean"] is None:
-        return "-"
-    low, high = finding["interval"]
-    return f"{finding['mean']:.3g}" + (f" ({low:.3g} … {high:.3g})" if low != high else "")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str) -> nodes.table:
@@ -257,7 +247,8 @@ def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
     text = re.sub(r"(\d) %", "\\1\N{NO-BREAK SPACE}%", source[0])
     if docname == "results":
         for file in sorted(RESULTS.glob("*.md")):
-            text += f"\n({file.stem})=\n```{{include}} ../benchmarks/results/{file.name}\n:heading-offset: 1\n```\n"
+            result = re.sub(r"\]\((?!\w+:)", "](../benchmarks/results/", file.read_text("utf-8"))
+            text += f"\n({file.stem})=\n" + re.sub("(?m)^#", "##", result)
     # Sphinx warns of a folder in a table of contents that has no page yet, and cannot be told not to.
     text = re.sub(r"(?m)^\w+/\*\n", lambda line: line[0] if any(DOCS.glob(line[0].strip())) else "", text)
     up = "../" * docname.count("/")

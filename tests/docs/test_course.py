@@ -13,23 +13,12 @@ sys.path.append(str(Path(__file__).parents[2] / "docs"))
 import course
 
 
-def finding(**values: object) -> dict[str, object]:
-    return {"hypothesis": "test accuracy > 0", "mean": 0.0213, "interval": [0.011, 0.0316], **values}
-
-
 def test_outcomes_are_found_by_their_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(course, "RESULTS", tmp_path)
-    for folder, name in (("relu-quick", "relu"), ("relu-full", "relu"), ("lrn-quick", "lrn")):
-        (tmp_path / "studies" / folder).mkdir(parents=True)
-        (tmp_path / "studies" / folder / "outcome.json").write_text(json.dumps({"name": name}), "utf-8")
+    (tmp_path / "studies").mkdir()
+    for file, name in (("relu-quick", "relu"), ("relu-full", "relu"), ("lrn-quick", "lrn")):
+        (tmp_path / "studies" / f"{file}.json").write_text(json.dumps({"name": name}), "utf-8")
     assert {name: len(files) for name, files in course.outcomes().items()} == {"relu": 2, "lrn": 1}
-
-
-def test_a_finding_is_written_with_its_interval() -> None:
-    assert course.numbers(finding()) == "0.0213 (0.011 … 0.0316)"
-    assert course.numbers(finding(mean=3.0, interval=[3.0, 3.0])) == "3"
-    assert course.numbers(finding(mean=None, interval=[None, None])) == "-"
-    assert course.numbers(finding(numbers="+2.13 points")) == "+2.13 points"
 
 
 def test_two_columns_of_a_docstring_become_a_list() -> None:
@@ -46,11 +35,13 @@ def test_links_to_results_lead_to_their_page() -> None:
     assert source == ["[measured](../../results.md#photos), 5\N{NO-BREAK SPACE}%\n"]
 
 
-def test_the_page_of_results_includes_every_file() -> None:
+def test_the_page_of_results_holds_every_file_and_its_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(course, "RESULTS", tmp_path)
+    (tmp_path / "speed.md").write_text("# Speed\n\n[lines](speed.csv), [paper](https://arxiv.org)\n", "utf-8")
     source = ["# What was measured\n"]
     course.read_source(None, "results", source)
-    for file in course.RESULTS.glob("*.md"):
-        assert f"({file.stem})=\n```{{include}} ../benchmarks/results/{file.name}\n" in source[0]
+    added = "\n(speed)=\n## Speed\n\n[lines](../benchmarks/results/speed.csv), [paper](https://arxiv.org)\n"
+    assert source == ["# What was measured\n" + added]
 
 
 def test_a_folder_without_pages_is_left_out_of_the_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
