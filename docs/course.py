@@ -90,6 +90,9 @@ CHINESE = Words(
 _QUERIES = {"light": "not all", "dark": "all"}
 """What takes the place of "prefers-color-scheme: dark" in a drawing of one theme."""
 
+_CENTRE = 'onload="parentElement.scrollLeft = (offsetWidth - parentElement.clientWidth) / 2"'
+"""On a narrow screen, a wide drawing begins at its axis, where the signal runs."""
+
 
 class CourseDirective(Directive):
     """A directive whose arguments are names, and which speaks the language of its page."""
@@ -159,7 +162,7 @@ class Drawing(CourseDirective):
             (folder / file).write_text(svgs[theme], "utf-8")
         html = f'<div class="drawing" tabindex="0" role="region" aria-label="{escape(title)}">'
         for theme in _QUERIES:
-            html += f'<img class="only-{theme}" src="{url}/{files[theme]}" alt="{escape(title)}" loading="lazy">'
+            html += f'<img class="only-{theme}" src="{url}/{files[theme]}" alt="{escape(title)}" {_CENTRE}>'
         html += "</div>"
         if "" in files:
             html += f'<p class="sums"><a href="{url}/{files[""]}">{self.words.open_drawing}</a></p>'
