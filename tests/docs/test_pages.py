@@ -20,7 +20,9 @@ import try_it  # noqa: E402
 
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if "_build" not in page.parts]
 NAMES = [page.relative_to(DOCS).as_posix() for page in PAGES]
-TRIED = [page.relative_to(DOCS).as_posix() for page in try_it.pages()]
+STEPS = {page.relative_to(DOCS).as_posix(): try_it.steps(page.read_text("utf-8")) for page in try_it.pages()}
+FAST = [name for name, steps in STEPS.items() if not all(step.slow for step in steps)]
+SLOW = [name for name, steps in STEPS.items() if any(step.slow for step in steps)]
 CHINESE = [name for name in NAMES if name.startswith("zh/") and name != "zh/index.md"]
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
@@ -29,20 +31,20 @@ def run_page(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, slow: 
     """Run the steps of a page, in order, in an empty folder."""
     monkeypatch.chdir(folder)
     names: dict[str, object] = {}
-    for step in try_it.steps((DOCS / name).read_text("utf-8")):
+    for step in STEPS[name]:
         if slow or not step.slow:
             printed = try_it.run(step, names)
             assert try_it.same(step, printed), f"{step.text}shown:\n{step.shown}\nprinted:\n{printed}"
 
 
-@pytest.mark.parametrize("name", TRIED)
+@pytest.mark.parametrize("name", FAST)
 def test_what_a_page_shows_is_what_its_commands_print(name: str, tmp_path: Path, monkeypatch) -> None:
     run_page(name, tmp_path, monkeypatch, slow=False)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", TRIED)
+@pytest.mark.parametrize("name", SLOW)
 def test_trainings_of_a_page_print_what_it_shows(name: str, tmp_path: Path, monkeypatch) -> None:
     run_page(name, tmp_path, monkeypatch, slow=True)
 
