@@ -245,9 +245,19 @@ def times(shape: Iterable[int]) -> str:
     return " × ".join(map(str, shape))
 
 
+_CHINESE = "[\u3000-\u9fff\uff00-\uffef]"
+_BREAK = re.compile(f"(?<={_CHINESE})\n(?={_CHINESE})")
+"""A line break within a Chinese sentence, which browsers would show as a space."""
+
+
 def read_source(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Have links to benchmarks/results, which is outside of docs, lead to the page `results`, which holds its files."""
+    """Prepare the text of a page.
+
+    Links to benchmarks/results, which is outside of docs, lead to the page `results`, which holds its files. A number
+    stays on the line of its %. A line that ends within a Chinese sentence adds no space.
+    """
     text = re.sub(r"(\d) %", "\\1\N{NO-BREAK SPACE}%", source[0])
+    text = _BREAK.sub("", text)
     if docname == "results":
         for file in sorted(RESULTS.glob("*.md")):
             result = re.sub(r"\]\((?!\w+:)", "](../benchmarks/results/", file.read_text("utf-8"))

@@ -111,6 +111,15 @@ def same(step: Step, printed: str) -> bool:
     return re.fullmatch(r"(?:.*\n)*?".join(parts), printed) is not None
 
 
+def shortened(step: Step, printed: str) -> str:
+    """What the page shows of an output: all of it, or as many lines before and after "..." as it did."""
+    head, *rest = re.split(r"^\.\.\.\n", step.shown, flags=re.MULTILINE)
+    if not rest or not same(step, printed):
+        return printed
+    lines, first, last = printed.splitlines(keepends=True), head.count("\n"), rest[-1].count("\n")
+    return "".join([*lines[:first], "...\n", *lines[len(lines) - last :]])
+
+
 def record(page: Path, *, fast: bool) -> int:
     """Run a page, write what its steps print into it, and return how many outputs changed."""
     text, names, changed = page.read_text("utf-8"), {}, 0
@@ -119,9 +128,12 @@ def record(page: Path, *, fast: bool) -> int:
         for match, found in blocks(text):
             body = ""
             for step in found:
-                printed = step.shown if fast and step.slow else run(step, names)
+                if fast and step.slow:
+                    body += step.text + step.shown
+                    continue
+                printed = run(step, names)
                 changed += not same(step, printed)
-                body += step.text + (step.shown if same(step, printed) else printed)
+                body += step.text + shortened(step, printed)
             written += [text[end : match.start("body")], body]
             end = match.end("body")
         for drawn, kept in PICTURES.get(page.name, {}).items():

@@ -51,3 +51,9 @@ def test_a_folder_without_pages_is_left_out_of_the_contents(tmp_path: Path, monk
     source = ["training\nnotebooks/*\nexamples/*\n"]
     course.read_source(None, "index", source)
     assert source == ["training\nexamples/*\n"]
+
+
+def test_a_chinese_sentence_has_no_space_where_its_line_ends() -> None:
+    source = ["先看问题，\n再看思路。\n\nAlexNet\n赢了\n"]
+    course.read_source(None, "zh/course/alexnet", source)
+    assert source == ["先看问题，再看思路。\n\nAlexNet\n赢了\n"]

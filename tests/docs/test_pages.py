@@ -56,6 +56,12 @@ def test_another_output_is_noticed() -> None:
     assert not try_it.same(step, "alexnet  62,378,344\none\n")
 
 
+def test_a_shortened_output_is_recorded_at_the_same_length() -> None:
+    (step,) = try_it.steps("```console slow\n$ classicnets train a b\ntop-1 98.10%\n...\nreport: x\n```\n")
+    assert try_it.shortened(step, "top-1 97.21%\none\ntwo\nreport: x\n") == "top-1 97.21%\n...\nreport: x\n"
+    assert try_it.shortened(step, "error: no b\n") == "error: no b\n"
+
+
 def test_only_what_varies_in_a_training_may_differ() -> None:
     page = "```console slow\n$ classicnets train a b\nepoch 1/4  train 44.46%  554 images/s  0:03\n```\n"
     (step,) = try_it.steps(page)
