@@ -9,10 +9,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 EXAMPLES := $(filter-out examples/demo.py,$(wildcard examples/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format lint types layers examples bench bench-train facts clean
+.PHONY: help setup demo test test-slow check format lint types layers examples docs docs-record bench bench-train facts clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create the virtual environment and install everything, pinned
 
@@ -58,6 +58,13 @@ layers: $(READY) ## Check that imports point down
 examples: $(READY) ## Run every example
 	@set -e; for example in $(EXAMPLES); do echo "$(BIN)/python $$example"; $(BIN)/python $$example; done
 
+docs: $(READY) ## Build the documentation: docs/_build/index.html; warnings are errors
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
+	@echo "docs/_build/index.html"
+
+docs-record: $(READY) ## Run the commands that the pages show, and write their output into the pages (minutes)
+	$(BIN)/python docs/try_it.py
+
 facts: $(READY) ## Write facts.json, docs/models.md and the tables of docs/training.md again
 	$(BIN)/python -m classicnets.analysis.make_facts
 	$(BIN)/python benchmarks/models_table.py
@@ -72,5 +79,5 @@ bench: $(READY) ## Run all benchmarks (hours); results go to benchmarks/results
 		echo "$(BIN)/python $$bench"; $(BIN)/python $$bench; done
 
 clean: ## Remove the virtual environment, caches and build outputs; runs/ and downloaded data stay
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
