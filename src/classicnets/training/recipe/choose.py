@@ -106,8 +106,11 @@ def fitted(
     if "ema" not in given and recipe.ema and steps < _STEPS_FOR_AVERAGE:
         changes.append(f"ema is 0, because an average of the weights lags in a run of only {counted(steps, 'step')}")
         recipe = recipe.model_copy(update={"ema": 0.0})
-    if "best" not in given and recipe.best == "accuracy" and num_val is not None and num_val < _FEW_TO_VALIDATE:
-        changes.append(f"the loss chooses the best epoch, because {counted(num_val, 'validation image')} measure it best")
+    if num_val is None:
+        num_val = _FEW_TO_VALIDATE
+    if num_val < _FEW_TO_VALIDATE and recipe.best == "accuracy" and "best" not in given:
+        images = counted(num_val, "validation image")
+        changes.append(f"the loss chooses the best epoch, because {images} measure it best")
         recipe = recipe.model_copy(update={"best": "loss"})
     if not changes:
         return recipe, ""

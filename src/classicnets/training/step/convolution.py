@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_input
 
 _FEWEST_IN, _FEWEST_OUT = 32, 96  # channels
 _PATCHES = 16 << 20  # bytes that are gathered at a time
@@ -70,7 +71,7 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = torch.nn.grad.conv2d_input(x.shape, weight, dy, ctx.stride, ctx.padding)
+            dx = conv2d_input(x.shape, weight, dy, ctx.stride, ctx.padding)
         dw = weight_gradient(x, dy, weight.shape, ctx.stride, ctx.padding)
         db = dy.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
         return dx, dw, db, None, None
