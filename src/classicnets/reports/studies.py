@@ -150,6 +150,8 @@ def lines_figure(
         axes.tick_params(which="minor", length=0)
         axes.set_title(name, loc="left", color=theme.faint, fontsize=9)
         axes.set_xlabel(across, color=theme.faint, fontsize=9)
+        if across == "epoch":
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         if percent:
             axes.yaxis.set_major_formatter(PERCENT)
     figure.legend(
