@@ -90,7 +90,7 @@ CHINESE = Words(
 _QUERIES = {"light": "not all", "dark": "all"}
 """What takes the place of "prefers-color-scheme: dark" in a drawing of one theme."""
 
-_CENTRE = 'onload="parentElement.scrollLeft = (offsetWidth - parentElement.clientWidth) / 2"'
+_CENTRE = 'onload="if (offsetWidth) parentElement.scrollLeft = (offsetWidth - parentElement.clientWidth) / 2"'
 """On a narrow screen, a wide drawing begins at its axis, where the signal runs."""
 
 
