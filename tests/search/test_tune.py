@@ -42,7 +42,8 @@ def test_a_search_that_was_stopped_ends_like_one_that_was_not(tmp_path):
     tuned = whole[-1]
     assert isinstance(tuned, Tuned)
     assert tuned.trials[0].params == {"optim.lr": 0.1, "batch_size": 256}  # the recipe as it is comes first
-    assert tuned.best.value == max(trial.value for trial in tuned.trials)
+    assert tuned.by == "loss"  # by which few validation images compare
+    assert tuned.best.value == min(trial.value for trial in tuned.trials)
 
     folder = tuned.folder
     for trial in tuned.trials:
