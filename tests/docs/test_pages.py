@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import classicnets as cn
+from classicnets.studies import CLAIMS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -104,6 +105,15 @@ def test_every_page_is_in_one_table_of_contents() -> None:
             entries += [f"{folder}/{line}.md".lstrip("/") for line in lines]
     found = {name: sum(fnmatchcase(name, entry) for entry in entries) for name in NAMES if name != "index.md"}
     assert {name: times for name, times in found.items() if times != 1} == {}
+
+
+@pytest.mark.parametrize("language", ["", "zh/"])
+def test_the_course_shows_every_study_once(language: str) -> None:
+    shown: list[str] = []
+    for page in (DOCS / language / "course").glob("*.md"):
+        for names in re.findall(r"^```\{study\} (.*)$", page.read_text("utf-8"), re.MULTILINE):
+            shown += names.split()
+    assert sorted(shown) == sorted(CLAIMS)
 
 
 def test_the_reference_names_everything_public() -> None:
