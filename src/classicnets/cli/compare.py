@@ -61,7 +61,9 @@ def compare(
     if runs and models:
         missing = [run for run in runs if not Path(run).exists()]
         if missing:
-            raise ConfigError(f"There is no run {missing[0]}. `classicnets runs` lists the runs in runs/.")
+            from classicnets.runs.answers import no_run
+
+            raise no_run(missing[0])
         raise ConfigError(
             f"Models and runs cannot be compared with each other; got the models {', '.join(models)} and the runs "
             f"{', '.join(runs)}. Give models to compare networks, or runs to compare their answers."

@@ -79,6 +79,13 @@ class ImageSet:
             groups=None if self.groups is None else tuple(self.groups[i] for i in places),
         )
 
+    def sample(self, number: int, *, seed: int = 0) -> ImageSet:
+        """At most `number` of the images, chosen at random by `seed`, in their order."""
+        if number >= len(self):
+            return self
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.subset(order[:number].sort().values)
+
     def counts(self) -> dict[str, int]:
         """How many images each class has, in the order of the classes."""
         counts: list[int] = torch.bincount(self.labels, minlength=len(self.classes)).tolist()

@@ -24,6 +24,7 @@ from classicnets.explanation.stages import check_stage, evenly
 from classicnets.explanation.view import Excitement, NetworkView, PictureMaps, Plane, SeenImages, StageUnits, Unit
 from classicnets.images import ImageSource, name_of
 from classicnets.system.progress import Report as Progress
+from classicnets.system.progress import no_report
 from classicnets.weights.structure import network_of
 
 _MOST_MAPS = 8  # channels of a stage that are shown for an image
@@ -82,8 +83,9 @@ def look(
     seen = None
     if images is not None:
         chosen = labelled(images, on_error=on_error)
+        some = chosen.images.sample(num_images, seed=seed)
         seen = _pass(
-            classifier, _some(chosen.images, num_images, seed), [stage] if stage else evenly(names, _STAGES_OF_UNITS),
+            classifier, some, [stage] if stage else evenly(names, _STAGES_OF_UNITS),
             data=data or chosen.name, of=len(chosen.images), on_error=on_error, progress=progress,
         )  # fmt: skip
     shown = [(name_of(one, f"image {i}"), one) for i, one in enumerate(pictures)]
@@ -117,15 +119,6 @@ class _Passed(NamedTuple):
     notes: tuple[str, ...]
 
 
-def _some(images: ImageSet, number: int, seed: int) -> ImageSet:
-    """At most `number` images, chosen at random, in their order."""
-    if number >= len(images):
-        return images
-    return images.subset(
-        torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:number].sort().values
-    )
-
-
 def _pass(
     classifier: Classifier,
     images: ImageSet,
@@ -137,7 +130,7 @@ def _pass(
     progress: Progress | None,
 ) -> _Passed:
     """Pass images through the network once."""
-    report = progress or _silent
+    report = progress or no_report
     packed = pack(images, classifier.preprocess, on_error=on_error, progress=partial(report, "Reading images"))
     watched = watch(
         classifier, packed.images, stages, most=_MOST_EXCITING, progress=partial(report, "Looking at images")
@@ -200,7 +193,3 @@ def _of_different_classes(images: SeenImages) -> list[int]:
     for i, label in enumerate(images.labels):
         first.setdefault(label, i)
     return list(first.values())[:_PICTURES]
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Report nothing."""

@@ -165,7 +165,7 @@ def lines_figure(
 def map_figure(
     rows: Sequence[Sequence[float]], across: str, down: str, headline: str, detail: str, theme: Theme = LIGHT
 ) -> Figure:
-    """Draw numbers as a map: a row for each layer, a field for each of its sources, of which each layer has one more.
+    """Draw numbers as a map: each row is a layer and each field one of its sources. Later layers have more sources.
 
     Args:
         rows: the numbers of each row, 0 or more; 1 is their usual size.

@@ -91,6 +91,11 @@ def read_answers(path: str | PathLike[str]) -> Answers:
     )
 
 
+def no_run(path: str | PathLike[str]) -> ConfigError:
+    """Return the error for a run that does not exist."""
+    return ConfigError(f"There is no run {path}. `classicnets runs` lists those in runs/.")
+
+
 def measured_run(path: str | PathLike[str]) -> tuple[Run, Report]:
     """Open a run that was measured, and read its evaluation.
 
@@ -101,7 +106,7 @@ def measured_run(path: str | PathLike[str]) -> tuple[Run, Report]:
     """
     path = Path(path)
     if not path.is_dir():
-        raise ConfigError(f"There is no run {path}. `classicnets runs` lists those in runs/.")
+        raise no_run(path)
     run = Run.open(path)
     if not (run.path / "evaluation" / "report.json").exists():
         raise DataError(

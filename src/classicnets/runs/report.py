@@ -28,6 +28,7 @@ from classicnets.reports.thumbnails import thumbnail
 from classicnets.runs.answers import measured_run
 from classicnets.system.paths import free_file
 from classicnets.system.progress import Report as Progress
+from classicnets.system.progress import no_report
 from classicnets.system.storage import written_aside
 from classicnets.training.recipe.schema import DataSection
 
@@ -98,7 +99,7 @@ def write_run_page(
     """
     run, report = measured_run(path)
     classifier = Classifier.load(run, device=device)
-    step = progress or _silent
+    step = progress or no_report
     notes: list[str] = []
     found = None
     images = _images(classifier, run.path, notes)
@@ -164,7 +165,3 @@ def _map(explanation: Explanation) -> MistakeMap:
     placed = Window(window.top * scale[0], window.left * scale[1], window.height * scale[0], window.width * scale[1])
     pixels = overlay(shown.numpy(), explanation.heat, placed)
     return MistakeMap(pixels, explanation.finding, explanation.is_trusted)
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Report nothing."""

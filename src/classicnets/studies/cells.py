@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 
 from classicnets.classifier import Classifier
-from classicnets.data import Data, ImageSet
+from classicnets.data import Data
 from classicnets.errors import StorageError, TrainingDiverged, WeightsError
 from classicnets.evaluation import evaluate
 from classicnets.models.catalog import create
@@ -59,13 +59,8 @@ def few(data: Data, images: int | None) -> Data:
     """
     if images is None or images >= len(data.train):
         return data
-    test = None if data.test is None else _some(data.test, _TEST)
-    return replace(data, train=_some(data.train, images), val=_some(data.val, _VALIDATION), test=test)
-
-
-def _some(images: ImageSet, number: int) -> ImageSet:
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    return images.subset(order[:number].sort().values)
+    test = None if data.test is None else data.test.sample(_TEST)
+    return replace(data, train=data.train.sample(images), val=data.val.sample(_VALIDATION), test=test)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +156,7 @@ class CellPlan:
         classifier = Classifier.load(job.run.path / "model", device=device)
         data = self.data
         test = evaluate(classifier, data.test if data.test is not None else data.val, data="test")
-        train = evaluate(classifier, _some(data.train, _MOST_MEASURED), data="train")
+        train = evaluate(classifier, data.train.sample(_MOST_MEASURED), data="train")
         epochs = job.run.metrics("epoch", "step", "train_loss", "train_accuracy", "val_accuracy", "seconds")
         cell: dict[str, Any] = {
             "parameters": sum(parameter.numel() for parameter in classifier.model.parameters()),

@@ -21,6 +21,9 @@ Cell = Mapping[str, Any]
 Cells = Mapping[str, Cell]
 """The cells of one seed, by the name of their arm."""
 
+SHIFTS_AND_FLIPS = ("augment.crop=pad", "augment.padding=4", "augment.flip=true")
+"""The augmentation of CIFAR images in the papers: He et al. 2015, Sec. 4.2."""
+
 Unit = Literal["", "points", "times"]
 PresetName = Literal["quick", "full"]
 

@@ -32,7 +32,7 @@ from classicnets.studies.verdict import Finding
 from classicnets.system.devices import Precision, choose_device
 from classicnets.system.finite import finite
 from classicnets.system.locks import lock
-from classicnets.system.progress import Report
+from classicnets.system.progress import Report, no_report
 from classicnets.system.storage import recover, written_aside
 from classicnets.training.recipe.files import with_settings
 from classicnets.training.recipe.schema import Recipe
@@ -99,7 +99,7 @@ def run_study(
         with lock(_made(folder) / ".lock"):
             for place in (folder, folder / "cells"):
                 recover(place)
-            measured = _measured(claim, chosen, used, seeds, folder, device, progress or _quiet, say or _silent)
+            measured = _measured(claim, chosen, used, seeds, folder, device, progress or no_report, say or _silent)
             outcome = Outcome(
                 claim=claim,
                 preset=preset,
@@ -226,10 +226,6 @@ def _write(outcome: Outcome) -> None:
         new.write_bytes(png(outcome.draw()))
     with written_aside(outcome.folder / "outcome.json") as new:
         new.write_text(json.dumps(finite(outcome.to_dict()), indent=1, ensure_ascii=False) + "\n", "utf-8", newline="")
-
-
-def _quiet(what: str, done: int, total: int) -> None:
-    pass
 
 
 def _silent(text: str) -> None:

@@ -15,6 +15,10 @@ Report = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 
+def no_report(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
 def progress_console() -> Console:
     """Return the console for progress and notes: stderr, or plain text on stdout in a notebook.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from classicnets.studies.claim import Arm, Claim, Hypothesis, Preset
+from classicnets.studies.claim import SHIFTS_AND_FLIPS, Arm, Claim, Hypothesis, Preset
 from classicnets.studies.figures import dots
 from classicnets.studies.numbers import difference
 
@@ -35,7 +35,7 @@ CLAIM = Claim(
     full=Preset(
         minutes=8_000,
         arms=_arms(),
-        settings=("epochs=74", "optim.lr=0.05", "augment.crop=pad", "augment.padding=4", "augment.flip=true"),
+        settings=("epochs=74", "optim.lr=0.05", *SHIFTS_AND_FLIPS),
         data="cifar10",
     ),
     draw=dots({"training accuracy": "train_accuracy", "test accuracy": "test_accuracy"}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from classicnets.studies.claim import Arm, Claim, Hypothesis, Preset
+from classicnets.studies.claim import SHIFTS_AND_FLIPS, Arm, Claim, Hypothesis, Preset
 from classicnets.studies.figures import source_map
 from classicnets.studies.probes import reuse
 
@@ -39,7 +39,7 @@ CLAIM = Claim(
         arms=[Arm(name=_NAME, model="densenet40_k12_cifar")],
         settings=(
             "epochs=300", "batch_size=64", "optim.weight_decay=1e-4", "schedule.name=step", "schedule.warmup=0.0",
-            "augment.crop=pad", "augment.padding=4", "augment.flip=true",
+            *SHIFTS_AND_FLIPS,
         ),
         data="cifar10",
     ),

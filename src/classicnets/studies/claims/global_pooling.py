@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from classicnets.studies.claim import Arm, Cells, Claim, Hypothesis, Preset
 from classicnets.studies.figures import dots
-from classicnets.studies.numbers import difference
+from classicnets.studies.numbers import difference, ratio
 
 
 def _arms(grid: int, **sizes: object) -> tuple[Arm, ...]:
@@ -32,7 +32,7 @@ CLAIM = Claim(
     hypotheses=[
         Hypothesis(
             what="parameters of the ImageNet networks: AlexNet divided by NiN",
-            value=lambda cells: float(cells["alexnet"]["weights"] / cells["nin"]["weights"]),
+            value=ratio("weights", "alexnet", "nin"),
             threshold=2.0,
             unit="times",
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from classicnets.studies.claim import Arm, Claim, Hypothesis, Preset
+from classicnets.studies.claim import SHIFTS_AND_FLIPS, Arm, Claim, Hypothesis, Preset
 from classicnets.studies.figures import dots
 from classicnets.studies.numbers import difference
 
@@ -36,8 +36,7 @@ CLAIM = Claim(
     full=Preset(
         minutes=3_000,
         arms=_arms(),
-        settings=("epochs=90", "optim.lr=0.02", "optim.clip_norm=1.0", "augment.crop=pad", "augment.padding=4",
-                  "augment.flip=true"),
+        settings=("epochs=90", "optim.lr=0.02", "optim.clip_norm=1.0", *SHIFTS_AND_FLIPS),
         data="cifar10",
     ),
     draw=dots({"test accuracy": "test_accuracy"}),

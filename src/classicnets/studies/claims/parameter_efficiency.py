@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from classicnets.studies.claim import Arm, Claim, Hypothesis, Preset
+from classicnets.studies.claim import SHIFTS_AND_FLIPS, Arm, Claim, Hypothesis, Preset
 from classicnets.studies.figures import dots
 from classicnets.studies.numbers import difference, ratio
 
 _PAPER = (
     "epochs=300", "batch_size=64", "optim.weight_decay=1e-4", "schedule.name=step", "schedule.warmup=0.0",
-    "augment.crop=pad", "augment.padding=4", "augment.flip=true",
+    *SHIFTS_AND_FLIPS,
 )  # fmt: skip
 
 CLAIM = Claim(

@@ -5,7 +5,7 @@ The paper has 1001 layers. The quick study has the most that minutes allow: 164,
 
 from __future__ import annotations
 
-from classicnets.studies.claim import Arm, Claim, Hypothesis, Preset
+from classicnets.studies.claim import SHIFTS_AND_FLIPS, Arm, Claim, Hypothesis, Preset
 from classicnets.studies.figures import curves
 from classicnets.studies.numbers import difference
 
@@ -41,7 +41,7 @@ CLAIM = Claim(
         arms=_arms(111),
         settings=(
             "epochs=200", "optim.weight_decay=1e-4", "optim.nesterov=false", "schedule.name=step",
-            "schedule.warmup=0.01", "augment.crop=pad", "augment.padding=4", "augment.flip=true",
+            "schedule.warmup=0.01", *SHIFTS_AND_FLIPS,
         ),
         data="cifar10",
     ),

@@ -5,7 +5,7 @@ Both hypotheses are about the training error (Fig. 6), so neither is about overf
 
 from __future__ import annotations
 
-from classicnets.studies.claim import Arm, Claim, Hypothesis, Preset
+from classicnets.studies.claim import SHIFTS_AND_FLIPS, Arm, Claim, Hypothesis, Preset
 from classicnets.studies.figures import curves
 from classicnets.studies.numbers import difference
 
@@ -44,7 +44,7 @@ CLAIM = Claim(
         arms=_ARMS,
         settings=(
             "epochs=182", "optim.weight_decay=1e-4", "optim.nesterov=false", "schedule.name=step",
-            "schedule.warmup=0.0", "augment.crop=pad", "augment.padding=4", "augment.flip=true",
+            "schedule.warmup=0.0", *SHIFTS_AND_FLIPS,
         ),
         data="cifar10",
     ),

@@ -6,9 +6,9 @@ far (Sec. 2.3 and 4.1).
 
 from __future__ import annotations
 
-from classicnets.studies.claim import Arm, Cells, Claim, Hypothesis, Preset
+from classicnets.studies.claim import SHIFTS_AND_FLIPS, Arm, Cells, Claim, Hypothesis, Preset
 from classicnets.studies.figures import dots
-from classicnets.studies.numbers import difference
+from classicnets.studies.numbers import difference, ratio
 
 
 def _arms(**sizes: object) -> tuple[Arm, ...]:
@@ -41,7 +41,7 @@ CLAIM = Claim(
     hypotheses=[
         Hypothesis(
             what="weights of layers that see 7x7 pixels: one 7x7 divided by three 3x3",
-            value=lambda cells: float(cells["one 7x7"]["weights"] / cells["three 3x3"]["weights"]),
+            value=ratio("weights", "one 7x7", "three 3x3"),
             threshold=1.0,
             unit="times",
         ),
@@ -60,7 +60,7 @@ CLAIM = Claim(
     full=Preset(
         minutes=4_000,
         arms=_arms(),
-        settings=("epochs=74", "optim.lr=0.05", "augment.crop=pad", "augment.padding=4", "augment.flip=true"),
+        settings=("epochs=74", "optim.lr=0.05", *SHIFTS_AND_FLIPS),
         data="cifar10",
     ),
     count=_count,

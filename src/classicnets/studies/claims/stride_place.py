@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from classicnets.studies.claim import Arm, Claim, Hypothesis, Preset
+from classicnets.studies.claim import SHIFTS_AND_FLIPS, Arm, Claim, Hypothesis, Preset
 from classicnets.studies.figures import dots
 from classicnets.studies.numbers import difference
 
@@ -37,8 +37,7 @@ CLAIM = Claim(
     full=Preset(
         minutes=7_000,
         arms=_arms(6),
-        settings=("epochs=100", "optim.weight_decay=1e-4", "augment.crop=pad", "augment.padding=4",
-                  "augment.flip=true"),
+        settings=("epochs=100", "optim.weight_decay=1e-4", *SHIFTS_AND_FLIPS),
         data="cifar10",
     ),
     draw=dots({"training accuracy": "train_accuracy", "test accuracy": "test_accuracy"}),

@@ -61,21 +61,21 @@ def choose_recipe(
 
 
 def fitted(
-    recipe: Recipe, num_train: int, image_size: int, *, num_val: int | None = None, given: Collection[str] = ()
+    recipe: Recipe, num_train: int, image_size: int, *, num_val: int = _FEW_TO_VALIDATE, given: Collection[str] = ()
 ) -> tuple[Recipe, str]:
     """Fit the optimizer, the batch size, the average and the choice of the best epoch to the number of images.
 
     The batch size is the largest power of two that leaves 20 steps an epoch, at least 16 and at most the recipe's. The
     rate changes in proportion to it, or to its square root if the optimizer is not SGD. A run of fewer than 1,000
     steps has no average. A run of fewer than 300 steps on photos, of more than 40 pixels, takes AdamW instead of SGD,
-    and batches of at least 32. Fewer than 500 validation images choose the best epoch by the loss: their accuracy moves
-    in steps of several tenths of a point and is up to chance by 2 points or more.
+    and batches of at least 32. Fewer than 500 validation images choose the best epoch by the loss, because
+    their accuracy is uncertain by 2 points or more.
 
     Args:
         recipe: the recipe that was chosen, with the user's changes; it stays as it is.
         num_train: number of training images, 1 or more.
         image_size: side of the images in pixels, as the network gets them.
-        num_val: number of validation images; None stands for enough.
+        num_val: number of validation images; by default so many that the accuracy compares epochs.
         given: dotted keys that the user has set. They are left as they are.
 
     Returns:
@@ -106,8 +106,6 @@ def fitted(
     if "ema" not in given and recipe.ema and steps < _STEPS_FOR_AVERAGE:
         changes.append(f"ema is 0, because an average of the weights lags in a run of only {counted(steps, 'step')}")
         recipe = recipe.model_copy(update={"ema": 0.0})
-    if num_val is None:
-        num_val = _FEW_TO_VALIDATE
     if num_val < _FEW_TO_VALIDATE and recipe.best == "accuracy" and "best" not in given:
         images = counted(num_val, "validation image")
         changes.append(f"the loss chooses the best epoch, because {images} measure it best")
