@@ -1,6 +1,6 @@
 """A training that fits a number of minutes: its first steps are timed, then its epochs and image size are chosen.
 
-prepare -> time steps, validation and saving -> too slow? prepare again with smaller images -> the number of epochs
+prepare -> time steps, validation and saving -> another image size? prepare and time again -> the number of epochs
 
 The timed steps leave no trace: weights, optimizer and statistics are restored, and the result is bit for bit that of
 the same recipe without a budget.
@@ -22,8 +22,9 @@ from typing import NamedTuple
 from classicnets.classifier import Classifier
 from classicnets.data.pipeline.pack import Packed
 from classicnets.errors import ConfigError
+from classicnets.models.catalog import create
 from classicnets.system.memory import memory_kept
-from classicnets.training.recipe.plan import Plan
+from classicnets.training.recipe.plan import Plan, switches
 from classicnets.training.recipe.schema import FinetuneSection, ProgressiveSection, Recipe
 from classicnets.training.recipe.settings import sets
 from classicnets.training.run.checkpoint import Checkpoint, save_checkpoint
@@ -44,6 +45,7 @@ _LONG_STEP = 0.25  # seconds; what follows from such a step is computed, because
 _TIMED_IMAGES = 16  # of the validation images, in each process
 _SMALLEST = 64  # images are not made smaller than this
 _MOST_SIZES = 3  # image sizes that are tried
+_FEW_PHOTOS = 5_000  # are read again for another size in seconds
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,6 @@ def check_minutes(minutes: float, settings: Iterable[str]) -> None:
 def fit_to_minutes(
     minutes: float,
     plan: Plan,
-    prepared: Prepared,
     *,
     begun: float,
     size_is_free: bool,
@@ -116,9 +117,9 @@ def fit_to_minutes(
     Args:
         minutes: from `begun` to the end of the report, above 0.
         plan: the training as it is without a budget.
-        prepared: what was prepared for it; no step has been taken.
         begun: when the training began, by `time.monotonic`.
-        size_is_free: whether the images may be made smaller. They are if fewer epochs fit than the recipe has.
+        size_is_free: whether the images may be made smaller. They are if fewer epochs fit than the recipe has. Of
+            few photos, the smallest size is timed first, because a short budget leaves no time to time a large one.
         resolve: resolves the same training again with further settings.
         prepare: prepares a plan.
 
@@ -131,31 +132,31 @@ def fit_to_minutes(
     """
     wanted, natural = plan.recipe.epochs, plan.recipe.image_size
     assert natural is not None
-    processes, smallest = prepared.session.processes, prepared.state.model.config.min_size
+    network = create(plan.recipe.model.name, device="meta", **switches(plan.recipe))
+    smallest = network.config.min_size
+    least = min(natural, max(_SMALLEST, smallest)) if size_is_free else natural
+    side = least if len(plan.data.train) < _FEW_PHOTOS else natural
 
     def fit(prepared: Prepared) -> _Fit:
+        processes, recipe, steps = prepared.session.processes, prepared.session.recipe, len(prepared.session.loader)
         timing = measure(prepared, most_seconds=minutes * 60 * _SHARE_TIMED)
         # The first process decides for all: the others' clocks differ.
         left = processes.on_main(lambda: minutes * 60 * _PLANNED - (time.monotonic() - begun))
         timing = processes.on_main(lambda: timing)
-        recipe, steps = prepared.session.recipe, len(prepared.session.loader)
-        return _Fit(timing, left, timing.epochs_within(left, recipe, steps, smallest))
+        share = max(left - timing.end, 0.0) / timing.training(recipe, wanted, steps, smallest)
+        return _Fit(timing, left, timing.epochs_within(left, recipe, steps, smallest), share)
 
-    chosen: list[str] = []
-    for tries_left in reversed(range(_MOST_SIZES)):
-        found = fit(prepared)
-        side = plan.recipe.image_size
-        assert side is not None
-        floor = max(_SMALLEST, smallest)
-        if found.epochs >= wanted or not size_is_free or side <= floor or not tries_left:
+    chosen = [f"image_size={side}"] if side != natural else []
+    prepared = prepare(resolve([*chosen, "epochs=1"]) if chosen else plan)
+    found = fit(prepared)
+    for _ in range(_MOST_SIZES - 1):
+        better = min(natural, max(least, round(side * found.share**0.5 / 16) * 16))
+        if better == side:
             break
-        whole = found.timing.training(plan.recipe, wanted, len(prepared.session.loader), smallest)
-        share = max(found.left - found.timing.end, 0.0) / whole
-        smaller = max(floor, min(side - 16, int(side * share**0.5) // 16 * 16))
-        chosen = [f"image_size={smaller}"]
-        likely = int(wanted * min(1.0, share * (side / smaller) ** 2))
-        plan = resolve([*chosen, f"epochs={max(1, likely)}"])
-        prepared = prepare(plan)
+        likely = int(wanted * min(1.0, found.share * (side / better) ** 2))
+        side, chosen = better, [f"image_size={better}"]
+        prepared = prepare(resolve([*chosen, f"epochs={max(1, likely)}"]))
+        found = fit(prepared)
     for is_last in (False, True):  # a run of few steps has another optimizer, whose steps take another time
         plan = resolve([*chosen, f"epochs={max(1, found.epochs)}"])
         if not _steps_differ(plan.recipe, prepared.session.recipe):
@@ -178,11 +179,12 @@ def fit_to_minutes(
 
 
 class _Fit(NamedTuple):
-    """What fits: the timing, the seconds that are left for training and report, and the epochs."""
+    """What fits: the timing, the seconds left for training and report, the epochs, and the share of those wanted."""
 
     timing: Timing
     left: float
     epochs: int
+    share: float
 
 
 def _steps_differ(one: Recipe, other: Recipe) -> bool:
