@@ -43,7 +43,7 @@ _SHARE_TIMED = 0.02  # of the minutes, spent on the timed steps of each kind
 _MOST_STEPS = 20
 _LONG_STEP = 0.25  # seconds; what follows from such a step is computed, because timing it takes too long
 _TIMED_IMAGES = 16  # of the validation images, in each process
-_SMALLEST = 64  # images are not made smaller than this
+_SMALLEST = 48  # images are not made smaller than this
 _MOST_SIZES = 3  # image sizes that are tried
 _FEW_PHOTOS = 5_000  # are read again for another size in seconds
 
