@@ -470,7 +470,7 @@ def test_a_reader_gets_the_old_or_the_new_classifier_while_another_process_saves
             while reads < 30 or changes < 8:
                 assert time.monotonic() < deadline, f"{changes} changes in {reads} reads"
                 if reads % 3:
-                    saved, state = read_folder(folder)
+                    saved, state, _ = read_folder(folder)
                     found = tuple(saved.label_names), _numbers(state)
                 else:
                     found = _of(Classifier.load(folder))

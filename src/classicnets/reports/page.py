@@ -19,6 +19,7 @@ import torch
 from classicnets.data.check import DataCheck
 from classicnets.data.imageset import ImageSet
 from classicnets.evaluation.report import Report
+from classicnets.evaluation.trust import CHOSEN, SEEN
 from classicnets.images import svg_uri, thumbnail_uri
 from classicnets.reports.confusion import confusion
 from classicnets.reports.curves import read_best, read_curves, training_curves
@@ -103,6 +104,7 @@ def report_page(folder: Path, report: Report, images: ImageSet | None, more: Mor
         class_rows=_class_rows(report),
         are_all_classes_shown=len(report.classes) <= _MOST_CLASSES,
         reliability=themed(partial(reliability, report)),
+        sets_caveat=SEEN if report.is_validation else CHOSEN,
         examples=_examples(report, images),
         mistakes=_mistakes(report, images, more.maps if more else {}),
         more=more,
