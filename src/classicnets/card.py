@@ -100,3 +100,8 @@ class Card:
         >>> card.probabilities(classifier.logits(images)).sum(dim=1)  # doctest: +SKIP
         """
         return self.scaled(logits).softmax(dim=-1)
+
+    def missing(self, name: Literal["coverage", "novelty"]) -> str:
+        """Why the card has no scores for sets ("coverage") or no novelty threshold, if `provenance["trust"]` says."""
+        trust = self.provenance.get("trust")
+        return str(trust.get(f"{name}_note", "")) if isinstance(trust, dict) else ""

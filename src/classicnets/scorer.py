@@ -221,9 +221,7 @@ def require_conformal(card: Card, coverage: float, sets: SetMethod = "lac") -> C
     """Return the card's scores for sets. Raises ConfigError if they cannot promise the coverage, or there are none."""
     check_coverage(coverage, sets)
     if card.conformal is None:
-        why = card.provenance.get("trust", {}).get("coverage_note") or (
-            "it was saved without scores of validation images. Train it again"
-        )
+        why = card.missing("coverage") or "it was saved without scores of validation images. Train it again"
         raise ConfigError(f"This classifier cannot give sets with coverage: {why}.")
     card.conformal.thresholds(coverage, sets)
     return card.conformal

@@ -151,7 +151,10 @@ def _print_csv(predictions: Iterable[Answer], card: Card, coverage: float | None
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(("path", "rank", "label", "score", "index", "model", *more))
     for prediction in predictions:
-        values = {"set": json.dumps(prediction.set, ensure_ascii=False), "unlike_training": prediction.unlike_training}
+        values = {
+            "set": json.dumps(prediction.set, ensure_ascii=False),
+            "unlike_training": json.dumps(prediction.unlike_training),
+        }
         extra = [values[name] for name in more]
         for rank, guess in enumerate(prediction.predictions, start=1):
             writer.writerow((prediction.path, rank, guess.label, guess.score, guess.index, prediction.model, *extra))

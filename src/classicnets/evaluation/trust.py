@@ -161,12 +161,11 @@ def measure_trust(card: Card, logits: Tensor, labels: Tensor, novelty: Tensor | 
         novelty: its novelty scores, float32 (N,), or None.
     """
     notes = card.provenance.get("trust")
-    if not isinstance(notes, Mapping):
-        notes = {}
-    if not notes and card.temperature == 1 and card.conformal is None and card.novelty is None:
+    fitted = notes.get("temperature") if isinstance(notes, dict) else None
+    if fitted is None and card.temperature == 1 and card.conformal is None and card.novelty is None:
         return None
     sets: tuple[MeasuredSets, ...] = ()
-    sets_note = str(notes.get("coverage_note", ""))
+    sets_note = card.missing("coverage")
     if card.conformal is not None:
         sets, sets_note = measure_all(card.conformal, card.probabilities(logits), labels)
     elif sets_note:
@@ -174,14 +173,13 @@ def measure_trust(card: Card, logits: Tensor, labels: Tensor, novelty: Tensor | 
     alarms = None
     if card.novelty is not None and novelty is not None:
         alarms = measure_false_alarms(novelty, card.novelty)
-    fitted = notes.get("temperature")
     return Trust(
         temperature=card.temperature,
-        temperature_note=str(fitted.get("reason", "")) if isinstance(fitted, Mapping) else "",
+        temperature_note=str(fitted.get("reason", "")) if isinstance(fitted, dict) else "",
         loss_before=metrics.cross_entropy(logits, labels),
         ece_before=metrics.calibration(logits, labels).ece,
         sets=sets,
         sets_note=sets_note,
         false_alarms=alarms,
-        novelty_note=str(notes.get("novelty_note", "")),
+        novelty_note=card.missing("novelty"),
     )
