@@ -86,7 +86,8 @@ def eight_digits(seed: int) -> Task:
 def sign_digits(seed: int) -> Task:
     """Hands are known; clothes and noise are not."""
     fashion = load_data("fashion-mnist").test
-    assert fashion is not None and fashion.images is not None
+    assert fashion is not None
+    assert fashion.images is not None
     random = torch.Generator().manual_seed(seed)
     noise = torch.randint(0, 256, (MOST, 3, 32, 32), dtype=torch.uint8, generator=random)
     coarse = torch.rand((MOST, 3, 4, 4), generator=random) * 255
@@ -225,8 +226,8 @@ def main() -> None:
                 f"{len(seen.test.features):,} test images, accuracy {seen.accuracy:.1%}."
             )
     notes.append(
-        "\nAUROC: the probability that an unknown image has the higher score than a known one. False alarms: known test "
-        "images above a threshold that 95 % of the validation images do not exceed. Found: unknown images above it. "
+        "\nAUROC: the probability that an unknown image has the higher score than a known one. False alarms: known "
+        "test images above a threshold that 95 % of the validation images do not exceed. Found: unknown images above it. "
         "Every detector gets the features and logits of the same training images. Intervals are over images; another "
         "seed gives another network, which changes more."
     )

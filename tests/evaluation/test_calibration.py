@@ -64,7 +64,7 @@ def test_images_that_do_not_tell_it_leave_it_at_1_and_say_why(logits: Tensor, la
 
 
 def test_a_temperature_that_only_fits_its_own_half_is_not_taken() -> None:
-    """One confident mistake in one of 60 images: the half that holds it asks for a temperature that the other loses by."""
+    """One confident mistake among 60: the half that holds it asks for a temperature that the other half loses by."""
     logits = torch.tensor([[4.0, 0.0]]).repeat(60, 1)
     labels = torch.zeros(60, dtype=torch.int64)
     labels[0] = 1

@@ -65,7 +65,7 @@ def test_lac_sets_are_mapies(coverage: float) -> None:
 
 @pytest.mark.parametrize("coverage", [0.6, 0.8, 0.9, 0.95])
 def test_raps_thresholds_and_sets_are_mapies(coverage: float) -> None:
-    """MAPIE fits its penalty and draws at random; with ours, and a label over the threshold kept, the sets are equal."""
+    """MAPIE fits its penalty and draws at random. With our penalty, and without its random numbers, sets are equal."""
     val, truth = draw(2, 280)
     new, _ = draw(3, 300)
     scores = misfit(val, "raps")[np.arange(280), truth][:, None]
@@ -138,7 +138,7 @@ def test_a_coverage_that_so_few_images_cannot_promise_is_refused_with_what_they_
 
 @pytest.mark.parametrize("coverage", [0, 1, -0.1, 95, math.nan])
 def test_a_coverage_is_a_probability(coverage: float) -> None:
-    with pytest.raises(ConfigError, match="must be above 0 and below 1, such as 0.95"):
+    with pytest.raises(ConfigError, match=r"must be above 0 and below 1, such as 0\.95"):
         Conformal.of(*draw(0, 50)).thresholds(coverage)
     with pytest.raises(ConfigError, match="'lac' or 'raps', got 'aps'"):
         Conformal.of(*draw(0, 50)).thresholds(0.9, "aps")

@@ -177,7 +177,7 @@ def test_a_classifier_of_an_earlier_version_has_temperature_1_and_says_nothing(t
     assert (classifier.card.temperature, classifier.card.conformal, classifier.card.novelty) == (1.0, None, None)
     image = load_data("digits").test.images[0]
     assert list(classifier.predict(image).to_dict()) == ["path", "predictions", "model"]
-    with pytest.raises(ConfigError, match="it was saved without scores of validation images. Train it again"):
+    with pytest.raises(ConfigError, match=r"it was saved without scores of validation images\. Train it again"):
         classifier.predict(image, coverage=0.9)
     again = Classifier.load(classifier.save(tmp_path / "again"))
     config = json.loads((tmp_path / "again" / "config.json").read_text())["classicnets"]
