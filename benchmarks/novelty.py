@@ -227,7 +227,7 @@ def main() -> None:
             )
     notes.append(
         "\nAUROC: the probability that an unknown image has the higher score than a known one. False alarms: known "
-        "test images above a threshold that 95 % of the validation images do not exceed. Found: unknown images above it. "
+        "test images above a threshold that 95 % of the validation images do not exceed. Found: unknown images above. "
         "Every detector gets the features and logits of the same training images. Intervals are over images; another "
         "seed gives another network, which changes more."
     )
