@@ -39,7 +39,7 @@ from classicnets.novelty import NoveltyScore
 
 CIFAR10 = SIGN_DIGITS.parent / "cifar10-jpeg.zip"
 COLUMNS = ("known", "unknown", "detector", "AUROC", "95% interval", "false alarms", "95% interval", "found")
-PER_CLASS = 1_000  # training images of CIFAR-10
+PER_CLASS = 500  # training images of CIFAR-10
 MOST = 1_000  # test images and unknown images
 
 
@@ -98,7 +98,7 @@ def sign_digits(seed: int) -> Task:
         "noise in each pixel": images_only(noise),
         "smooth noise": images_only(clouds),
     }
-    return Task("sign-digits", "resnet20_cifar", ("epochs=30", "image_size=32"), data, unknown)
+    return Task("sign-digits", "resnet20_cifar", ("epochs=20", "image_size=32"), data, unknown)
 
 
 def cifar10(seed: int, source: Path, folder: Path) -> Task:
@@ -110,7 +110,7 @@ def cifar10(seed: int, source: Path, folder: Path) -> Task:
         source = folder
     hands = load_data(f"csv:{SIGN_DIGITS / 'index.csv'}", seed=seed)
     data = load_data(source, seed=seed)
-    return Task("CIFAR-10", "resnet20_cifar", ("epochs=12",), data, {"sign-digits": hands.train})
+    return Task("CIFAR-10", "resnet20_cifar", ("epochs=6",), data, {"sign-digits": hands.train})
 
 
 def _is_wanted(name: str) -> bool:

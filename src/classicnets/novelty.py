@@ -110,7 +110,8 @@ class NoveltyScore:
 
 
 def _unit(features: Tensor) -> Tensor:
-    return features / features.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    unit: Tensor = features / features.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return unit
 
 
 def _shrinkage(n: int, directions: int) -> float:

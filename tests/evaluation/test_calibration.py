@@ -35,10 +35,10 @@ def test_it_never_makes_the_loss_worse(seed: int) -> None:
 
 @pytest.mark.parametrize("scale", [0.4, 1.7, 5.0])
 def test_it_finds_the_temperature_that_the_scores_are_off_by(scale: float) -> None:
-    logits, labels = draw(0, n=20_000, scale=scale)
+    logits, labels = draw(0, n=5_000, scale=scale)
     found = fit_temperature(logits, labels)
-    assert found.value == pytest.approx(scale, rel=0.03)
-    assert found.ece_after < 0.01 < found.ece_before
+    assert found.value == pytest.approx(scale, rel=0.06)
+    assert found.ece_after < 0.02 < found.ece_before
     around = [cross_entropy(logits / (found.value * factor), labels) for factor in (0.99, 1.01)]
     assert found.loss_after < min(around)
 

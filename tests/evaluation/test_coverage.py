@@ -23,7 +23,7 @@ def draw(seed: int, n: int, k: int = 6, *, sharp: float = 1.5) -> tuple[np.ndarr
     """Probabilities that a classifier is wrong about, and labels: exchangeable from image to image."""
     random = np.random.default_rng(seed)
     logits = random.normal(size=(n, k)) * sharp
-    truth = np.array([random.choice(k, p=row) for row in softmax(logits)])
+    truth = (logits + random.gumbel(size=(n, k))).argmax(axis=1)  # class c with the probability softmax(logits)[c]
     return softmax(2 * logits), truth
 
 
@@ -52,7 +52,7 @@ class Given(ClassifierMixin, BaseEstimator):
 
 @pytest.mark.parametrize("coverage", [0.6, 0.8, 0.9, 0.95])
 def test_lac_sets_are_mapies(coverage: float) -> None:
-    val, truth = draw(0, 280)  # fewer than 50 of each class: one threshold
+    val, truth = draw(0, 200)  # fewer than 50 of each class: one threshold
     new, _ = draw(1, 300)
     judge = SplitConformalClassifier(Given(), confidence_level=coverage, conformity_score="lac", prefit=True)
     judge.conformalize(val, truth)
@@ -66,9 +66,9 @@ def test_lac_sets_are_mapies(coverage: float) -> None:
 @pytest.mark.parametrize("coverage", [0.6, 0.8, 0.9, 0.95])
 def test_raps_thresholds_and_sets_are_mapies(coverage: float) -> None:
     """MAPIE fits its penalty and draws at random. With our penalty, and without its random numbers, sets are equal."""
-    val, truth = draw(2, 280)
+    val, truth = draw(2, 200)
     new, _ = draw(3, 300)
-    scores = misfit(val, "raps")[np.arange(280), truth][:, None]
+    scores = misfit(val, "raps")[np.arange(200), truth][:, None]
     quantile = _compute_classification_quantile(scores, np.array([1 - coverage]))
     ours = Conformal.of(val, truth)
     assert ours.thresholds(coverage, "raps") == pytest.approx([quantile[0]] * 6, abs=2e-6)
@@ -81,10 +81,10 @@ def test_raps_thresholds_and_sets_are_mapies(coverage: float) -> None:
 
 
 @pytest.mark.parametrize("method", ["lac", "raps"])
-@pytest.mark.parametrize(("n", "own"), [(60, 0), (2_000, 6)])
+@pytest.mark.parametrize(("n", "own"), [(60, 0), (900, 6)])
 def test_the_promise_is_kept_on_exchangeable_images(method: str, n: int, own: int) -> None:
     """Over many draws of validation and new images, as many sets hold the truth as asked, by binomial bounds."""
-    coverage, draws, new = 0.9, 60, 60
+    coverage, draws, new = 0.9, 40, 60
     held = 0
     for seed in range(draws):
         p, truth = draw(seed, n + new)
@@ -199,7 +199,7 @@ def test_damaged_scores_are_refused(damage) -> None:
 
 def test_ten_thousand_classes_take_little_space_and_give_sets() -> None:
     random = np.random.default_rng(0)
-    k, n = 10_000, 1_000
+    k, n = 10_000, 200
     p = softmax(random.normal(size=(n, k)).astype(np.float32))
     truth = random.integers(0, k, n)
     p[np.arange(n), truth] += 1

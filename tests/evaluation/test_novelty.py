@@ -84,7 +84,7 @@ def test_too_few_images_give_no_threshold_and_the_reason() -> None:
     one = Classified(*(part[:1] for part in train))
     assert fit_novelty(one, labels[:1], draw(50, 1)[0]).reason == "there are fewer than 2 training images"
     broken = Classified(train.logits, train.features * torch.nan)
-    assert fit_novelty(broken, labels, draw(50, 1)[0]).reason == "the features are not finite"
+    assert fit_novelty(broken, labels, draw(50, 1)[0]).reason == "some features or logits are not finite"
 
 
 def test_each_class_is_looked_at_as_evenly_as_it_has_images() -> None:

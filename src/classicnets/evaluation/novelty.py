@@ -60,10 +60,10 @@ def fit_novelty(train: Classified, labels: Tensor, val: Classified) -> Novelty:
         return Novelty(None, None, f"{n} validation images are too few to set the threshold; 19 are needed")
     if len(labels) < 2:
         return Novelty(None, None, "there are fewer than 2 training images")
+    if not all(bool(tensor.isfinite().all()) for tensor in (*train, *val)):
+        return Novelty(None, None, "some features or logits are not finite")
     score = NoveltyScore.fit(train.features, train.logits, labels)
     scores = score(val.features, val.logits)
-    if not bool(scores.isfinite().all()):
-        return Novelty(None, None, "the features are not finite")
     threshold = float(scores.sort().values[rank - 1])
     return Novelty(score, NoveltyThreshold(threshold, FALSE_ALARM_RATE, n))
 
