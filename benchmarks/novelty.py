@@ -29,7 +29,6 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 import classicnets as cn
-from classicnets.classifier import Classifier
 from classicnets.data import Data, ImageSet, load_data
 from classicnets.data.pipeline.pack import pack
 from classicnets.evaluation.metrics import bootstrap_interval
@@ -56,15 +55,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the network makes of its training, validation and test images, and of unknown ones."""
+    """What the network makes of its training, validation and test images, and of unknown ones; its last layer."""
 
-    classifier: Classifier
+    num_train: int
+    accuracy: float
     train: Classified
-    train_labels: Tensor
+    labels: Tensor
     val: Classified
     test: Classified
-    accuracy: float
     unknown: dict[str, Classified]
+    weight: Tensor
+    bias: Tensor
 
 
 def eight_digits(seed: int) -> Task:
@@ -110,7 +111,7 @@ def cifar10(seed: int, source: Path, folder: Path) -> Task:
         source = folder
     hands = load_data(f"csv:{SIGN_DIGITS / 'index.csv'}", seed=seed)
     data = load_data(source, seed=seed)
-    return Task("CIFAR-10", "resnet20_cifar", ("epochs=6",), data, {"sign-digits": hands.train})
+    return Task("CIFAR-10", "resnet20_cifar", ("epochs=5",), data, {"sign-digits": hands.train})
 
 
 def _is_wanted(name: str) -> bool:
@@ -132,13 +133,32 @@ def train(task: Task, seed: int, folder: Path) -> Seen:
     chosen = chosen_for_novelty(data.train.labels)
 
     def seen(images: ImageSet) -> Classified:
-        few = images.subset(torch.linspace(0, len(images) - 1, min(MOST, len(images))).long())
-        return classifier.classified(pack(few, classifier.preprocess).images)
+        return classifier.classified(pack(images, classifier.preprocess).images)
 
-    labels = data.train.labels[chosen]
-    of_train = classifier.classified(pack(data.train.subset(chosen), classifier.preprocess).images)
-    unknown = {name: seen(images) for name, images in task.unknown.items()}
-    return Seen(classifier, of_train, labels, seen(data.val), seen(data.test), run.report.top1, unknown)
+    def some(images: ImageSet) -> Classified:
+        return seen(images.subset(torch.linspace(0, len(images) - 1, min(MOST, len(images))).long()))
+
+    head = classifier.model.head.get_submodule("classifier")
+    return Seen(
+        len(data.train), run.report.top1, seen(data.train.subset(chosen)), data.train.labels[chosen], some(data.val),
+        some(data.test), {name: some(images) for name, images in task.unknown.items()},
+        head.weight.detach().flatten(1), head.bias.detach(),
+    )  # fmt: skip
+
+
+def kept(task: Task, seed: int, folder: Path) -> Seen:
+    """What `train` returns, from the folder if it has been there before."""
+    file = folder / f"{task.name.replace(' ', '-')}-{seed}.pt"
+    if not file.exists():
+        seen = train(task, seed, folder)
+        values = {name: tuple(part) if isinstance(part, Classified) else part for name, part in vars(seen).items()}
+        values["unknown"] = {name: tuple(part) for name, part in seen.unknown.items()}
+        torch.save(values, file)
+    values = torch.load(file)
+    for name in ("train", "val", "test"):
+        values[name] = Classified(*values[name])
+    values["unknown"] = {name: Classified(*part) for name, part in values["unknown"].items()}
+    return Seen(**values)
 
 
 Detector = Callable[[Classified], Tensor]
@@ -148,17 +168,18 @@ def detectors(seen: Seen) -> Iterator[tuple[str, Detector]]:
     """Our score, and pytorch-ood's detectors, fitted on the same features."""
     from pytorch_ood import detector
 
-    train, labels = seen.train, seen.train_labels
-    ours = seen.classifier.novelty_score or NoveltyScore.fit(train.features, train.logits, labels)
+    train, labels = seen.train, seen.labels
+    ours = NoveltyScore.fit(train.features, train.logits, labels)  # as a training's end does
     yield "classicnets", lambda x: ours(x.features, x.logits)
     for cls in (detector.MaxSoftmax, detector.MaxLogit, detector.EnergyBased, detector.Entropy):
         yield cls.__name__, lambda x, cls=cls: cls(None).predict_logits(x.logits)
-    head = seen.classifier.model.head.get_submodule("classifier")
     width, classes = train.features.shape[1], train.logits.shape[1]
+    head = torch.nn.Linear(width, classes)
+    head.weight.data, head.bias.data = seen.weight, seen.bias
     made = {
         "Mahalanobis": detector.Mahalanobis(None),
         "RMD": detector.RMD(None),
-        "ViM": detector.ViM(None, d=min(width // 2, 4 * classes), w=head.weight, b=head.bias),
+        "ViM": detector.ViM(None, d=min(width // 2, 4 * classes), w=seen.weight, b=seen.bias),
         "KNN": detector.KNN(None, k=min(50, len(labels) // 10)),
         "SHE": detector.SHE(None, head),
         "fDBD": detector.fDBD(None, head),
@@ -207,10 +228,12 @@ def main() -> None:
     parser.add_argument("--cifar10", type=Path, default=CIFAR10, help="a folder train/CLASS/*, test/CLASS/* or its zip")
     parser.add_argument("--only", nargs="+", choices=("digits", "sign-digits", "cifar10"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="keep features here, and use those that are here")
     given = parser.parse_args()
     table, notes = [], []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = given.keep or Path(name)
+        folder.mkdir(exist_ok=True)
         make = {
             "digits": lambda: eight_digits(given.seed),
             "sign-digits": lambda: sign_digits(given.seed),
@@ -218,11 +241,11 @@ def main() -> None:
         }
         for task_name in given.only or make:
             task = make[task_name]()
-            seen = train(task, given.seed, folder)
+            seen = kept(task, given.seed, folder)
             table += rows(task, seen)
             notes.append(
-                f"- {task.name}: `{task.model}`, {', '.join(task.settings)}, {len(task.data.train):,} training images, "
-                f"{len(seen.train_labels):,} of them described; {len(seen.val.features):,} validation and "
+                f"- {task.name}: `{task.model}`, {', '.join(task.settings)}, {seen.num_train:,} training images, "
+                f"{len(seen.labels):,} of them described; {len(seen.val.features):,} validation and "
                 f"{len(seen.test.features):,} test images, accuracy {seen.accuracy:.1%}."
             )
     notes.append(

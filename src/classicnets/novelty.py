@@ -48,7 +48,9 @@ class NoveltyScore:
         centred = _unit(features) - self.centre
         main = centred @ self.basis
         left = (centred.square().sum(dim=1) - main.square().sum(dim=1)).clamp(min=0)
-        near = torch.cdist(main @ self.whiten, self.means).square().amin(dim=1)
+        white = main @ self.whiten
+        to_means = self.means.square().sum(dim=1) - 2 * white @ self.means.T  # distances without what all means share
+        near = (white.square().sum(dim=1) + to_means.amin(dim=1)).clamp(min=0)
         return (near + left / self.rest).sqrt()
 
     @classmethod
