@@ -158,8 +158,21 @@ def _print_trust(report: Report, trust: Trust) -> None:
     )
     if trust.sets:
         print_table(
-            ("asked", "method", "measured", "95% interval", "mean size"), trust.set_rows,
+            ("asked", "method", "measured", "95% interval", "mean size"), _set_rows(trust),
             title="\nsets of classes: how often they hold the true one",
         )  # fmt: skip
     for words in filter(None, (trust.sets_note, trust.novelty_words)):
         answer(words)
+
+
+def _set_rows(trust: Trust) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{row.coverage:.0%}",
+            row.method.upper(),
+            f"{row.measured:.1%}",
+            f"{row.interval.low:.1%} to {row.interval.high:.1%}",
+            f"{row.mean_size:.2f}",
+        )
+        for row in trust.sets
+    ]

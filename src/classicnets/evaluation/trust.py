@@ -61,21 +61,10 @@ class Trust:
         """The temperature in a sentence, with the reason if there is none."""
         if self.temperature_note:
             return f"Temperature 1, which changes no score: {self.temperature_note}."
-        return f"Temperature {self.temperature:.3g}, fitted on the validation images; scores are softmax(logits / it)."
-
-    @property
-    def set_rows(self) -> list[tuple[str, str, str, str, str]]:
-        """The rows of a table: coverage asked, method, coverage measured, its 95 % interval, mean size."""
-        return [
-            (
-                f"{row.coverage:.0%}",
-                row.method.upper(),
-                f"{row.measured:.1%}",
-                f"{row.interval.low:.1%} to {row.interval.high:.1%}",
-                f"{row.mean_size:.2f} ({row.size_interval.low:.2f} to {row.size_interval.high:.2f})",
-            )
-            for row in self.sets
-        ]
+        return (
+            f"Temperature {self.temperature:.3g}, fitted on the validation images: logits are divided by it before "
+            "they become scores."
+        )
 
     @property
     def novelty_words(self) -> str:
