@@ -44,7 +44,8 @@ def test_temperature_sets_and_warnings_are_measured(run_cli, run: Path) -> None:
     trust = Report.load(run / "evaluation").trust
     words = (
         f"Temperature {trust.temperature:.3g}, fitted", f"loss {trust.loss_before:.4f} before",
-        "how often they hold the true one", f"{trust.sets[1].measured:.1%}", "RAPS", "called unlike the training images",
+        "how often they hold the true one", f"{trust.sets[1].measured:.1%}", "RAPS",
+        "called unlike the training images",
     )  # fmt: skip
     for word in words:
         assert word in answer.out

@@ -6,6 +6,8 @@ training images, it gives the novelty score and its threshold.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -22,6 +24,8 @@ from classicnets.training.step.session import Session
 
 TRAINED_ON = "the classifier was trained again on the validation images (data.refit), so no image is left to set it on"
 
+_AT_A_TIME = 256  # training images in memory
+
 
 def calibrated(best: Classifier, session: Session, data: Data) -> Classifier:
     """Return the classifier with its temperature, scores for sets and novelty threshold. All processes call it.
@@ -31,10 +35,12 @@ def calibrated(best: Classifier, session: Session, data: Data) -> Classifier:
         session: what it was trained with.
         data: its images.
     """
-    val, processes = session.validation.packed, session.processes
+    val, processes = session.validation, session.processes
     chosen = chosen_for_novelty(session.loader.packed.labels)
-    of_val = _all_classified(best, val.images, processes)
-    of_train = _all_classified(best, training_images(session, data, best, chosen), processes)
+    mine = chosen[processes.shard.of(len(chosen))]
+    parts = [best.classified(training_images(session, data, best, some)) for some in mine.split(_AT_A_TIME)]
+    of_train = _gathered([torch.cat(rows) for rows in zip(*parts, strict=True)], len(chosen), processes)
+    of_val = _gathered(best.classified(val.images), len(val.packed), processes)
     labels = session.loader.packed.labels[chosen]
     return processes.on_main(lambda: calibrate(best, of_val, val.labels, of_train, labels))
 
@@ -69,6 +75,7 @@ def all_outputs(classifier: Classifier, images: Tensor, processes: Processes) ->
     return Outputs(logits, novelty)
 
 
-def _all_classified(classifier: Classifier, images: Tensor, processes: Processes) -> Classified:
-    mine = classifier.classified(images[processes.shard.of(len(images))])
-    return Classified(*(processes.rows(rows, len(images)) for rows in mine))
+def _gathered(mine: Iterable[Tensor], n: int, processes: Processes) -> Classified:
+    """The logits and features of all `n` images, of which this process has its share."""
+    logits, features = (processes.rows(rows, n) for rows in mine)
+    return Classified(logits, features)
