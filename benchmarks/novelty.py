@@ -35,6 +35,7 @@ from classicnets.evaluation.metrics import bootstrap_interval
 from classicnets.evaluation.novelty import FALSE_ALARM_RATE, chosen_for_novelty
 from classicnets.models.contract import Classified
 from classicnets.novelty import NoveltyScore
+from classicnets.training import Run
 
 CIFAR10 = SIGN_DIGITS.parent / "cifar10-jpeg.zip"
 COLUMNS = ("known", "unknown", "detector", "AUROC", "95% interval", "false alarms", "95% interval", "found")
@@ -44,13 +45,14 @@ MOST = 1_000  # test images and unknown images
 
 @dataclass(frozen=True)
 class Task:
-    """A network to train, and images that it should find strange: their name -> uint8 images or a set of images."""
+    """A network to train, or the run that trained it, and the images that it should find strange, by their name."""
 
     name: str
     model: str
     settings: tuple[str, ...]
     data: Data
     unknown: dict[str, ImageSet]
+    run: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,18 @@ def sign_digits(seed: int) -> Task:
 
 
 def cifar10(seed: int, source: Path, folder: Path) -> Task:
-    """Small photos are known, hands are not."""
+    """Small photos are known, hands are not. `source` are the photos, or a run that was trained on some of them."""
+    hands = load_data(f"csv:{SIGN_DIGITS / 'index.csv'}", seed=seed)
+    if (source / "recipe.toml").is_file():
+        recipe = Run.open(source).recipe
+        data = load_data(str(recipe.data.source), seed=recipe.data.split_seed)
+        settings = (f"epochs={recipe.epochs}", f"depths={recipe.model.switches.get('depths', '[3,3,3]')}")
+        return Task("CIFAR-10", str(recipe.model.name), settings, data, {"sign-digits": hands.train}, source)
     if source.suffix == ".zip":
         with zipfile.ZipFile(source) as archive:
             wanted = [name for name in archive.namelist() if _is_wanted(name)]
             archive.extractall(folder, wanted)
         source = folder
-    hands = load_data(f"csv:{SIGN_DIGITS / 'index.csv'}", seed=seed)
     data = load_data(source, seed=seed)
     return Task("CIFAR-10", "resnet20_cifar", ("epochs=5",), data, {"sign-digits": hands.train})
 
@@ -127,7 +134,10 @@ def images_only(images: Tensor) -> ImageSet:
 
 def train(task: Task, seed: int, folder: Path) -> Seen:
     """Train the task's network, and pass all images through it."""
-    run = cn.train(task.model, task.data, seed=seed, settings=task.settings, out=folder / task.name.replace(" ", "-"))
+    out = folder / task.name.replace(" ", "-")
+    run = (
+        Run.open(task.run) if task.run else cn.train(task.model, task.data, seed=seed, settings=task.settings, out=out)
+    )
     classifier, data = run.classifier, task.data
     assert data.test is not None
     chosen = chosen_for_novelty(data.train.labels)
@@ -225,7 +235,7 @@ def rows(task: Task, seen: Seen) -> Iterator[tuple[str, ...]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cifar10", type=Path, default=CIFAR10, help="a folder train/CLASS/*, test/CLASS/* or its zip")
+    parser.add_argument("--cifar10", type=Path, default=CIFAR10, help="photos train/CLASS/*, test/CLASS/*, or a run")
     parser.add_argument("--only", nargs="+", choices=("digits", "sign-digits", "cifar10"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="keep features here, and use those that are here")
