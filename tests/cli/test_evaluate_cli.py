@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from classicnets.classifier import Classifier
 from classicnets.data import load_data
 from classicnets.data.record import write_record
 from classicnets.evaluation import Report
-from classifiers import tiny_classifier
+from classicnets.evaluation.trust import calibrate
+from classifiers import images_for, tiny_classifier
 from photos import PHOTO_CLASSES
 
 without_figures = pytest.mark.usefixtures("plain_reports")
@@ -24,6 +26,32 @@ def run(photo_folder: Path, tmp_path: Path) -> Path:
     }  # fmt: skip
     tiny_classifier(PHOTO_CLASSES, channels=3, provenance={"data": record}).save(tmp_path / "run" / "model")
     return tmp_path / "run"
+
+
+def trusted(run: Path) -> Path:
+    """The run, with a classifier that has a temperature, sets and a threshold."""
+    classifier = Classifier.load(run)
+    val = images_for(classifier, 80)
+    of_val = classifier.classified(val.images)
+    calibrate(classifier, of_val, val.labels, of_val, val.labels).save(run / "model")
+    return run
+
+
+@without_figures
+def test_temperature_sets_and_warnings_are_measured(run_cli, run: Path) -> None:
+    answer = run_cli("evaluate", trusted(run))
+    assert answer.code == 0
+    trust = Report.load(run / "evaluation").trust
+    words = (
+        f"Temperature {trust.temperature:.3g}, fitted", f"loss {trust.loss_before:.4f} before",
+        "how often they hold the true one", f"{trust.sets[1].measured:.1%}", "RAPS",
+        "called unlike the training images",
+    )  # fmt: skip
+    for word in words:
+        assert word in answer.out
+    parsed = json.loads(run_cli("evaluate", run, "--json").out)
+    assert parsed["trust"]["temperature"] == trust.temperature
+    assert [row["method"] for row in parsed["trust"]["sets"]] == ["lac", "lac", "raps", "raps"]
 
 
 def _files(folder: Path) -> set[str]:

@@ -16,6 +16,7 @@ from classicnets.cli.output import note as say_note
 if TYPE_CHECKING:
     from classicnets.evaluation import Report
     from classicnets.evaluation.choose import Chosen
+    from classicnets.evaluation.trust import Trust
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -134,6 +135,8 @@ def _print(report: Report) -> None:
     ]
     for name, value, note in filter(None, numbers):
         answer(f"  {name:18} {value:>8}   {note}".rstrip())
+    if report.trust:
+        _print_trust(report, report.trust)
     scores = sorted(report.per_class.items(), key=lambda item: item[1].f1)
     scores = [item for item in scores if item[1].support]
     print_table(
@@ -145,3 +148,31 @@ def _print(report: Report) -> None:
         answer(f"({len(scores) - _MOST_CLASSES} more; per_class.csv has all)")
     if report.confusions:
         print_table(("true class", "predicted as", "images"), report.confusions[:5], title="\nmost frequent confusions")
+
+
+def _print_trust(report: Report, trust: Trust) -> None:
+    answer(f"\n{trust.temperature_words}")
+    answer(
+        f"  loss {trust.loss_before:.4f} before and {report.loss:.4f} after, calibration error "
+        f"{trust.ece_before:.2%} before and {report.calibration.ece:.2%} after"
+    )
+    if trust.sets:
+        print_table(
+            ("asked", "method", "measured", "95% interval", "mean size"), _set_rows(trust),
+            title="\nsets of classes: how often they hold the true one",
+        )  # fmt: skip
+    for words in filter(None, (trust.sets_note, trust.novelty_words)):
+        answer(words)
+
+
+def _set_rows(trust: Trust) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{row.coverage:.0%}",
+            row.method.upper(),
+            f"{row.measured:.1%}",
+            f"{row.interval.low:.1%} to {row.interval.high:.1%}",
+            f"{row.mean_size:.2f}",
+        )
+        for row in trust.sets
+    ]

@@ -32,7 +32,8 @@ from classicnets.evaluation import metrics
 from classicnets.evaluation.choose import labelled
 from classicnets.evaluation.confusion import ConfusionMatrix
 from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Interval
-from classicnets.scorer import Answer, Guess, PrecisionName, Scorer
+from classicnets.evaluation.trust import Trust, measure_trust
+from classicnets.scorer import Answer, Guess, PrecisionName, Scorer, outputs_of
 from classicnets.system.storage import written_aside
 
 logger = logging.getLogger("classicnets")
@@ -67,6 +68,7 @@ class Report:
         calibration: how far scores can be taken for chances of being right.
         answers: one for each image, in the order of the set.
         skipped: the images that could not be decoded, with the reason; they are not counted.
+        trust: what scores, sets and warnings are worth; None if the classifier has no temperature, sets or threshold.
     """
 
     model: str
@@ -81,6 +83,7 @@ class Report:
     calibration: Calibration
     answers: tuple[Answer, ...]
     skipped: tuple[str, ...] = ()
+    trust: Trust | None = None
 
     @property
     def per_class(self) -> dict[str, ClassScores]:
@@ -92,6 +95,11 @@ class Report:
         """The mean F1 of the classes that have images: every class counts the same, however few its images."""
         scores = [score.f1 for score in self.per_class.values() if score.support]
         return sum(scores) / len(scores)
+
+    @property
+    def is_validation(self) -> bool:
+        """Whether the images are validation images, which also chose the best epoch."""
+        return self.data.endswith(" validation")
 
     @property
     def mistakes(self) -> list[Answer]:
@@ -138,6 +146,7 @@ class Report:
                 "gap": self.calibration.gap,
                 "bins": [bin._asdict() for bin in self.calibration.bins],
             },
+            **({"trust": self.trust.to_dict()} if self.trust else {}),
         }
 
     @classmethod
@@ -165,6 +174,7 @@ class Report:
                 ),
                 answers=tuple(answers),
                 skipped=tuple(values["skipped"]),
+                trust=Trust.from_dict(values["trust"]) if "trust" in values else None,
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DataError(f"This is not a report ({error}). `classicnets evaluate` writes one.") from None
@@ -240,6 +250,7 @@ def evaluate(
     *,
     packed: Packed | None = None,
     logits: Tensor | None = None,
+    novelty: Tensor | None = None,
     data: str = "",
     on_error: OnError = "fail",
     batch_size: int = 256,
@@ -256,6 +267,7 @@ def evaluate(
             `load_data` takes. If the scorer was trained on that source, a warning on the logger "classicnets" says so.
         packed: the same images, if `pack` has prepared them with the scorer's preprocessing before.
         logits: the scorer's logits for `packed`, float32 (N, K), if it has computed them before.
+        novelty: its novelty scores, float32 (N,), if it has computed them together with `logits`.
         data: the name of the images in the report.
         on_error: "fail" raises DataError if an image cannot be decoded; "skip" leaves it out and lists it.
         batch_size: how many images go through the network at a time, 1 or more.
@@ -280,11 +292,11 @@ def evaluate(
     packed = packed or pack(images, card.preprocess, on_error=on_error, progress=report)
     report = partial(progress, "Classifying") if progress else None
     if logits is None:
-        logits = scorer.logits(packed.images, batch_size=batch_size, precision=precision, progress=report)
-    labels = to_ours[packed.labels]
+        logits, novelty = outputs_of(scorer, packed.images, batch_size=batch_size, precision=precision, progress=report)
+    scaled, labels = card.scaled(logits), to_ours[packed.labels]
     best = metrics.ranking(logits, _TOP)
     confusion = metrics.confusion_matrix(labels, best[:, 0], len(card.classes))
-    scores = metrics.probabilities(logits, best)
+    scores = metrics.probabilities(scaled, best)
     right, total = int(confusion.right.sum()), len(labels)
     assert confusion.total == total == len(images) - len(packed.skipped), "every image counts once"
     return Report(
@@ -292,7 +304,7 @@ def evaluate(
         data=data,
         classes=card.classes,
         num_images=total,
-        loss=metrics.cross_entropy(logits, labels),
+        loss=metrics.cross_entropy(scaled, labels),
         top1=right / total,
         top1_interval=metrics.bootstrap_interval(right, total),
         top5=metrics.share_within(best, labels),
@@ -300,6 +312,7 @@ def evaluate(
         calibration=metrics.calibration_of(scores[:, 0], best[:, 0] == labels),
         answers=_answers(packed.ids, labels, best, scores, card),
         skipped=tuple(map(str, packed.skipped)),
+        trust=measure_trust(card, logits, labels, novelty),
     )
 
 

@@ -19,6 +19,7 @@ import torch
 from classicnets.data.check import DataCheck
 from classicnets.data.imageset import ImageSet
 from classicnets.evaluation.report import Report
+from classicnets.evaluation.trust import CHOSEN, SEEN, Trust
 from classicnets.images import svg_uri, thumbnail_uri
 from classicnets.reports.confusion import confusion
 from classicnets.reports.curves import read_best, read_curves, training_curves
@@ -103,6 +104,8 @@ def report_page(folder: Path, report: Report, images: ImageSet | None, more: Mor
         class_rows=_class_rows(report),
         are_all_classes_shown=len(report.classes) <= _MOST_CLASSES,
         reliability=themed(partial(reliability, report)),
+        set_rows=_set_rows(report.trust),
+        sets_caveat=SEEN if report.is_validation else CHOSEN,
         examples=_examples(report, images),
         mistakes=_mistakes(report, images, more.maps if more else {}),
         more=more,
@@ -131,6 +134,20 @@ def _class_rows(report: Report) -> list[tuple[str, str, str, str, str]]:
             f"{score.support:,}",
         )
         for name, score in ((name, report.per_class[name]) for name in _shown_classes(report, _MOST_CLASSES))
+    ]
+
+
+def _set_rows(trust: Trust | None) -> list[tuple[str, str, str, str, str]]:
+    """The table of measured sets."""
+    return [
+        (
+            percent(row.coverage, 0),
+            row.method.upper(),
+            percent(row.measured),
+            f"{percent(row.interval.low)} to {percent(row.interval.high)}",
+            f"{row.mean_size:.2f} ({row.size_interval.low:.2f} to {row.size_interval.high:.2f})",
+        )
+        for row in (trust.sets if trust else ())
     ]
 
 

@@ -252,7 +252,7 @@ def _in_folder(name: str, path: Path) -> Found:
         raise WeightsError(f"{path} holds neither model.safetensors nor model/model.safetensors. Give a run folder.")
     config: Path | None = folder / "config.json"
     if (folder / "config.json").is_file():
-        saved, state = read_folder(folder)
+        saved, state, _ = read_folder(folder)
         found = Found(state, str(path), "model folder")
     else:
         found = _in_file(folder / "model.safetensors", str(path))

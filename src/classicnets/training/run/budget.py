@@ -22,11 +22,13 @@ from typing import NamedTuple
 from classicnets.classifier import Classifier
 from classicnets.data.pipeline.pack import Packed
 from classicnets.errors import ConfigError
+from classicnets.evaluation.novelty import chosen_for_novelty
 from classicnets.models.catalog import create
 from classicnets.system.memory import memory_kept
 from classicnets.training.recipe.plan import Plan, switches
 from classicnets.training.recipe.schema import FinetuneSection, ProgressiveSection, Recipe
 from classicnets.training.recipe.settings import sets
+from classicnets.training.run.calibrate import training_images
 from classicnets.training.run.checkpoint import Checkpoint, save_checkpoint
 from classicnets.training.run.identity import identity
 from classicnets.training.run.prepare import Prepared
@@ -59,7 +61,7 @@ class Timing:
         statistics: measuring the batch norms' statistics, which a young run does after each epoch.
         validation: a validation.
         saving: saving a checkpoint and the classifier.
-        end: measuring the test images and writing the report.
+        end: calibrating the classifier, measuring the test images and writing the report.
     """
 
     full: float
@@ -261,7 +263,7 @@ def _step_times(events: Iterator[StepDone | EpochDone]) -> Generator[float, None
 
 
 def _validation_seconds(prepared: Prepared) -> tuple[float, float]:
-    """The seconds of a validation, and of measuring the test images."""
+    """The seconds of a validation, and of calibrating the classifier and measuring the test images."""
     session, state = prepared.session, prepared.state
     validation, network = session.validation, state.validated_model
     few = _first(validation.packed, _TIMED_IMAGES * session.processes.world)
@@ -276,7 +278,10 @@ def _validation_seconds(prepared: Prepared) -> tuple[float, float]:
     classifier = Classifier.of(validation.card, network)
     mine = few.images[session.processes.shard.of(len(few))]
     at_the_end = _seconds_of(lambda: classifier.logits(mine)) / len(few)
-    return whole, at_the_end * len(tested)
+    chosen = chosen_for_novelty(session.loader.packed.labels)
+    some = chosen[:_TIMED_IMAGES]
+    reading = _seconds_of(lambda: training_images(session, prepared.data, classifier, some)) / len(some) * len(chosen)
+    return whole, at_the_end * (len(validation.packed) + len(chosen) + len(tested)) + reading
 
 
 def _save_aside(prepared: Prepared) -> None:
