@@ -46,8 +46,8 @@ def audit_shortcuts(
     that are equal, or of one group, are in one half. Images in memory have pixels only.
 
     A clue is a *shortcut* if it predicts the class better than chance (permutation test, p at most 0.05 after Holm's
-    correction for the number of clues) and by much: at least a quarter of the way from chance to certainty, or half of
-    it for pixels, which may show the object itself. A weaker one is a *trace*.
+    correction for the number of clues) and by much: at least 40 % of the way from chance to certainty, or 60 % for
+    pixels, which may show the object itself. A weaker one is a *trace*.
 
     No file is changed. Of large sets, 3,000 images of the 100 largest classes are looked at.
 

@@ -21,7 +21,7 @@ from classicnets.system.finite import finite
 from classicnets.system.storage import check_new, written_aside
 
 SIGNIFICANT = 0.05
-GAINS = {"file": 0.25, "table": 0.25, "pixels": 0.5}
+GAINS = {"file": 0.4, "table": 0.4, "pixels": 0.6}
 """From which gain over chance, in 0..1, a clue of that kind is a shortcut. Pixels may show the object itself."""
 
 _FILES = ("shortcuts.html", "shortcuts.png", "shortcuts.json")

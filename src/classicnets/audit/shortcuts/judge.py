@@ -167,7 +167,8 @@ def _interval(right: np.ndarray, labels: np.ndarray, units: list[list[int]], see
     hits, total = np.zeros(shape), np.zeros(shape)
     np.add.at(hits, (of_unit, labels), right)
     np.add.at(total, (of_unit, labels), 1)
-    drawn = np.random.default_rng([seed, 2]).multinomial(len(units), np.full(len(units), 1 / len(units)), _RESAMPLES)
+    random = np.random.default_rng([seed, 2])
+    drawn = random.multinomial(len(units), np.full(len(units), 1 / len(units)), _RESAMPLES).astype(float)
     sums = drawn @ total
     shares = np.divide(drawn @ hits, sums, out=np.full(sums.shape, np.nan), where=sums > 0)
     low, high = np.quantile(np.nanmean(shares, axis=1), (0.025, 0.975))

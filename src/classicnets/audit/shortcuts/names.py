@@ -17,6 +17,7 @@ _CLASS = "\0"  # stands for the class's own name in a file's name
 _CONVENTION = 0.5  # the share of a class's names that hold the class's name, from which this is how files are called
 _FROM_START = 0.1  # a class whose lowest number is within this share of its highest counts from the start
 _FEW = 3.0  # ... or within what the lowest of few images is by chance
+_SPARSE = 20  # numbers that count reach at most so many times the number of images
 _WORDS = 25
 _SOURCES = (
     "A network does not see names, but the classes seem to come from different sources: find out what else differs "
@@ -121,8 +122,8 @@ def _without_classes(stems: list[str], labels: np.ndarray, classes: Sequence[str
 
 
 def _own_name(name: str) -> re.Pattern[str]:
-    """Finds a class's name in a file's name, however its words are joined; a number only as a whole."""
-    tokens = _TOKEN.findall(name) or [name]
+    """Finds a class's name in a file's name, however its words are joined, also "cat" of "cats"; a number as a whole."""
+    tokens = _TOKEN.findall(name.removesuffix("s") if len(name) > 3 else name) or [name]
     end = r"(?!\d)" if name.isdigit() else ""
     return re.compile(r"(?<![^\W_])" + r"[\W_]*".join(map(re.escape, tokens)) + end, re.IGNORECASE)
 
@@ -132,12 +133,13 @@ def _counts_in_each_class(numbers: np.ndarray, labels: np.ndarray) -> bool:
 
     Such a number says only how many images a class has.
     """
-    begins = []
+    counts = []
     for label in np.unique(labels):
-        own = numbers[(labels == label) & np.isfinite(numbers)]
-        if len(own):
-            begins.append(own.min() <= own.max() * max(_FROM_START, _FEW / len(own)))
-    return bool(begins) and float(np.mean(begins)) >= 0.8
+        all_own = numbers[labels == label]
+        own = all_own[np.isfinite(all_own)]
+        is_number = len(own) >= 0.9 * len(all_own) and own.max() <= _SPARSE * len(own)
+        counts.append(is_number and own.min() <= own.max() * max(_FROM_START, _FEW / len(own)))
+    return float(np.mean(counts)) >= 0.8
 
 
 def _last_number(stem: str) -> float:
