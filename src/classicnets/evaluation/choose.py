@@ -187,14 +187,17 @@ def run_of(path: str | PathLike[str]) -> Path | None:
 
 
 def joined(parts: tuple[ImageSet, ...]) -> ImageSet:
-    """Join sets of one source, with the same classes, into one."""
+    """Join sets of one source, with the same classes, into one. Groups and columns that a set lacks are left out."""
     first = parts[0]
+    shared = [name for name in first.columns if all(name in part.columns for part in parts)]
     return ImageSet(
         classes=first.classes,
         labels=torch.cat([part.labels for part in parts]),
         ids=tuple(id for part in parts for id in part.ids),
         images=None if first.images is None else torch.cat([p.images for p in parts if p.images is not None]),
         paths=None if first.paths is None else tuple(path for part in parts for path in part.paths or ()),
+        groups=tuple(group for part in parts for group in part.groups or ()) if all(p.groups for p in parts) else None,
+        columns={name: tuple(value for part in parts for value in part.columns[name]) for name in shared},
     )
 
 

@@ -2,9 +2,9 @@
 
     path,label[,group][,split]
 
-The first line names the columns, in any order; other columns are ignored. Columns are separated by commas, semicolons
-or tabs. `path` is relative to the table's folder. Images of one `group` (a person, a patient) stay in one part. `split`
-is train, val or test, or another usual name such as training, valid, dev or testing.
+The first line names the columns, in any order. Columns are separated by commas, semicolons or tabs. `path` is relative
+to the table's folder. Images of one `group` (a person, a patient) stay in one part. `split` is train, val or test, or
+another usual name such as training, valid, dev or testing. Training ignores all other columns; they are kept for audits.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from classicnets.data.words import counted
 from classicnets.errors import BadImage, DataError
 
 _NEEDED = ("path", "label")
+_KNOWN = (*_NEEDED, "group", "split")
 
 
 class _Row(NamedTuple):
@@ -29,6 +30,7 @@ class _Row(NamedTuple):
     label: str
     group: str | None
     split: str
+    columns: dict[str, str]
     had_backslashes: bool = False
 
 
@@ -53,7 +55,7 @@ def read_table(file: Path) -> Given:
         labels[part].add(row.label)
         path = file.parent / row.path
         if path.exists():
-            entries[part].append(Entry(row.path, path, row.label, row.group))
+            entries[part].append(Entry(row.path, path, row.label, row.group, row.columns))
         else:
             missing.append(BadImage(row.path, f"no such file ({where} of {file.name})"))
     if not entries["train"]:
@@ -107,7 +109,8 @@ def _rows(file: Path) -> Iterator[_Row]:
     text = _text(file)
     delimiter = _delimiter(text.partition("\n")[0], file)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    reader.fieldnames = [name.strip().casefold() for name in reader.fieldnames or ()]
+    reader.fieldnames = [_column(name.strip()) for name in reader.fieldnames or ()]
+    others = [name for name in reader.fieldnames if name and name not in _KNOWN]
     try:
         for cells in reader:
             where = f"{file}, line {reader.line_num}"
@@ -117,11 +120,18 @@ def _rows(file: Path) -> Iterator[_Row]:
             for name in _NEEDED:
                 if not values[name]:
                     raise DataError(f"{where}: the {name} is empty. Fill it in, or remove the line.")
+            columns = {name: values[name] for name in others}
             yield _Row(
-                reader.line_num, values["path"], values["label"], values.get("group"), values.get("split", "train")
-            )
+                reader.line_num, values["path"], values["label"], values.get("group"), values.get("split", "train"),
+                columns,
+            )  # fmt: skip
     except csv.Error as error:
         raise DataError(f"{file}, after line {reader.line_num}: {error}. Save the table as CSV again.") from None
+
+
+def _column(name: str) -> str:
+    """The name of a column: the known ones in small letters, any other as it is spelled."""
+    return name.casefold() if name.casefold() in _KNOWN else name
 
 
 def _text(file: Path) -> str:
