@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from classicnets.classifier import Classifier
+from classicnets.data.corrections import corrected
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
 from classicnets.data.load import load_data, read_source
 from classicnets.data.record import Recorded, image_keys, read_record
@@ -78,6 +79,7 @@ def own_images(classifier: Classifier, part: str | None = None, *, run: Path | N
             test_fraction=known["test_fraction"],
             on_error=known["on_error"],
         )
+        data = _as_corrected(data, known.get("corrections"), run)
     except (KeyError, TypeError):
         raise ConfigError(
             "This classifier does not record what it was trained on. Name the images: `classicnets evaluate RUN DATA`."
@@ -277,6 +279,13 @@ def _recipe_data(run: Path | None) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _as_corrected(data: Data, file: str | None, run: Path | None) -> Data:
+    """The data with the corrections that the classifier was trained with, from the run's copy or the file itself."""
+    places = [run / "corrections.csv" if run else None, Path(file) if file else None]
+    found = next((place for place in places if file and place and place.is_file()), None)
+    return corrected(data, found) if found else data
 
 
 def _is_gone(source: str) -> bool:
