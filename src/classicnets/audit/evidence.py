@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ from classicnets.training.step.state import StepDone
 from classicnets.weights.config import read_config
 from classicnets.weights.pretrained import find_weights, pretrained
 
-__all__ = ["Head", "Trunk", "choose_trunk", "features", "fit_head", "out_of_fold"]
+__all__ = ["Evidence", "Head", "Trunk", "choose_trunk", "features", "fit_head", "gather", "out_of_fold"]
 
 SMALL_NETWORK = "resnet20_cifar"
 """The network that is trained for each fold if there are no weights, with one block a stage: a ResNet-8."""
@@ -118,10 +119,28 @@ def features(data: ImageSet, source: Trunk, *, progress: Report = no_report) -> 
     >>> features(load_data("digits").train, trunk).shape  # doctest: +SKIP
     torch.Size([1439, 512])
     """
-    classifier = source.classifier
+    return _features(source.classifier, data, progress)
+
+
+def _features(classifier: Classifier, data: ImageSet, progress: Report) -> Tensor:
     packed = pack(data, classifier.preprocess, progress=partial(progress, "Reading images"))
     watched = watch(classifier, packed.images, [], most=1, progress=partial(progress, "Computing features"))
-    return watched.features.clone()
+    return watched.features.clone()  # no inference tensor: it may be computed with
+
+
+class Evidence(NamedTuple):
+    """What models say of N images that they did not learn from.
+
+    Attributes:
+        probabilities: of each class, by a model that saw neither the image, nor a copy of it, nor its group: float32
+            (N, K); each row sums to 1.
+        features: of each image, float32 (N, D): the trunk's, or those of the network of the first fold.
+        fold_of: the fold of each image, int64 (N,).
+    """
+
+    probabilities: Tensor
+    features: Tensor
+    fold_of: Tensor
 
 
 def out_of_fold(
@@ -131,10 +150,26 @@ def out_of_fold(
     folds: int = 5,
     seed: int = 0,
     model: str | None = None,
-    computed: Tensor | None = None,
     progress: Report = no_report,
 ) -> Tensor:
-    """Return the probabilities of each image by a model that saw neither it, nor a copy of it, nor its group.
+    """Return the probabilities of `gather`, float32 (N, K). It takes the same arguments.
+
+    >>> out_of_fold(load_data("digits").train, trunk=None).shape  # doctest: +SKIP
+    torch.Size([1439, 10])
+    """
+    return gather(data, trunk=trunk, folds=folds, seed=seed, model=model, progress=progress).probabilities
+
+
+def gather(
+    data: ImageSet,
+    *,
+    trunk: Trunk | None,
+    folds: int = 5,
+    seed: int = 0,
+    model: str | None = None,
+    progress: Report = no_report,
+) -> Evidence:
+    """Ask of each image a model that did not learn from it.
 
     With a trunk, a head is fitted to the features of the other folds. Without, a small network is trained on them.
 
@@ -144,18 +179,17 @@ def out_of_fold(
         folds: how many folds, 2 or more. There are fewer if there are not so many images that may be separated.
         seed: decides the folds, and the training of the networks.
         model: the network that is trained for each fold if there is no trunk; None is a ResNet-8.
-        computed: `features(data, trunk)` if they are known already, float32 (N, D).
         progress: called with the name of the step, how much of it is done, and how much there is.
 
     Returns:
-        float32 (N, K); each row sums to 1.
+        The probabilities, the features and the folds.
 
     Raises:
         ConfigError: `folds` is below 2.
         DataError: images cannot be decoded, or all must be kept together.
 
-    >>> out_of_fold(load_data("digits").train, trunk=None).shape  # doctest: +SKIP
-    torch.Size([1439, 10])
+    >>> gather(load_data("digits").train, trunk=None).features.shape  # doctest: +SKIP
+    torch.Size([1439, 64])
     """
     if folds < 2:
         raise ConfigError(f"folds must be 2 or more, got {folds}. 5 are usual.")
@@ -163,19 +197,23 @@ def out_of_fold(
     number = int(fold_of.max()) + 1
     probabilities = torch.empty(len(data), len(data.classes))
     if trunk is not None:
-        inputs = features(data, trunk, progress=progress) if computed is None else computed
+        inputs = features(data, trunk, progress=progress)
         for fold in range(number):
             held = fold_of == fold
             head = fit_head(inputs[~held], data.labels[~held], len(data.classes))
             probabilities[held] = head.probabilities(inputs[held])
             progress("Fitting heads", fold + 1, number)
-        return probabilities
+        return Evidence(probabilities, inputs, fold_of)
     small = _small(data, model or SMALL_NETWORK, progress)
+    seen = torch.empty(0)
     for fold in range(number):
         held = fold_of == fold
         report = partial(progress, f"Training network {fold + 1} of {number}")
-        probabilities[held] = _trained(small, ~held, held, model, seed * number + fold, report)
-    return probabilities
+        trained = _train(small, ~held, held, model, seed * number + fold, report)
+        probabilities[held] = trained.logits.softmax(dim=1)
+        if fold == 0:
+            seen = _features(trained.classifier, small, progress)
+    return Evidence(probabilities, seen, fold_of)
 
 
 def fold_numbers(data: ImageSet, folds: int, seed: int) -> Tensor:
@@ -224,10 +262,15 @@ def _small(data: ImageSet, model: str, progress: Report) -> ImageSet:
     return replace(data, images=packed.images, paths=None)
 
 
-def _trained(
+class _Trained(NamedTuple):
+    classifier: Classifier
+    logits: Tensor  # of the images that were held out
+
+
+def _train(
     small: ImageSet, rest: Tensor, held: Tensor, model: str | None, seed: int, report: Callable[[int, int], None]
-) -> Tensor:
-    """Train a network on `rest` of the images, and return its probabilities of those `held` out, float32 (n, K)."""
+) -> _Trained:
+    """Train a network on `rest` of the images, bool (N,), and ask it of those `held` out."""
     train, val = small.subset(rest.nonzero().flatten()), small.subset(held.nonzero().flatten())
     data = Data("fold", "fold", train, val, None, "a fold")
     epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, round(_IMAGES_SEEN / len(train))))
@@ -240,4 +283,5 @@ def _trained(
         for event in fit(session, state):
             if isinstance(event, StepDone):
                 report(event.step, steps)
-    return session.validation.logits(state.validated_model).softmax(dim=1)
+    network = state.validated_model
+    return _Trained(Classifier.of(session.validation.card, network), session.validation.logits(network))

@@ -105,7 +105,7 @@ def own_images(classifier: Classifier, part: str | None = None, *, run: Path | N
     best = "test" if "test" in parts else "val"
     part = part or best
     notes += _refitted(part, known)
-    return Chosen(_part_of(parts, part, data.name), _named(data.name, part), data.on_error, part == best, tuple(notes))
+    return Chosen(part_of(parts, part, data.name), _named(data.name, part), data.on_error, part == best, tuple(notes))
 
 
 def given_images(
@@ -312,12 +312,13 @@ def _given_part(given: Given, part: str) -> ImageSet:
     return given.parts[part]
 
 
-def _part_of(parts: Mapping[str, ImageSet], part: str, name: str) -> ImageSet:
+def part_of(parts: Mapping[str, ImageSet], part: str, name: str, *, option: str = "--split") -> ImageSet:
+    """Return a part of the data called `name`, or "all" of it. Raises DataError, which names `option`."""
     if part == "all":
         return joined(tuple(parts.values()))
     if part not in parts:
         raise DataError(
-            f"{name} has no {PARTS[part]} images. It has {', '.join(parts)}; choose one of them, or all, with --split."
+            f"{name} has no {PARTS[part]} images. It has {', '.join(parts)}; choose one of them, or all, with {option}."
         )
     return parts[part]
 
