@@ -1,4 +1,4 @@
-"""The small network that is trained for a fold if there are no weights: minutes for 10,000 small images, on two cores."""
+"""The small network that is trained for each fold if there are no weights: minutes for 10,000 small images."""
 
 from __future__ import annotations
 
