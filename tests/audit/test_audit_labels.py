@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import classicnets as cn
+from classicnets import create_model
 from classicnets.audit import fold_network
-from classicnets.audit.evidence import choose_trunk, fold_numbers, gather, out_of_fold
+from classicnets.audit.evidence import choose_trunk, fold_numbers, out_of_fold
 from classicnets.audit.suspects import LabelAudit
 from classicnets.data import Data, ImageSet, load_data
 from classicnets.errors import ConfigError, DataError, UnknownName, WeightsError
@@ -23,9 +25,9 @@ from photos import write_photos
 @pytest.fixture(autouse=True)
 def _short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two folds' networks learn a few hundred images."""
-    monkeypatch.setattr(fold_network, "_IMAGES_SEEN", 800)
+    monkeypatch.setattr(fold_network, "_IMAGES_SEEN", 900)
     monkeypatch.setattr(fold_network, "_FEWEST_EPOCHS", 2)
-    monkeypatch.setattr(fold_network, "_SWITCHES", ("model.switches.depths=[1,1,1]", "model.switches.widths=[8,8,8]"))
+    monkeypatch.setattr(fold_network, "_SWITCHES", ("model.switches.depths=[1,1,1]",))
 
 
 @pytest.fixture(scope="session")
@@ -55,13 +57,13 @@ def test_flipped_labels_are_found_without_weights(noisy: tuple[ImageSet, list[in
     assert {images.classes[by_id[name]] for name in first.like_label} == {first.label}
     assert {images.classes[by_id[name]] for name in first.like_proposed} == {first.proposed}
     assert len(first.like_proposed) == 3
-    assert audit == cn.audit_labels(images, folds=2)
 
 
 def test_flipped_labels_are_found_with_weights(noisy: tuple[ImageSet, list[int]], model_folder: Path) -> None:
     images, wrong = noisy
     audit = cn.audit_labels(images, weights=model_folder)
-    assert {images.ids[i] for i in wrong} <= {suspect.path for suspect in audit.suspects}
+    found = {suspect.path for suspect in audit.suspects}
+    assert len(found & {images.ids[i] for i in wrong}) >= 3, "the features are those of random weights"
     assert "resnet20_cifar at 12 pixels, frozen" in audit.method
     assert audit == cn.audit_labels(images, run=model_folder)
 
@@ -76,9 +78,6 @@ def test_no_image_is_judged_by_a_model_that_saw_it(corners: Data) -> None:
     fold_of = fold_numbers(data, 4, 0)
     assert fold_of[41] == fold_of[7]
     assert torch.equal(fold_of[0::2], fold_of[1::2])
-    evidence = gather(data, trunk=None, folds=2)
-    torch.testing.assert_close(evidence.probabilities.sum(1), torch.ones(80))
-    assert evidence.features.shape == (80, 8)
     with pytest.raises(DataError, match="copies of one another"):
         fold_numbers(replace(data, groups=("one",) * 80), 4, 0)
 
@@ -89,11 +88,12 @@ def test_a_trunk_is_found_where_train_would_find_it(corners: Data, model_folder:
     trunk = choose_trunk(model_folder, data=data)
     assert trunk is not None
     assert trunk.classifier.model_name == "resnet20_cifar"
-    file = choose_trunk(model_folder / "model.safetensors", "resnet20_cifar", data=data)
-    assert file is not None
+    file = tmp_path / "weights.safetensors"
+    save_file(create_model("resnet20_cifar").state_dict(), file)
+    assert choose_trunk(file, "resnet20_cifar", data=data) is not None
     assert out_of_fold(data, trunk=trunk, folds=2).shape == (80, 4)
     with pytest.raises(ConfigError, match="--model"):
-        choose_trunk(model_folder / "model.safetensors", data=data)
+        choose_trunk(file, data=data)
     with pytest.raises(ConfigError, match="not both"):
         choose_trunk(model_folder, run=model_folder, data=data)
     with pytest.raises(WeightsError, match="No weights"):
@@ -117,7 +117,7 @@ def test_what_is_written_is_read_again(noisy: tuple[ImageSet, list[int]], model_
     audit = cn.audit_labels(images, weights=model_folder)
     folder = audit.save(tmp_path / "audit")
     assert sorted(file.name for file in folder.iterdir()) == ["audit.json", "labels.html", "suspects.csv"]
-    rows = list(csv.DictReader((folder / "suspects.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((folder / "suspects.csv").read_text("utf-8").splitlines()))
     assert list(rows[0]) == ["path", "label", "proposed", "score"]
     assert [row["path"] for row in rows] == [suspect.path for suspect in audit.suspects]
     scores = [float(row["score"]) for row in rows]
@@ -134,28 +134,40 @@ def test_what_is_written_is_read_again(noisy: tuple[ImageSet, list[int]], model_
         LabelAudit.load(tmp_path)
 
 
-def test_parts_of_a_folder(tmp_path: Path) -> None:
+@pytest.fixture(scope="session")
+def rgb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved classifier for colour photos."""
+    return tiny_classifier(channels=3).save(tmp_path_factory.mktemp("rgb") / "model")
+
+
+def test_twelve_photos_without_weights(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 4)
-    whole = cn.audit_labels(tmp_path / "photos", folds=2)
-    assert (whole.num_images, whole.data) == (12, "photos")
-    assert any("agree with only" in note for note in whole.notes)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+    audit = cn.audit_labels(tmp_path / "photos", folds=2)
+    assert (audit.num_images, audit.data, audit.part) == (12, "photos", "train")
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
+
+
+def test_parts_of_a_folder(tmp_path: Path, rgb: Path) -> None:
     for part, count, first in (("train", 3, 0), ("val", 2, 10)):
         write_photos(tmp_path / "divided" / part, count, first_seed=first)
-    assert cn.audit_labels(tmp_path / "divided", folds=2).num_images == 9
-    assert cn.audit_labels(tmp_path / "divided", part="all", folds=2).num_images == 15
+    audit = cn.audit_labels(tmp_path / "divided", weights=rgb)
+    assert (audit.num_images, audit.data) == (9, "divided training")
+    assert any("agree with only" in note for note in audit.notes)
+    assert cn.audit_labels(tmp_path / "divided", part="all", weights=rgb).num_images == 15
     with pytest.raises(DataError, match="no test images.*--part"):
         cn.audit_labels(tmp_path / "divided", part="test")
     with pytest.raises(ConfigError, match="part is 'tests'"):
         cn.audit_labels(tmp_path / "divided", part="tests")
 
 
-def test_damaged_photos_fail_or_are_left_out(tmp_path: Path) -> None:
+def test_damaged_photos_fail_or_are_left_out(tmp_path: Path, rgb: Path) -> None:
     write_photos(tmp_path / "photos", 4)
     photo = tmp_path / "photos" / "disc" / "001.jpg"
     photo.write_bytes(photo.read_bytes()[:900])
     with pytest.raises(DataError, match=r"disc/001\.jpg"):
-        cn.audit_labels(tmp_path / "photos", folds=2)
-    audit = cn.audit_labels(tmp_path / "photos", folds=2, on_error="skip")
+        cn.audit_labels(tmp_path / "photos", weights=rgb)
+    audit = cn.audit_labels(tmp_path / "photos", weights=rgb, on_error="skip")
     assert audit.num_images == 11
     assert "1 image cannot be read and is left out." in audit.notes
 
