@@ -155,7 +155,7 @@ def test_parts_of_a_folder(tmp_path: Path, rgb: Path) -> None:
     assert (audit.num_images, audit.data) == (9, "divided training")
     assert any("agree with only" in note for note in audit.notes)
     assert cn.audit_labels(tmp_path / "divided", part="all", weights=rgb).num_images == 15
-    with pytest.raises(DataError, match="no test images.*--part"):
+    with pytest.raises(DataError, match=r"no test images.*--part"):
         cn.audit_labels(tmp_path / "divided", part="test")
     with pytest.raises(ConfigError, match="part is 'tests'"):
         cn.audit_labels(tmp_path / "divided", part="tests")

@@ -223,7 +223,7 @@ def fold_numbers(data: ImageSet, folds: int, seed: int) -> Tensor:
 
 
 def _saved(path: Path) -> SavedConfig | None:
-    """The config of a run, of a model folder, or of the run that a checkpoint's folder belongs to. Raises WeightsError."""
+    """The config of a run, of a model folder, or of the run that a checkpoint belongs to. Raises WeightsError."""
     folders = (path, path / "model", path.absolute().parent.parent / "model") if path.is_dir() else ()
     configs = [folder / "config.json" for folder in folders if (folder / "config.json").is_file()]
     return read_config(configs[0]) if configs else None
