@@ -7,46 +7,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from classicnets.audit.fold_network import small_images, train_fold
 from classicnets.audit.head import Head, fit_head
 from classicnets.classifier import Classifier
 from classicnets.data.content import content_keys
-from classicnets.data.imageset import Data, ImageSet
+from classicnets.data.imageset import ImageSet
 from classicnets.data.pipeline.pack import pack
 from classicnets.data.split import folds as divided
 from classicnets.errors import ConfigError, DataError
 from classicnets.explanation.activations import watch
-from classicnets.models.catalog import find
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from classicnets.system.devices import choose_device
-from classicnets.system.memory import memory_kept
 from classicnets.system.progress import Report, no_report
 from classicnets.training.recipe.choose import natural_size
-from classicnets.training.recipe.plan import resolve
-from classicnets.training.run.prepare import prepare
-from classicnets.training.step.loop import fit
-from classicnets.training.step.state import StepDone
-from classicnets.weights.config import read_config
+from classicnets.weights.config import SavedConfig, read_config
 from classicnets.weights.pretrained import find_weights, pretrained
 
-__all__ = ["Head", "Trunk", "choose_trunk", "features", "fit_head", "out_of_fold"]
+__all__ = ["Evidence", "Head", "Trunk", "choose_trunk", "features", "fit_head", "gather", "out_of_fold"]
 
-SMALL_NETWORK = "resnet20_cifar"
-"""The network that is trained for each fold if there are no weights, with one block a stage: a ResNet-8."""
-
-_SWITCHES = ("model.switches.depths=[1,1,1]",)
 _PUBLISHED = "resnet18"  # the network of "torchvision" without a name
-_SMALL_SIDE = 32  # of larger images, if a network is trained for each fold
 _TRUNK_SIDE = 128  # smaller images are enlarged to this at most: at 224 pixels a trunk takes three times as long
-_IMAGES_SEEN, _FEWEST_EPOCHS, _MOST_EPOCHS = 64_000, 5, 40  # in the training of a fold
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +44,13 @@ class Trunk:
     Attributes:
         classifier: the network and its preprocessing; its classes are not used.
         source: where the weights come from, in words.
+        trained_on: the source of the images that they were trained on, as `load_data` takes it; "" if it is not known.
         notes: what the user should know, one sentence each.
     """
 
     classifier: Classifier
     source: str
+    trained_on: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -90,7 +80,8 @@ def choose_trunk(
     source = weights if run is None else run
     if source is None:
         return None
-    name = model or _network_of(source)
+    saved = _saved(Path(source).expanduser())
+    name = model or (saved.architecture if saved else _network_of(source))
     found = pretrained(name, source if isinstance(source, str) else Path(source))
     config = found.model.config
     preprocess = found.preprocess or _imagenet(config.in_channels, config.image_size)
@@ -102,7 +93,8 @@ def choose_trunk(
         classes=found.classes or tuple(map(str, range(config.num_classes))),
         preprocess=replace(preprocess, input_size=(side, side), bit_depth=data.bit_depth),
     )
-    return Trunk(classifier, found.source, found.notes)
+    known = saved.classicnets.provenance.get("data", {}) if saved else {}
+    return Trunk(classifier, found.source, str(known.get("source", "")), found.notes)
 
 
 def features(data: ImageSet, source: Trunk, *, progress: Report = no_report) -> Tensor:
@@ -118,10 +110,28 @@ def features(data: ImageSet, source: Trunk, *, progress: Report = no_report) -> 
     >>> features(load_data("digits").train, trunk).shape  # doctest: +SKIP
     torch.Size([1439, 512])
     """
-    classifier = source.classifier
+    return _features(source.classifier, data, progress)
+
+
+def _features(classifier: Classifier, data: ImageSet, progress: Report) -> Tensor:
     packed = pack(data, classifier.preprocess, progress=partial(progress, "Reading images"))
     watched = watch(classifier, packed.images, [], most=1, progress=partial(progress, "Computing features"))
-    return watched.features.clone()
+    return watched.features.clone()  # no inference tensor: it may be computed with
+
+
+class Evidence(NamedTuple):
+    """What models say of N images that they did not learn from.
+
+    Attributes:
+        probabilities: of each class, by a model that saw neither the image, nor a copy of it, nor its group: float32
+            (N, K); each row sums to 1.
+        features: of each image, float32 (N, D): the trunk's, or those of the network of the first fold.
+        fold_of: the fold of each image, int64 (N,).
+    """
+
+    probabilities: Tensor
+    features: Tensor
+    fold_of: Tensor
 
 
 def out_of_fold(
@@ -131,10 +141,26 @@ def out_of_fold(
     folds: int = 5,
     seed: int = 0,
     model: str | None = None,
-    computed: Tensor | None = None,
     progress: Report = no_report,
 ) -> Tensor:
-    """Return the probabilities of each image by a model that saw neither it, nor a copy of it, nor its group.
+    """Return the probabilities of `gather`, float32 (N, K). It takes the same arguments.
+
+    >>> out_of_fold(load_data("digits").train, trunk=None).shape  # doctest: +SKIP
+    torch.Size([1439, 10])
+    """
+    return gather(data, trunk=trunk, folds=folds, seed=seed, model=model, progress=progress).probabilities
+
+
+def gather(
+    data: ImageSet,
+    *,
+    trunk: Trunk | None,
+    folds: int = 5,
+    seed: int = 0,
+    model: str | None = None,
+    progress: Report = no_report,
+) -> Evidence:
+    """Ask of each image a model that did not learn from it.
 
     With a trunk, a head is fitted to the features of the other folds. Without, a small network is trained on them.
 
@@ -144,18 +170,17 @@ def out_of_fold(
         folds: how many folds, 2 or more. There are fewer if there are not so many images that may be separated.
         seed: decides the folds, and the training of the networks.
         model: the network that is trained for each fold if there is no trunk; None is a ResNet-8.
-        computed: `features(data, trunk)` if they are known already, float32 (N, D).
         progress: called with the name of the step, how much of it is done, and how much there is.
 
     Returns:
-        float32 (N, K); each row sums to 1.
+        The probabilities, the features and the folds.
 
     Raises:
         ConfigError: `folds` is below 2.
         DataError: images cannot be decoded, or all must be kept together.
 
-    >>> out_of_fold(load_data("digits").train, trunk=None).shape  # doctest: +SKIP
-    torch.Size([1439, 10])
+    >>> gather(load_data("digits").train, trunk=None).features.shape  # doctest: +SKIP
+    torch.Size([1439, 64])
     """
     if folds < 2:
         raise ConfigError(f"folds must be 2 or more, got {folds}. 5 are usual.")
@@ -163,19 +188,23 @@ def out_of_fold(
     number = int(fold_of.max()) + 1
     probabilities = torch.empty(len(data), len(data.classes))
     if trunk is not None:
-        inputs = features(data, trunk, progress=progress) if computed is None else computed
+        inputs = features(data, trunk, progress=progress)
         for fold in range(number):
             held = fold_of == fold
             head = fit_head(inputs[~held], data.labels[~held], len(data.classes))
             probabilities[held] = head.probabilities(inputs[held])
             progress("Fitting heads", fold + 1, number)
-        return probabilities
-    small = _small(data, model or SMALL_NETWORK, progress)
+        return Evidence(probabilities, inputs, fold_of)
+    small = small_images(data, model, progress)
+    seen = torch.empty(0)
     for fold in range(number):
         held = fold_of == fold
         report = partial(progress, f"Training network {fold + 1} of {number}")
-        probabilities[held] = _trained(small, ~held, held, model, seed * number + fold, report)
-    return probabilities
+        trained = train_fold(small, ~held, held, model, seed * number + fold, report)
+        probabilities[held] = trained.logits.softmax(dim=1)
+        if fold == 0:
+            seen = _features(trained.classifier, small, progress)
+    return Evidence(probabilities, seen, fold_of)
 
 
 def fold_numbers(data: ImageSet, folds: int, seed: int) -> Tensor:
@@ -193,14 +222,17 @@ def fold_numbers(data: ImageSet, folds: int, seed: int) -> Tensor:
     return fold_of
 
 
+def _saved(path: Path) -> SavedConfig | None:
+    """The config of a run, of a model folder, or of the run that a checkpoint belongs to. Raises WeightsError."""
+    folders = (path, path / "model", path.absolute().parent.parent / "model") if path.is_dir() else ()
+    configs = [folder / "config.json" for folder in folders if (folder / "config.json").is_file()]
+    return read_config(configs[0]) if configs else None
+
+
 def _network_of(weights: str | PathLike[str]) -> str:
-    """The name of the network that the weights belong to. Raises WeightsError or ConfigError."""
+    """The network of weights without a config. Raises WeightsError if there are none, ConfigError if it is unknown."""
     if str(weights).partition(":")[0] == "torchvision":
         return _PUBLISHED
-    path = Path(weights).expanduser()
-    for folder in (path, path / "model", path.absolute().parent.parent / "model"):  # the last: of a run's checkpoint
-        if path.is_dir() and (folder / "config.json").is_file():
-            return read_config(folder / "config.json").architecture
     find_weights(_PUBLISHED, weights)  # raises if there is nothing there
     raise ConfigError(f"{weights} does not say which network it belongs to. Name it with --model, such as resnet18.")
 
@@ -209,35 +241,3 @@ def _imagenet(channels: int, side: int) -> Preprocess:
     """The usual preparation of images, for weights that come without one."""
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
     return Preprocess(input_size=(side, side), mean=mean, std=std)
-
-
-def _small(data: ImageSet, model: str, progress: Report) -> ImageSet:
-    """The images in memory: at their own size if that is small, else squeezed into a small square."""
-    channels = 3 if data.images is None else data.images.shape[1]
-    config = find(model).config
-    side = max(config.min_size, min(natural_size(data, config), _SMALL_SIDE))
-    preprocess = Preprocess(
-        input_size=(side, side), resize="squash", mean=(0.5,) * channels, std=(0.5,) * channels,
-        bit_depth=data.bit_depth,
-    )  # fmt: skip
-    packed = pack(data, preprocess, progress=partial(progress, "Reading images"))
-    return replace(data, images=packed.images, paths=None)
-
-
-def _trained(
-    small: ImageSet, rest: Tensor, held: Tensor, model: str | None, seed: int, report: Callable[[int, int], None]
-) -> Tensor:
-    """Train a network on `rest` of the images, and return its probabilities of those `held` out, float32 (n, K)."""
-    train, val = small.subset(rest.nonzero().flatten()), small.subset(held.nonzero().flatten())
-    data = Data("fold", "fold", train, val, None, "a fold")
-    epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, round(_IMAGES_SEEN / len(train))))
-    settings = [f"epochs={epochs}", f"seed={seed}", *(_SWITCHES if model is None else ())]
-    plan = resolve(model or SMALL_NETWORK, data, settings=settings)
-    prepared = prepare(plan.recipe, data, choose_device("auto"), None)
-    session, state = replace(prepared.session, validates=False), prepared.state
-    steps = len(session.loader) * plan.recipe.epochs
-    with memory_kept(session.precision.dtype):
-        for event in fit(session, state):
-            if isinstance(event, StepDone):
-                report(event.step, steps)
-    return session.validation.logits(state.validated_model).softmax(dim=1)

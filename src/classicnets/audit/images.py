@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +22,10 @@ class Audited(NamedTuple):
     notes: tuple[str, ...]
 
 
-def all_images(data: str | os.PathLike[str] | Data | ImageSet) -> Audited:
-    """Return all images of `data`: of a source as for `load_data`, of loaded `Data`, or of one set.
+def all_images(
+    data: str | os.PathLike[str] | Data | ImageSet, *, parts: Sequence[str] = ("train", "val", "test")
+) -> Audited:
+    """Return all images of some parts of `data`: of a source as for `load_data`, of loaded `Data`, or of one set.
 
     Files of a source whose header cannot be read are left out, with a note.
 
@@ -32,7 +35,7 @@ def all_images(data: str | os.PathLike[str] | Data | ImageSet) -> Audited:
     if isinstance(data, ImageSet):
         images, name = data, "images"
     elif isinstance(data, Data):
-        images, name = joined(tuple(data.parts.values())), data.name
+        images, name = joined(tuple(some for part, some in data.parts.items() if part in parts)), data.name
     else:
         given = read_source(data if isinstance(data, str) else Path(data))
         refuse_problems(given)
@@ -42,7 +45,7 @@ def all_images(data: str | os.PathLike[str] | Data | ImageSet) -> Audited:
                 f"{counted(len(bad), 'image')} cannot be read and {'is' if len(bad) == 1 else 'are'} left out; the "
                 f"first is {bad[0]}; `classicnets check` lists all"
             )
-        images, name = joined(tuple(given.parts.values())), given.name
+        images, name = joined(tuple(some for part, some in given.parts.items() if part in parts)), given.name
         notes = [*given.notes, *notes]
     known = [name for name, count in images.counts().items() if count]
     if len(known) < 2:

@@ -128,6 +128,7 @@ class Data:
         seed, val_fraction, test_fraction: the arguments of `load_data` that decided the split.
         ignored: how many files among the images are of another kind, by suffix: "12 .heic".
         notes: how the source was interpreted and what was left out, one sentence each.
+        corrections: the SHA-256 of the corrections that changed labels or dropped images (`corrected`); "" for none.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Data:
     skipped: tuple[BadImage, ...] = ()
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    corrections: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:

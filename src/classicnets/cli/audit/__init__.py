@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from classicnets.cli.audit import shortcuts
+from classicnets.cli.audit import labels, shortcuts
 
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to `app`."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
-    for command in (shortcuts,):
+    for command in (labels, shortcuts):
         command.register(group)
-    app.add_typer(group, name="audit", help="Is the data right? Giveaways, and whether there are enough images.")
+    app.add_typer(group, name="audit", help="Is the data right? Wrong labels, shortcuts, enough images.")
