@@ -27,6 +27,7 @@ PUBLIC = [
     "evaluate",
     "explain",
     "inspect",
+    "learning_curve",
     "list_models",
     "load",
     "load_data",

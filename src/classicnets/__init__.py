@@ -27,6 +27,7 @@ _HOME = {
     "evaluate": "evaluation",
     "explain": "explanation",
     "inspect": "analysis",
+    "learning_curve": "audit.curve",
     "list_models": "models.facts",
     "load": "classifier",
     "load_data": "data",
@@ -41,6 +42,7 @@ __all__ = [*_HOME, "__version__"]
 if TYPE_CHECKING:
     from classicnets.analysis import compare as compare
     from classicnets.analysis import inspect as inspect
+    from classicnets.audit.curve import learning_curve as learning_curve
     from classicnets.audit.labels import audit_labels as audit_labels
     from classicnets.audit.shortcuts import audit_shortcuts as audit_shortcuts
     from classicnets.classifier import Classifier as Classifier

@@ -15,10 +15,11 @@ from classicnets.evaluation.choose import joined
 
 
 class Audited(NamedTuple):
-    """The images, a name for them, and what the user should know of how they were read, one sentence each."""
+    """The images, a name for them, what they were loaded from, and how they were read, one sentence each."""
 
     images: ImageSet
     name: str
+    source: str
     notes: tuple[str, ...]
 
 
@@ -33,9 +34,10 @@ def all_images(
     """
     notes: list[str] = []
     if isinstance(data, ImageSet):
-        images, name = data, "images"
+        images, name, source = data, "images", ""
     elif isinstance(data, Data):
         images, name = joined(tuple(some for part, some in data.parts.items() if part in parts)), data.name
+        source = data.source
     else:
         given = read_source(data if isinstance(data, str) else Path(data))
         refuse_problems(given)
@@ -46,6 +48,7 @@ def all_images(
                 f"first is {bad[0]}; `classicnets check` lists all"
             )
         images, name = joined(tuple(some for part, some in given.parts.items() if part in parts)), given.name
+        source = given.source
         notes = [*given.notes, *notes]
     known = [name for name, count in images.counts().items() if count]
     if len(known) < 2:
@@ -53,4 +56,4 @@ def all_images(
             f"{name} has images of {counted(len(known), 'class')}, and an audit compares classes. Give images of two "
             f"classes or more."
         )
-    return Audited(images, name, tuple(notes))
+    return Audited(images, name, source, tuple(notes))

@@ -63,7 +63,7 @@ def audit_shortcuts(
     >>> audit_shortcuts(load_data("digits")).shortcuts
     ()
     """
-    images, name, notes = all_images(data)
+    images, name, _, notes = all_images(data)
     images, more = _sampled(images, seed)
     looks, bad = _look_at(images, progress)
     left_out = [f"{counted(len(bad), 'damaged image')} left out; the first is {bad[0]}"] if bad else []

@@ -122,7 +122,7 @@ def _without_classes(stems: list[str], labels: np.ndarray, classes: Sequence[str
 
 
 def _own_name(name: str) -> re.Pattern[str]:
-    """Finds a class's name in a file's name, however its words are joined, also "cat" of "cats"; a number as a whole."""
+    """Finds a class's name in a file's name, however its words are joined; "cat" for "cats"; a number as a whole."""
     tokens = _TOKEN.findall(name.removesuffix("s") if len(name) > 3 else name) or [name]
     end = r"(?!\d)" if name.isdigit() else ""
     return re.compile(r"(?<![^\W_])" + r"[\W_]*".join(map(re.escape, tokens)) + end, re.IGNORECASE)
