@@ -19,12 +19,15 @@ _HOME = {
     "ClassicNetsError": "errors",
     "Classifier": "classifier",
     "Preprocess": "preprocess",
+    "audit_labels": "audit.labels",
+    "audit_shortcuts": "audit.shortcuts",
     "compare": "analysis",
     "compare_runs": "runs.paired",
     "create_model": "weights",
     "evaluate": "evaluation",
     "explain": "explanation",
     "inspect": "analysis",
+    "learning_curve": "audit.curve",
     "list_models": "models.facts",
     "load": "classifier",
     "load_data": "data",
@@ -39,6 +42,9 @@ __all__ = [*_HOME, "__version__"]
 if TYPE_CHECKING:
     from classicnets.analysis import compare as compare
     from classicnets.analysis import inspect as inspect
+    from classicnets.audit.curve import learning_curve as learning_curve
+    from classicnets.audit.labels import audit_labels as audit_labels
+    from classicnets.audit.shortcuts import audit_shortcuts as audit_shortcuts
     from classicnets.classifier import Classifier as Classifier
     from classicnets.classifier import load as load
     from classicnets.data import load_data as load_data

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,7 @@ class ImageSet:
         images: uint8 (N, C, H, W), or None for a set of files.
         paths: N paths, or None for a set in memory.
         groups: N names of groups (a person, a patient) whose images must stay in one part, or None.
+        columns: what else a table says of the images, by the name of the column: N texts each.
     """
 
     classes: tuple[str, ...]
@@ -38,12 +39,13 @@ class ImageSet:
     images: Tensor | None = None
     paths: tuple[Path, ...] | None = None
     groups: tuple[str, ...] | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.images is None) == (self.paths is None):
             raise ValueError("An ImageSet has either images or paths.")
-        for name in ("labels", "images", "paths", "groups"):
-            values = getattr(self, name)
+        of_images = {name: getattr(self, name) for name in ("labels", "images", "paths", "groups")}
+        for name, values in {**of_images, **self.columns}.items():
             if values is not None and len(values) != len(self.ids):
                 raise ValueError(f"An ImageSet of {len(self.ids)} ids has {len(values)} {name}.")
 
@@ -77,6 +79,7 @@ class ImageSet:
             images=None if self.images is None else self.images[index],
             paths=None if self.paths is None else tuple(self.paths[i] for i in places),
             groups=None if self.groups is None else tuple(self.groups[i] for i in places),
+            columns={name: tuple(values[i] for i in places) for name, values in self.columns.items()},
         )
 
     def sample(self, number: int, *, seed: int = 0) -> ImageSet:
@@ -125,6 +128,7 @@ class Data:
         seed, val_fraction, test_fraction: the arguments of `load_data` that decided the split.
         ignored: how many files among the images are of another kind, by suffix: "12 .heic".
         notes: how the source was interpreted and what was left out, one sentence each.
+        corrections: the SHA-256 of the corrections that changed labels or dropped images (`corrected`); "" for none.
     """
 
     name: str
@@ -140,6 +144,7 @@ class Data:
     skipped: tuple[BadImage, ...] = ()
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    corrections: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -78,22 +78,29 @@ def load_data(
             f"val_fraction is {val_fraction} and test_fraction is {test_fraction}; val_fraction must be above 0, "
             f"test_fraction at least 0, and their sum below 1."
         )
+    given, bad = read_readable(source, on_error)
+    data = divide(given, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction)
+    return replace(
+        data, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction, on_error=on_error, skipped=bad
+    )
+
+
+def read_readable(source: str | Path, on_error: OnError) -> tuple[Given, tuple[BadImage, ...]]:
+    """Read what a source holds, without the files whose header cannot be read; return those too.
+
+    Raises ConfigError for another `on_error`, DataError if the source cannot be trained on.
+    """
     if on_error not in get_args(OnError):
         raise ConfigError(f"on_error is {on_error!r}; it must be fail or skip.")
     given = read_source(source)
-    if given.problems:
-        lines = "\n".join(f"  {problem}" for problem in given.problems)
-        raise DataError(f"{given.source} cannot be trained on:\n{lines}\n`classicnets check` shows the details.")
-    given, bad = _without_bad(given)
+    refuse_problems(given)
+    given, bad = without_bad(given)
     if bad and on_error == "fail":
         raise cannot_be_read(bad, sum(map(len, given.parts.values())) + len(bad))
     gone = [name for name, count in given.train.counts().items() if not count]
     if gone:
         raise DataError(f"No training image of {listed(gone)} can be read. Add images, or remove the class.")
-    data = divide(given, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction)
-    return replace(
-        data, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction, on_error=on_error, skipped=bad
-    )
+    return given, bad
 
 
 def read_source(source: str | Path) -> Given:
@@ -187,7 +194,14 @@ def _too_few(given: Given) -> str:
     )
 
 
-def _without_bad(given: Given) -> tuple[Given, tuple[BadImage, ...]]:
+def refuse_problems(given: Given) -> None:
+    """Raise DataError, with every reason, if a source cannot be trained on as it is."""
+    if given.problems:
+        lines = "\n".join(f"  {problem}" for problem in given.problems)
+        raise DataError(f"{given.source} cannot be trained on:\n{lines}\n`classicnets check` shows the details.")
+
+
+def without_bad(given: Given) -> tuple[Given, tuple[BadImage, ...]]:
     """Leave out files that are missing or whose header cannot be read; returns what is left, and those files."""
     bad = list(given.missing)
     left: dict[str, ImageSet] = {}
