@@ -143,5 +143,31 @@ def _print(report: Report) -> None:
     )
     if len(scores) > _MOST_CLASSES:
         answer(f"({len(scores) - _MOST_CLASSES} more; per_class.csv has all)")
+    _print_slices(report)
     if report.confusions:
         print_table(("true class", "predicted as", "images"), report.confusions[:5], title="\nmost frequent confusions")
+
+
+def _print_slices(report: Report) -> None:
+    slices = report.slices
+    if slices.judged:
+        answer(f"\n{slices.finding} (corrected for {len(slices.judged)} comparisons at 5%)")
+    if slices.weak:
+        print_table(
+            ("slice", "accuracy", "interval", "the others", "its classes", "images"),
+            [
+                (
+                    one.name,
+                    f"{one.accuracy:.1%}",
+                    f"{one.interval.low:.1%} to {one.interval.high:.1%}" if one.interval else "",
+                    f"{one.rest:.1%}",
+                    f"{one.expected:.1%}",
+                    one.images,
+                )
+                for one in slices.weak
+            ],
+        )
+    if slices.few:
+        answer(f"too few images to judge: {len(slices.few):,} more slices (report.json has them)")
+    for sentence in slices.left_out:
+        answer(sentence)

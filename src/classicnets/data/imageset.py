@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,7 @@ class ImageSet:
         images: uint8 (N, C, H, W), or None for a set of files.
         paths: N paths, or None for a set in memory.
         groups: N names of groups (a person, a patient) whose images must stay in one part, or None.
+        columns: what a table says besides path, label and split: N texts for each of its other columns, by name.
     """
 
     classes: tuple[str, ...]
@@ -38,12 +39,13 @@ class ImageSet:
     images: Tensor | None = None
     paths: tuple[Path, ...] | None = None
     groups: tuple[str, ...] | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.images is None) == (self.paths is None):
             raise ValueError("An ImageSet has either images or paths.")
-        for name in ("labels", "images", "paths", "groups"):
-            values = getattr(self, name)
+        several = {name: getattr(self, name) for name in ("labels", "images", "paths", "groups")}
+        for name, values in [*several.items(), *self.columns.items()]:
             if values is not None and len(values) != len(self.ids):
                 raise ValueError(f"An ImageSet of {len(self.ids)} ids has {len(values)} {name}.")
 
@@ -77,6 +79,7 @@ class ImageSet:
             images=None if self.images is None else self.images[index],
             paths=None if self.paths is None else tuple(self.paths[i] for i in places),
             groups=None if self.groups is None else tuple(self.groups[i] for i in places),
+            columns={name: tuple(values[i] for i in places) for name, values in self.columns.items()},
         )
 
     def sample(self, number: int, *, seed: int = 0) -> ImageSet:

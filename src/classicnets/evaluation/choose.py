@@ -195,6 +195,7 @@ def joined(parts: tuple[ImageSet, ...]) -> ImageSet:
         ids=tuple(id for part in parts for id in part.ids),
         images=None if first.images is None else torch.cat([p.images for p in parts if p.images is not None]),
         paths=None if first.paths is None else tuple(path for part in parts for path in part.paths or ()),
+        columns={name: tuple(value for part in parts for value in part.columns[name]) for name in first.columns},
     )
 
 

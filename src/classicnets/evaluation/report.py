@@ -15,7 +15,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -32,6 +32,7 @@ from classicnets.evaluation import metrics
 from classicnets.evaluation.choose import labelled
 from classicnets.evaluation.confusion import ConfusionMatrix
 from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Interval
+from classicnets.evaluation.slices import Slices, slices_of
 from classicnets.scorer import Answer, Guess, PrecisionName, Scorer
 from classicnets.system.storage import written_aside
 
@@ -67,6 +68,7 @@ class Report:
         calibration: how far scores can be taken for chances of being right.
         answers: one for each image, in the order of the set.
         skipped: the images that could not be decoded, with the reason; they are not counted.
+        slices: where the classifier is weak, by the table's columns and by size, brightness and sharpness.
     """
 
     model: str
@@ -81,6 +83,7 @@ class Report:
     calibration: Calibration
     answers: tuple[Answer, ...]
     skipped: tuple[str, ...] = ()
+    slices: Slices = field(default_factory=Slices)
 
     @property
     def per_class(self) -> dict[str, ClassScores]:
@@ -138,6 +141,7 @@ class Report:
                 "gap": self.calibration.gap,
                 "bins": [bin._asdict() for bin in self.calibration.bins],
             },
+            "slices": self.slices.to_dict(),
         }
 
     @classmethod
@@ -165,6 +169,7 @@ class Report:
                 ),
                 answers=tuple(answers),
                 skipped=tuple(values["skipped"]),
+                slices=Slices.from_dict(values["slices"]) if "slices" in values else Slices(),
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DataError(f"This is not a report ({error}). `classicnets evaluate` writes one.") from None
@@ -275,7 +280,7 @@ def evaluate(
     if not len(images):
         raise DataError("There are no images to evaluate on. Give a set with one image or more.")
     card = scorer.card
-    to_ours = _matched(images, card.classes)
+    to_ours = matched(images, card.classes)
     report = partial(progress, "Reading images") if progress else None
     packed = packed or pack(images, card.preprocess, on_error=on_error, progress=report)
     report = partial(progress, "Classifying") if progress else None
@@ -285,7 +290,8 @@ def evaluate(
     best = metrics.ranking(logits, _TOP)
     confusion = metrics.confusion_matrix(labels, best[:, 0], len(card.classes))
     scores = metrics.probabilities(logits, best)
-    right, total = int(confusion.right.sum()), len(labels)
+    is_right = best[:, 0] == labels
+    right, total = int(is_right.sum()), len(labels)
     assert confusion.total == total == len(images) - len(packed.skipped), "every image counts once"
     return Report(
         model=card.model_name,
@@ -297,9 +303,10 @@ def evaluate(
         top1_interval=metrics.bootstrap_interval(right, total),
         top5=metrics.share_within(best, labels),
         confusion=confusion,
-        calibration=metrics.calibration_of(scores[:, 0], best[:, 0] == labels),
+        calibration=metrics.calibration_of(scores[:, 0], is_right),
         answers=_answers(packed.ids, labels, best, scores, card),
         skipped=tuple(map(str, packed.skipped)),
+        slices=slices_of(images, packed, labels, is_right),
     )
 
 
@@ -309,7 +316,7 @@ def _source_of(card: Card) -> str | None:
     return known.get("source") if isinstance(known, Mapping) else None
 
 
-def _matched(images: ImageSet, classes: Sequence[str]) -> Tensor:
+def matched(images: ImageSet, classes: Sequence[str]) -> Tensor:
     """The classifier's index of each of the images' classes; -1 for an unknown class that has no images."""
     index = {name: i for i, name in enumerate(classes)}
     unknown = [name for name, count in images.counts().items() if count and name not in index]

@@ -18,6 +18,7 @@ import torch
 
 from classicnets.data.check import DataCheck
 from classicnets.data.imageset import ImageSet
+from classicnets.evaluation.columns import FEW
 from classicnets.evaluation.report import Report
 from classicnets.images import svg_uri, thumbnail_uri
 from classicnets.reports.confusion import confusion
@@ -26,6 +27,7 @@ from classicnets.reports.html import Themed, render, themed
 from classicnets.reports.mistakes import MOST_MISTAKES
 from classicnets.reports.reliability import reliability
 from classicnets.reports.run_files import draw_network, read_counts, read_notes, read_table, read_text, table_at
+from classicnets.reports.slices import slice_intervals
 from classicnets.reports.text import percent
 from classicnets.reports.thumbnails import pictures
 from classicnets.scorer import Answer
@@ -102,6 +104,7 @@ def report_page(folder: Path, report: Report, images: ImageSet | None, more: Mor
         confusions=[(*pair[:2], f"{pair.images:,}") for pair in report.confusions[:_MOST_CONFUSIONS]],
         class_rows=_class_rows(report),
         are_all_classes_shown=len(report.classes) <= _MOST_CLASSES,
+        slices=_slices(report),
         reliability=themed(partial(reliability, report)),
         examples=_examples(report, images),
         mistakes=_mistakes(report, images, more.maps if more else {}),
@@ -141,6 +144,30 @@ def _shown_classes(report: Report, most: int) -> list[str]:
         return list(scores)
     with_images = [name for name, score in scores.items() if score.support]
     return sorted(with_images, key=lambda name: scores[name].f1)[:most]
+
+
+def _slices(report: Report) -> dict[str, Any]:
+    """The section of the slices: the table, and the figure if there is one to draw."""
+    slices = report.slices
+    return {
+        "figure": themed(partial(slice_intervals, report)) if slices.judged else None,
+        "weak": slices.weak,
+        "rows": [
+            (
+                one.name,
+                percent(one.accuracy),
+                f"{one.interval.low * 100:.1f} to {one.interval.high * 100:.1f} %" if one.interval else "",
+                percent(one.rest or 0),
+                percent(one.expected),
+                f"{one.images:,}",
+                "yes" if one.is_weak else "-",
+            )
+            for one in slices.judged
+        ],
+        "few": [f"{one.name} ({one.right} of {one.images} right)" for one in slices.few],
+        "least": FEW,
+        "left_out": slices.left_out,
+    }
 
 
 def _count_table(folder: Path, classes: tuple[str, ...]) -> dict[str, Any]:

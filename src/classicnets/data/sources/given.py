@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -45,12 +45,13 @@ class Given:
 
 @dataclass(frozen=True)
 class Entry:
-    """One image file of a source."""
+    """One image file of a source. All entries of a source have the same `columns`."""
 
     id: str
     path: Path
     label: str
     group: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def given_files(
@@ -97,12 +98,14 @@ def _file_set(entries: list[Entry], classes: tuple[str, ...]) -> ImageSet:
     index = {name: i for i, name in enumerate(classes)}
     entries = [entry for entry in entries if entry.label in index]
     grouped = any(entry.group for entry in entries)
+    columns = entries[0].columns if entries else ()
     return ImageSet(
         classes=classes,
         labels=torch.tensor([index[entry.label] for entry in entries], dtype=torch.int64),
         ids=tuple(entry.id for entry in entries),
         paths=tuple(entry.path for entry in entries),
         groups=tuple(entry.group or f"(alone) {entry.id}" for entry in entries) if grouped else None,
+        columns={name: tuple(entry.columns[name] for entry in entries) for name in columns},
     )
 
 

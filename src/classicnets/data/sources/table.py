@@ -2,16 +2,17 @@
 
     path,label[,group][,split]
 
-The first line names the columns, in any order; other columns are ignored. Columns are separated by commas, semicolons
-or tabs. `path` is relative to the table's folder. Images of one `group` (a person, a patient) stay in one part. `split`
-is train, val or test, or another usual name such as training, valid, dev or testing.
+The first line names the columns, in any order. Any other column, such as `camera`, says something about the images, and
+an evaluation compares its values. Columns are separated by commas, semicolons or tabs. `path` is relative to the
+table's folder. Images of one `group` (a person, a patient) stay in one part. `split` is train, val or test, or another
+usual name such as training, valid, dev or testing.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from classicnets.data.words import counted
 from classicnets.errors import BadImage, DataError
 
 _NEEDED = ("path", "label")
+_READ = (*_NEEDED, "split")
 
 
 class _Row(NamedTuple):
@@ -29,6 +31,7 @@ class _Row(NamedTuple):
     label: str
     group: str | None
     split: str
+    columns: Mapping[str, str]
     had_backslashes: bool = False
 
 
@@ -53,7 +56,7 @@ def read_table(file: Path) -> Given:
         labels[part].add(row.label)
         path = file.parent / row.path
         if path.exists():
-            entries[part].append(Entry(row.path, path, row.label, row.group))
+            entries[part].append(Entry(row.path, path, row.label, row.group, row.columns))
         else:
             missing.append(BadImage(row.path, f"no such file ({where} of {file.name})"))
     if not entries["train"]:
@@ -117,9 +120,9 @@ def _rows(file: Path) -> Iterator[_Row]:
             for name in _NEEDED:
                 if not values[name]:
                     raise DataError(f"{where}: the {name} is empty. Fill it in, or remove the line.")
-            yield _Row(
-                reader.line_num, values["path"], values["label"], values.get("group"), values.get("split", "train")
-            )
+            split = values.get("split", "train")
+            columns = {name: value for name, value in values.items() if name and name not in _READ}
+            yield _Row(reader.line_num, values["path"], values["label"], values.get("group"), split, columns)
     except csv.Error as error:
         raise DataError(f"{file}, after line {reader.line_num}: {error}. Save the table as CSV again.") from None
 
