@@ -7,7 +7,7 @@
 
 from classicnets.images.bit_depth import bit_depth_note, bit_depth_of, data_bit_depth
 from classicnets.images.decode import image_size, read_image, read_pixels
-from classicnets.images.encode import image_uri, png_uri, svg_uri, thumbnail_uri
+from classicnets.images.encode import image_uri, png_uri, recompressed, svg_uri, thumbnail_uri
 from classicnets.images.find import IMAGE_SUFFIXES, find_files, find_images, is_hidden, is_image
 from classicnets.images.header import reduction_to, within_limit
 from classicnets.images.source import MAX_PIXELS, ImageSource, name_of, pixel_limit, read_bytes, read_state
@@ -32,6 +32,7 @@ __all__ = [
     "read_image",
     "read_pixels",
     "read_state",
+    "recompressed",
     "reduction_to",
     "svg_uri",
     "thumbnail_uri",

@@ -18,10 +18,13 @@ import torch
 
 from classicnets.data.check import DataCheck
 from classicnets.data.imageset import ImageSet
+from classicnets.errors import DataError
 from classicnets.evaluation.columns import FEW
+from classicnets.evaluation.corruptions import Robustness
 from classicnets.evaluation.report import Report
 from classicnets.images import svg_uri, thumbnail_uri
 from classicnets.reports.confusion import confusion
+from classicnets.reports.corruptions import corruption_curves, corruption_sheet, spoken
 from classicnets.reports.curves import read_best, read_curves, training_curves
 from classicnets.reports.html import Themed, render, themed
 from classicnets.reports.mistakes import MOST_MISTAKES
@@ -38,6 +41,7 @@ _MOST_CLASSES = 1_000  # in the table of the classes
 _MOST_COUNTED = 100  # classes in the table of the numbers of images
 _MOST_EXAMPLES, _MOST_SHOWN = 5, 20  # images of a class, and classes
 _SIDE = 168  # pixels of a picture's longer side
+_SHEET_SIDE = 84  # of a picture of the sheet of corruptions
 
 
 class MistakeMap(NamedTuple):
@@ -105,6 +109,7 @@ def report_page(folder: Path, report: Report, images: ImageSet | None, more: Mor
         class_rows=_class_rows(report),
         are_all_classes_shown=len(report.classes) <= _MOST_CLASSES,
         slices=_slices(report),
+        corruptions=_corruptions(folder, report, images),
         reliability=themed(partial(reliability, report)),
         examples=_examples(report, images),
         mistakes=_mistakes(report, images, more.maps if more else {}),
@@ -167,6 +172,30 @@ def _slices(report: Report) -> dict[str, Any]:
         "few": [f"{one.name} ({one.right} of {one.images} right)" for one in slices.few],
         "least": FEW,
         "left_out": slices.left_out,
+    }
+
+
+def _corruptions(folder: Path, report: Report, images: ImageSet | None) -> dict[str, Any] | None:
+    """The section of the corruptions, if `evaluate --corruptions` has measured this classifier on these images."""
+    try:
+        found = Robustness.load(folder / "evaluation")
+    except DataError:
+        return None
+    if not found.belongs_to(report):
+        return None
+    sheet = ""
+    if images is not None and (shown := _with_picture(report.answers, images)[:1]):
+        (picture,) = pictures(shown, images, side=_SHEET_SIDE)
+        sheet = thumbnail_uri(corruption_sheet(picture, seed=found.seed))
+    return {
+        "found": found,
+        "figure": themed(partial(corruption_curves, found)),
+        "rows": [
+            (spoken(name), *map(percent, accuracies), percent(found.mean_of(name)))
+            for name, accuracies in found.accuracy.items()
+        ],
+        "sheet": sheet,
+        "names": [spoken(name) for name in found.accuracy],
     }
 
 
