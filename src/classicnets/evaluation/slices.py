@@ -110,8 +110,8 @@ class Slices:
             return ""
         if not weak:
             return f"No slice of {len(judged)} is significantly below the rest"
-        verb = "slice is" if len(weak) == 1 else "slices are"
-        return f"{len(weak)} of {len(judged)} {verb} significantly below the rest"
+        verb = "is" if len(weak) == 1 else "are"
+        return f"{len(weak)} of {len(judged)} slices {verb} significantly below the rest"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values: finding, found (one dictionary a slice) and left_out."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn.functional import pad
 
 from classicnets.evaluation.corruptions import CORRUPTIONS, KINDS, SEVERITIES, Robustness, corrupt
 from classicnets.reports.canvas import LIGHT, PERCENT, Theme, distinct_colours, new_figure, plain_axes, write_title
 from classicnets.reports.text import percent
-
-_GAP = 4  # pixels between the pictures of a sheet
 
 
 def spoken(name: str) -> str:
@@ -58,18 +57,16 @@ def corruption_sheet(image: Tensor, *, seed: int = 0) -> Tensor:
     """Make a sheet of one image: a row for each corruption, first the image as it is, then severity 1 to 5.
 
     Args:
-        image: uint8 (3, H, W).
+        image: uint8 (C, H, W), grey or RGB.
         seed: as for `corrupt`.
 
-    Returns the sheet, uint8 (3, 15 * (H + 4), 6 * (W + 4)), with white gaps.
+    Returns the sheet, uint8 (3, h, w): 15 rows of 6 pictures, with white gaps.
     """
+    gap = max(1, image.shape[-1] // 20)
     rows = []
     for name in CORRUPTIONS:
         levels = range(1, SEVERITIES + 1)
         pictures = [image, *(corrupt(image[None], name, severity, seed=seed)[0] for severity in levels)]
-        rows.append(torch.cat([_with_gap(picture) for picture in pictures], dim=2))
-    return torch.cat(rows, dim=1)
-
-
-def _with_gap(picture: Tensor) -> Tensor:
-    return torch.nn.functional.pad(picture, (0, _GAP, 0, _GAP), value=255)
+        rows.append(torch.cat([pad(picture, (0, gap, 0, gap), value=255) for picture in pictures], dim=2))
+    sheet = torch.cat(rows, dim=1)
+    return sheet[:3] if len(sheet) >= 3 else sheet[:1].expand(3, -1, -1)

@@ -32,7 +32,7 @@ from classicnets.reports.reliability import reliability
 from classicnets.reports.run_files import draw_network, read_counts, read_notes, read_table, read_text, table_at
 from classicnets.reports.slices import slice_intervals
 from classicnets.reports.text import percent
-from classicnets.reports.thumbnails import pictures
+from classicnets.reports.thumbnails import pictures, thumbnail
 from classicnets.scorer import Answer
 from classicnets.system.storage import written_aside
 
@@ -185,8 +185,9 @@ def _corruptions(folder: Path, report: Report, images: ImageSet | None) -> dict[
         return None
     sheet = ""
     if images is not None and (shown := _with_picture(report.answers, images)[:1]):
-        (picture,) = pictures(shown, images, side=_SHEET_SIDE)
-        sheet = thumbnail_uri(corruption_sheet(picture, seed=found.seed))
+        image = images.image(images.ids.index(shown[0].path))
+        small = image if max(image.shape[1:]) <= _SHEET_SIDE else thumbnail(image, _SHEET_SIDE)
+        sheet = thumbnail_uri(corruption_sheet(small, seed=found.seed))
     return {
         "found": found,
         "figure": themed(partial(corruption_curves, found)),

@@ -1,7 +1,7 @@
 """Noise: of the sensor, of few photons, of broken pixels.
 
 Each function takes images, float32 (N, C, H, W) in 0..1, the severity, 0..4, and the draws; values outside 0..1 are cut
-off afterwards. An image with fewer pixels shows less through the same noise, so noise follows the square root of the size.
+off afterwards. The fewer pixels show an object, the more the same noise hides it, so small images get less.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def gaussian_noise(images: Tensor, severity: int, draws: Draws) -> Tensor:
 
 
 def shot_noise(images: Tensor, severity: int, draws: Draws) -> Tensor:
-    """Count photons: bright pixels vary more. Counts are drawn by the normal approximation of Poisson's distribution."""
+    """Count photons: bright pixels vary more. Poisson's distribution is drawn by its normal approximation."""
     photons = _PHOTONS[severity] / scale(images, 1)
     mean = images * photons
     return (mean + mean.sqrt() * draws.normal(*images.shape[1:])).round() / photons

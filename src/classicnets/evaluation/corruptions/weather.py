@@ -17,7 +17,7 @@ from classicnets.evaluation.corruptions.fields import clouds, filtered, grey, le
 
 
 class _Snow(NamedTuple):
-    """How dense the flakes are (the share of the picture), how long they fall, and how much of the picture they leave."""
+    """The share of the picture that is flakes, how far they fall in pixels of 224, and how much colour is left."""
 
     share: float
     fall: float
