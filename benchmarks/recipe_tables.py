@@ -39,6 +39,7 @@ MEANINGS = {
     "data.test_fraction": "Share for testing, if the source has neither part.",
     "data.split_seed": "Decides which images go to which part.",
     "data.on_error": "If images cannot be decoded: stop before training, or leave them out.",
+    "data.corrections": "A CSV file (path,action,label) that keeps, relabels or drops training and validation images.",
     "data.balance": "For classes of unequal size: sample each equally often, or weight the loss of small ones higher.",
     "data.refit": "Trains again at the end, on training and validation images, for as many epochs as were best.",
     "preprocess.resize": "crop: cut off what does not fit. squash: stretch the whole image. pad: black beside it.",

@@ -33,6 +33,8 @@ _EXAMPLES = """
 
   classicnets train resnet18 csv:labels.csv --set image_size=96 --seed 1
 
+  classicnets train resnet20_cifar photos/ --corrections audit/corrections.csv --out runs/corrected
+
   classicnets train --resume runs/resnet20_cifar-fashion-mnist
 
   classicnets train --resume runs/photos /new/place/of/photos
@@ -69,6 +71,13 @@ def train(
         typer.Option(
             help="Weights to start from: a file, a run, or torchvision[:NAME]. If the number of classes differs, the "
             "head starts from random weights."
+        ),
+    ] = None,
+    corrections: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep, relabel or drop images as this CSV file (path,action,label) says. Test images never change.",
         ),
     ] = None,
     out: Annotated[
@@ -116,7 +125,10 @@ def train(
 
     if tensorboard:
         require_tensorboard()
-    values = {"epochs": epochs, "seed": seed, "model.weights": weights, "data.on_error": on_error, "on_nan": on_nan}
+    values = {
+        "epochs": epochs, "seed": seed, "model.weights": weights, "data.on_error": on_error,
+        "data.corrections": str(corrections.absolute()) if corrections else None, "on_nan": on_nan,
+    }  # fmt: skip
     settings = as_settings(set_ or (), values)
     with progress_bars() as progress:
         if resume is not None:

@@ -30,7 +30,7 @@ class ImageSet:
         images: uint8 (N, C, H, W), or None for a set of files.
         paths: N paths, or None for a set in memory.
         groups: N names of groups (a person, a patient) whose images must stay in one part, or None.
-        columns: what a table says besides path, label and split: N texts for each of its other columns, by name.
+        columns: what else a table says of the images, by the name of the column: N texts each.
     """
 
     classes: tuple[str, ...]
@@ -44,8 +44,8 @@ class ImageSet:
     def __post_init__(self) -> None:
         if (self.images is None) == (self.paths is None):
             raise ValueError("An ImageSet has either images or paths.")
-        several = {name: getattr(self, name) for name in ("labels", "images", "paths", "groups")}
-        for name, values in [*several.items(), *self.columns.items()]:
+        of_images = {name: getattr(self, name) for name in ("labels", "images", "paths", "groups")}
+        for name, values in {**of_images, **self.columns}.items():
             if values is not None and len(values) != len(self.ids):
                 raise ValueError(f"An ImageSet of {len(self.ids)} ids has {len(values)} {name}.")
 
@@ -128,6 +128,7 @@ class Data:
         seed, val_fraction, test_fraction: the arguments of `load_data` that decided the split.
         ignored: how many files among the images are of another kind, by suffix: "12 .heic".
         notes: how the source was interpreted and what was left out, one sentence each.
+        corrections: the SHA-256 of the corrections that changed labels or dropped images (`corrected`); "" for none.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Data:
     skipped: tuple[BadImage, ...] = ()
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    corrections: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -78,6 +78,18 @@ def load_data(
             f"val_fraction is {val_fraction} and test_fraction is {test_fraction}; val_fraction must be above 0, "
             f"test_fraction at least 0, and their sum below 1."
         )
+    given, bad = read_readable(source, on_error)
+    data = divide(given, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction)
+    return replace(
+        data, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction, on_error=on_error, skipped=bad
+    )
+
+
+def read_readable(source: str | Path, on_error: OnError) -> tuple[Given, tuple[BadImage, ...]]:
+    """Read what a source holds, without the files whose header cannot be read; return those too.
+
+    Raises ConfigError for another `on_error`, DataError if the source cannot be trained on.
+    """
     if on_error not in get_args(OnError):
         raise ConfigError(f"on_error is {on_error!r}; it must be fail or skip.")
     given = read_source(source)
@@ -90,10 +102,7 @@ def load_data(
     gone = [name for name, count in given.train.counts().items() if not count]
     if gone:
         raise DataError(f"No training image of {listed(gone)} can be read. Add images, or remove the class.")
-    data = divide(given, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction)
-    return replace(
-        data, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction, on_error=on_error, skipped=bad
-    )
+    return given, bad
 
 
 def read_source(source: str | Path) -> Given:

@@ -1,4 +1,4 @@
-"""Splitting images into training, validation and test: stratified, seeded, keeping together what belongs together."""
+"""Splitting images into parts or folds: stratified, seeded, keeping together what belongs together."""
 
 from __future__ import annotations
 
@@ -95,6 +95,35 @@ def split(
     return Split(
         *(sorted(i for u, unit in enumerate(units) if part_of[u] == part for i in unit) for part in Split._fields)
     )
+
+
+def folds(labels: Tensor, number: int, *, seed: int, together: Sequence[Sequence[Hashable]] = ()) -> Tensor:
+    """Assign each image to a fold so that every fold has its share of each class: int64 (N,), from 0.
+
+    Args:
+        labels: int64 (N,), N is 1 or more.
+        number: how many folds, 2 or more; fewer are made if there are fewer groups of images to keep together.
+        seed: decides which images go where.
+        together: sequences of N keys (groups, contents). Images with an equal key in any of them share a fold.
+
+    >>> folds(torch.arange(8) % 2, 4, seed=0).bincount().tolist()
+    [2, 2, 2, 2]
+    """
+    answers: list[int] = labels.tolist()
+    units = _units(len(answers), together)
+    number = min(number, len(units))
+    order = torch.randperm(len(units), generator=torch.Generator().manual_seed(seed)).tolist()
+    has = [Counter[int]() for _ in range(number)]
+    size = [0] * number
+    fold_of = torch.empty(len(answers), dtype=torch.int64)
+    for unit in sorted(order, key=lambda unit: -len(units[unit])):  # large units first, while all folds have room
+        classes = Counter(answers[i] for i in units[unit])
+        fullness = [(sum(has[f][label] * n for label, n in classes.items()), size[f]) for f in range(number)]
+        fold = fullness.index(min(fullness))
+        has[fold].update(classes)
+        size[fold] += len(units[unit])
+        fold_of[units[unit]] = fold
+    return fold_of
 
 
 def _shares(count: int, val_fraction: float, test_fraction: float) -> tuple[int, int]:

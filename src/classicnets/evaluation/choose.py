@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from classicnets.classifier import Classifier
+from classicnets.data.corrections import corrected
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
 from classicnets.data.load import load_data, read_source
 from classicnets.data.record import Recorded, image_keys, read_record
@@ -78,6 +79,7 @@ def own_images(classifier: Classifier, part: str | None = None, *, run: Path | N
             test_fraction=known["test_fraction"],
             on_error=known["on_error"],
         )
+        data = _as_corrected(data, known.get("corrections"), run)
     except (KeyError, TypeError):
         raise ConfigError(
             "This classifier does not record what it was trained on. Name the images: `classicnets evaluate RUN DATA`."
@@ -103,7 +105,7 @@ def own_images(classifier: Classifier, part: str | None = None, *, run: Path | N
     best = "test" if "test" in parts else "val"
     part = part or best
     notes += _refitted(part, known)
-    return Chosen(_part_of(parts, part, data.name), _named(data.name, part), data.on_error, part == best, tuple(notes))
+    return Chosen(part_of(parts, part, data.name), _named(data.name, part), data.on_error, part == best, tuple(notes))
 
 
 def given_images(
@@ -187,15 +189,17 @@ def run_of(path: str | PathLike[str]) -> Path | None:
 
 
 def joined(parts: tuple[ImageSet, ...]) -> ImageSet:
-    """Join sets of one source, with the same classes, into one."""
+    """Join sets of one source, with the same classes, into one. Groups and columns that a set lacks are left out."""
     first = parts[0]
+    shared = [name for name in first.columns if all(name in part.columns for part in parts)]
     return ImageSet(
         classes=first.classes,
         labels=torch.cat([part.labels for part in parts]),
         ids=tuple(id for part in parts for id in part.ids),
         images=None if first.images is None else torch.cat([p.images for p in parts if p.images is not None]),
         paths=None if first.paths is None else tuple(path for part in parts for path in part.paths or ()),
-        columns={name: tuple(value for part in parts for value in part.columns[name]) for name in first.columns},
+        groups=tuple(group for part in parts for group in part.groups or ()) if all(p.groups for p in parts) else None,
+        columns={name: tuple(value for part in parts for value in part.columns[name]) for name in shared},
     )
 
 
@@ -277,6 +281,13 @@ def _recipe_data(run: Path | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _as_corrected(data: Data, file: str | None, run: Path | None) -> Data:
+    """The data with the corrections that the classifier was trained with, from the run's copy or the file itself."""
+    places = [run / "corrections.csv" if run else None, Path(file) if file else None]
+    found = next((place for place in places if file and place and place.is_file()), None)
+    return corrected(data, found) if found else data
+
+
 def _is_gone(source: str) -> bool:
     """Whether a source is a path at which there is nothing; the names of data sets are no paths."""
     path = Path(source.removeprefix("folder:").removeprefix("csv:")).expanduser()
@@ -301,12 +312,13 @@ def _given_part(given: Given, part: str) -> ImageSet:
     return given.parts[part]
 
 
-def _part_of(parts: Mapping[str, ImageSet], part: str, name: str) -> ImageSet:
+def part_of(parts: Mapping[str, ImageSet], part: str, name: str, *, option: str = "--split") -> ImageSet:
+    """Return a part of the data called `name`, or "all" of it. Raises DataError, which names `option`."""
     if part == "all":
         return joined(tuple(parts.values()))
     if part not in parts:
         raise DataError(
-            f"{name} has no {PARTS[part]} images. It has {', '.join(parts)}; choose one of them, or all, with --split."
+            f"{name} has no {PARTS[part]} images. It has {', '.join(parts)}; choose one of them, or all, with {option}."
         )
     return parts[part]
 

@@ -22,7 +22,7 @@ from classicnets.system.progress import progress_bars
 from classicnets.system.threads import parse_threads
 from classicnets.training.progress import follow
 from classicnets.training.recipe.files import with_settings
-from classicnets.training.recipe.plan import Plan, load, resolve, without_unused
+from classicnets.training.recipe.plan import Plan, load, resolve, with_corrections, without_unused
 from classicnets.training.recipe.schema import OnNan, Recipe
 from classicnets.training.recipe.settings import as_settings, sets
 from classicnets.training.run.budget import check_minutes, fit_to_minutes
@@ -42,6 +42,7 @@ def train(
     epochs: int | None = None,
     minutes: float | None = None,
     weights: str | Path | None = None,
+    corrections: str | Path | None = None,
     seed: int | None = None,
     recipe: str | Path | Recipe | None = None,
     settings: Iterable[str] = (),
@@ -64,6 +65,8 @@ def train(
             timed, and the number of epochs follows. The images are also made smaller if fewer epochs fit than the
             recipe has; only if neither `recipe` nor `image_size` is given.
         weights: start from these: a file, a run, or "torchvision[:NAME]".
+        corrections: a CSV file (path,action,label) that keeps, relabels or drops training and validation images, as
+            `audit labels` makes it. The data stays as it is, and test images are never corrected.
         seed: decides the first weights, the order and the augmentation.
         recipe: a Recipe, the name of a shipped one, or a .toml file; None chooses one that suits the data.
         settings: changes to the recipe, `key=value` each, such as "optim.lr=0.1".
@@ -91,6 +94,7 @@ def train(
             "seed": seed,
             "model.weights": None if weights is None else str(weights),
             "data.on_error": on_error,
+            "data.corrections": None if corrections is None else str(Path(corrections).absolute()),
             "on_nan": on_nan,
         },
     )
@@ -208,7 +212,7 @@ def start(
         path = folder or Path("runs") / f"{model}-{plan.data.name}"
         asked = plan.recipe.model_copy(update={"minutes": minutes})
         if earlier := processes.on_main(lambda: Run.of_launch(path, asked)):
-            given = plan.data if isinstance(data, Data) else None
+            given = data if isinstance(data, Data) else None
             return reopen(
                 earlier, data=given, device=device, threads=threads, checkpoint_every=checkpoint_every,
                 progress=progress,
@@ -273,6 +277,7 @@ def reopen(
         loaded = data if isinstance(data, Data) else processes.main_first(lambda: load(recipe.data.source, recipe))
         if data is not None:
             recipe = with_settings(recipe, [_source(loaded.source)])
+        loaded = processes.main_first(lambda: with_corrections(loaded, recipe))
         before = left.checkpoint.trainer["identity"] if left.checkpoint else None
         changes: list[str] = []
         if before:

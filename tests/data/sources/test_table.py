@@ -155,3 +155,21 @@ def test_ten_thousand_classes_take_seconds(tmp_path: Path) -> None:
         f"fewer than 20 training images of {few} and 9,990 more",
         f"no val images of {absent} and 8,990 more: val results say nothing about them",
     ]
+
+
+def test_other_columns_are_kept_beside_their_images(tmp_path: Path, photos: list[str]) -> None:
+    rows = [f"{i},{name},{'ab'[i % 2]},{i / 7:.3f}" for i, name in enumerate(photos)]
+    data = load_data(write_table(tmp_path, rows, columns=",Path,LABEL,Light level"))
+    for images in data.parts.values():
+        assert list(images.columns) == ["Light level"], "a column without a name is left out"
+        numbers = [photos.index(name) for name in images.ids]
+        assert images.columns["Light level"] == tuple(f"{i / 7:.3f}" for i in numbers)
+        assert images.sample(3).columns["Light level"] == tuple(
+            f"{photos.index(name) / 7:.3f}" for name in images.sample(3).ids
+        )
+
+
+def test_a_table_of_the_usual_columns_has_no_others(tmp_path: Path, photos: list[str]) -> None:
+    rows = [f"{name},{'ab'[i % 2]},{i // 2},train" for i, name in enumerate(photos[:40])]
+    rows += [f"{name},{'ab'[i % 2]},{i // 2},val" for i, name in enumerate(photos[40:])]
+    assert load_data(write_table(tmp_path, rows, columns="path,label,group,split")).val.columns == {}

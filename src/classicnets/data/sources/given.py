@@ -45,7 +45,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Entry:
-    """One image file of a source. All entries of a source have the same `columns`."""
+    """One image file of a source; `columns` is what else a table says of it."""
 
     id: str
     path: Path
@@ -98,14 +98,14 @@ def _file_set(entries: list[Entry], classes: tuple[str, ...]) -> ImageSet:
     index = {name: i for i, name in enumerate(classes)}
     entries = [entry for entry in entries if entry.label in index]
     grouped = any(entry.group for entry in entries)
-    columns = entries[0].columns if entries else ()
+    names = entries[0].columns if entries else ()
     return ImageSet(
         classes=classes,
         labels=torch.tensor([index[entry.label] for entry in entries], dtype=torch.int64),
         ids=tuple(entry.id for entry in entries),
         paths=tuple(entry.path for entry in entries),
         groups=tuple(entry.group or f"(alone) {entry.id}" for entry in entries) if grouped else None,
-        columns={name: tuple(entry.columns[name] for entry in entries) for name in columns},
+        columns={name: tuple(entry.columns[name] for entry in entries) for name in names},
     )
 
 

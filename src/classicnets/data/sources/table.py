@@ -2,27 +2,25 @@
 
     path,label[,group][,split]
 
-The first line names the columns, in any order. Any other column, such as `camera`, says something about the images, and
-an evaluation compares its values. Columns are separated by commas, semicolons or tabs. `path` is relative to the
-table's folder. Images of one `group` (a person, a patient) stay in one part. `split` is train, val or test, or another
-usual name such as training, valid, dev or testing.
+The first line names the columns, in any order. Columns are separated by commas, semicolons or tabs. `path` is relative
+to the table's folder. Images of one `group` (a person, a patient) stay in one part. `split` is train, val or test, or
+another usual name such as training, valid, dev or testing. Training ignores all other columns; they are kept for audits.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from classicnets.data.csv_rows import csv_rows
 from classicnets.data.sources.given import Entry, Given, given_files
 from classicnets.data.sources.part_names import plain_part
 from classicnets.data.words import counted
 from classicnets.errors import BadImage, DataError
 
 _NEEDED = ("path", "label")
-_READ = (*_NEEDED, "split")
+_KNOWN = (*_NEEDED, "group", "split")
 
 
 class _Row(NamedTuple):
@@ -31,7 +29,7 @@ class _Row(NamedTuple):
     label: str
     group: str | None
     split: str
-    columns: Mapping[str, str]
+    columns: dict[str, str]
     had_backslashes: bool = False
 
 
@@ -107,46 +105,7 @@ def _twice(file: Path, before: _Row, row: _Row) -> str:
 
 def _rows(file: Path) -> Iterator[_Row]:
     """Each line of the table below the first. Raises DataError for what is not a table, or a line that is not whole."""
-    text = _text(file)
-    delimiter = _delimiter(text.partition("\n")[0], file)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    reader.fieldnames = [name.strip().casefold() for name in reader.fieldnames or ()]
-    try:
-        for cells in reader:
-            where = f"{file}, line {reader.line_num}"
-            if None in cells or None in cells.values():
-                raise DataError(f"{where}: there must be {len(reader.fieldnames)} columns, as in the first line.")
-            values = {name: value.strip() for name, value in cells.items()}
-            for name in _NEEDED:
-                if not values[name]:
-                    raise DataError(f"{where}: the {name} is empty. Fill it in, or remove the line.")
-            split = values.get("split", "train")
-            columns = {name: value for name, value in values.items() if name and name not in _READ}
-            yield _Row(reader.line_num, values["path"], values["label"], values.get("group"), split, columns)
-    except csv.Error as error:
-        raise DataError(f"{file}, after line {reader.line_num}: {error}. Save the table as CSV again.") from None
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{file}, line {line}: this is not UTF-8 text. Save the table as CSV in UTF-8.") from None
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}. Give a CSV file with the columns path,label.") from None
-
-
-def _delimiter(header: str, file: Path) -> str:
-    """The character between the columns. Raises DataError if the first line does not name the columns."""
-    for delimiter in ",;\t":
-        columns = [name.strip().strip('"').casefold() for name in header.strip("\r").split(delimiter)]
-        if all(name in columns for name in _NEEDED):
-            twice = sorted({name for name in columns if columns.count(name) > 1})
-            if twice:
-                raise DataError(f"{file}, line 1: the column {', '.join(twice)} appears twice. Rename one.")
-            return delimiter
-    raise DataError(
-        f"{file}, line 1: the first line must name the columns, path and label among them "
-        f"(path,label[,group][,split]); got {header.strip()[:100]!r}."
-    )
+    for line, values in csv_rows(file, _NEEDED, known=_KNOWN, form="path,label[,group][,split]"):
+        columns = {name: value for name, value in values.items() if name and name not in _KNOWN}
+        split = values.get("split", "train")
+        yield _Row(line, values["path"], values["label"], values.get("group"), split, columns)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from classicnets.data import Data, load_data
+from classicnets.data.corrections import corrected
 from classicnets.data.pipeline.augment import Augment
 from classicnets.errors import ConfigError
 from classicnets.models.catalog import create, family_of
@@ -58,7 +59,7 @@ def resolve(
     given = None if recipe is None else recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     draft = with_settings(given or Recipe(), settings)
     network = create(model, device="meta", **switches(draft))
-    loaded = data if isinstance(data, Data) else load(data, draft)
+    loaded = with_corrections(data if isinstance(data, Data) else load(data, draft), draft)
     size_fits = given is None and not draft.model.weights
     size = draft.image_size or natural_size(loaded.train, network.config, fit=size_fits)
     if size < network.config.min_size:
@@ -97,6 +98,7 @@ def resolve(
         "val_fraction": loaded.val_fraction,
         "test_fraction": loaded.test_fraction,
         "on_error": loaded.on_error,
+        "corrections": _absolute(draft.data.corrections),
     }
     return Plan(Recipe.model_validate(values), loaded, tuple(notes))
 
@@ -143,6 +145,11 @@ def load(source: str | Path, recipe: Recipe) -> Data:
     )
 
 
+def with_corrections(data: Data, recipe: Recipe) -> Data:
+    """Return the data with the corrections that the recipe names, if any, laid over it. Raises DataError."""
+    return corrected(data, recipe.data.corrections) if recipe.data.corrections else data
+
+
 def switches(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe's switches of the network. Raises ConfigError for one that the data or the command decides."""
     for name in ("num_classes", "in_channels", "generator", "device", "name"):
@@ -155,7 +162,7 @@ def switches(recipe: Recipe) -> dict[str, Any]:
     return recipe.model.switches
 
 
-def _absolute(weights: str) -> str:
-    """The weights as they can be found again from another folder."""
-    is_path = weights.partition(":")[0] != "torchvision" and Path(weights).exists()
-    return str(Path(weights).absolute()) if weights and is_path else weights
+def _absolute(path: str) -> str:
+    """Weights or a file, as they can be found again from another folder."""
+    is_path = path.partition(":")[0] != "torchvision" and Path(path).exists()
+    return str(Path(path).absolute()) if path and is_path else path

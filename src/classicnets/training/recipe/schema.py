@@ -56,6 +56,8 @@ class DataSection(_Section):
 
     `refit` trains a second time at the end, on the training and the validation images, for as many epochs as the best
     epoch of the first time says. It needs test images.
+
+    `corrections` is a CSV file (path,action,label) that keeps, relabels or drops training and validation images.
     """
 
     source: str = ""
@@ -63,6 +65,7 @@ class DataSection(_Section):
     test_fraction: Share = 0.1
     split_seed: int = 0
     on_error: Literal["fail", "skip"] = "fail"
+    corrections: str = ""
     balance: Literal["none", "sample", "loss"] = "none"
     refit: bool = False
 

@@ -3,6 +3,7 @@
 runs/resnet20_cifar-fashion-mnist/
   recipe.toml  environment.json  metrics.csv  events.jsonl
   checkpoints/  model/  evaluation/  figures/  report.html
+  corrections.csv       with data.corrections: a copy
   refit/                with data.refit: the second training's checkpoints/, metrics.csv and events.jsonl
 """
 
@@ -27,6 +28,7 @@ import torch.distributed as dist
 
 import classicnets
 from classicnets.classifier import Classifier
+from classicnets.data.corrections import read_corrections, write_corrections
 from classicnets.errors import BadImage, ConfigError, Locked, StorageError
 from classicnets.evaluation import Report
 from classicnets.system.locks import lock
@@ -143,6 +145,11 @@ class Run:
     def record(self) -> Path:
         """The file that lists which image is in which part. It still matches after the images have moved."""
         return self.path / "images.csv"
+
+    @property
+    def corrections(self) -> Path:
+        """The copy of the corrections that the run is trained with; no file if there are none."""
+        return self.path / "corrections.csv"
 
     @property
     def refit(self) -> Run:
@@ -268,6 +275,10 @@ class Run:
         """Write `skipped.csv`: the images that were left out, and why. No file if there are none."""
         if skipped:
             self._write_csv("skipped.csv", ("image", "reason"), [(image.name, image.reason) for image in skipped])
+
+    def keep_corrections(self, file: str | Path) -> None:
+        """Write `corrections.csv`: a copy of the corrections that the run is trained with."""
+        write_corrections(self.corrections, read_corrections(file))
 
     def log(self, event: str, **values: Any) -> None:
         """Append an event to `events.jsonl`: its time, its name and its values. Raises StorageError."""

@@ -13,8 +13,8 @@ from classicnets.data.words import listed
 from classicnets.errors import ConfigError, DataError
 from classicnets.training.recipe.schema import Recipe, flat
 
-_FREE = {"description", "workers", "on_nan", "recompute", "data.source", "model.weights"}
-"""Keys that change no number of a run under way; the images at `data.source` are compared themselves."""
+_FREE = {"description", "workers", "on_nan", "recompute", "data.source", "data.corrections", "model.weights"}
+"""Keys that change no number of a run under way; images and corrections are compared themselves."""
 
 _FIXED = ("model.", "image_size", "preprocess.", "ema", "optim.name", "finetune.", "data.refit")
 """Keys that decide which numbers a checkpoint, or the saved classifier, holds: with others it has no meaning."""
@@ -32,6 +32,7 @@ def identity(recipe: Recipe, data: Data) -> dict[str, Any]:
         "classes": list(data.classes),
         "images": {part: len(images) for part, images in data.parts.items()},
         "fingerprint": data.fingerprint(),
+        **({"corrections": data.corrections} if data.corrections else {}),
     }
 
 
@@ -100,9 +101,11 @@ def _pipeline_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> 
 
 
 def _data_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    if before["fingerprint"] == now["fingerprint"]:
-        return []
     found = []
+    if before.get("corrections") != now.get("corrections"):
+        found.append("the corrections (data.corrections) are not what they were")
+    elif before["fingerprint"] == now["fingerprint"]:
+        return []
     if before["classes"] != now["classes"]:
         found.append(f"the classes have changed: {_class_changes(before['classes'], now['classes'])}")
     for part in {**before["images"], **now["images"]}:

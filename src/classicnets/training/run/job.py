@@ -177,6 +177,8 @@ class Job:
         self.run.write_skipped(self._prepared.data.skipped)
         if not self.run.record.exists():
             write_record(self.run.record, self._prepared.data)
+        if self.recipe.data.corrections:
+            self.run.keep_corrections(self.recipe.data.corrections)
         self.run.write_metrics(state.history)
         if state.history and state.improved and not state.tally.images:
             self._save_classifier()
