@@ -19,6 +19,7 @@ _HOME = {
     "ClassicNetsError": "errors",
     "Classifier": "classifier",
     "Preprocess": "preprocess",
+    "audit_labels": "audit.labels",
     "compare": "analysis",
     "compare_runs": "runs.paired",
     "create_model": "weights",
@@ -39,6 +40,7 @@ __all__ = [*_HOME, "__version__"]
 if TYPE_CHECKING:
     from classicnets.analysis import compare as compare
     from classicnets.analysis import inspect as inspect
+    from classicnets.audit.labels import audit_labels as audit_labels
     from classicnets.classifier import Classifier as Classifier
     from classicnets.classifier import load as load
     from classicnets.data import load_data as load_data

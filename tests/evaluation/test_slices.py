@@ -141,7 +141,7 @@ def test_hard_classes_are_expected_to_be_low() -> None:
 
 
 def test_a_table_s_columns_reach_the_report(tmp_path: Path) -> None:
-    rows = ["path,Label,Camera,angle,split"]
+    rows = ["path,Label,camera,angle,split"]
     for i in range(90):
         (tmp_path / f"{i}.png").write_bytes(encode(make_photo(PHOTO_CLASSES[i % 3], i, (24 + i % 2 * 8, 24)), "png"))
         rows.append(f"{i}.png,{PHOTO_CLASSES[i % 3]},{'ab'[i % 2]},{i * 0.5},{'train' if i < 30 else 'test'}")

@@ -1,7 +1,7 @@
 """Confident learning: find wrong labels from out-of-fold probabilities (Northcutt et al. 2021, arXiv:1911.00068).
 
-A class's threshold is the mean probability that its own images get. Of the classes whose thresholds an image reaches, it
-belongs confidently to the most probable one. If that is not its label, the image is a suspect.
+A class's threshold is the mean probability that its own images get. Of the classes whose thresholds an image reaches,
+it belongs confidently to the most probable one. If that is not its label, the image is a suspect.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
@@ -17,37 +16,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from classicnets.audit.fold_network import small_images, train_fold
 from classicnets.audit.head import Head, fit_head
 from classicnets.classifier import Classifier
 from classicnets.data.content import content_keys
-from classicnets.data.imageset import Data, ImageSet
+from classicnets.data.imageset import ImageSet
 from classicnets.data.pipeline.pack import pack
 from classicnets.data.split import folds as divided
 from classicnets.errors import ConfigError, DataError
 from classicnets.explanation.activations import watch
-from classicnets.models.catalog import find
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from classicnets.system.devices import choose_device
-from classicnets.system.memory import memory_kept
 from classicnets.system.progress import Report, no_report
 from classicnets.training.recipe.choose import natural_size
-from classicnets.training.recipe.plan import resolve
-from classicnets.training.run.prepare import prepare
-from classicnets.training.step.loop import fit
-from classicnets.training.step.state import StepDone
 from classicnets.weights.config import read_config
 from classicnets.weights.pretrained import find_weights, pretrained
 
 __all__ = ["Evidence", "Head", "Trunk", "choose_trunk", "features", "fit_head", "gather", "out_of_fold"]
 
-SMALL_NETWORK = "resnet20_cifar"
-"""The network that is trained for each fold if there are no weights, with one block a stage: a ResNet-8."""
-
-_SWITCHES = ("model.switches.depths=[1,1,1]",)
 _PUBLISHED = "resnet18"  # the network of "torchvision" without a name
-_SMALL_SIDE = 32  # of larger images, if a network is trained for each fold
 _TRUNK_SIDE = 128  # smaller images are enlarged to this at most: at 224 pixels a trunk takes three times as long
-_IMAGES_SEEN, _FEWEST_EPOCHS, _MOST_EPOCHS = 64_000, 5, 40  # in the training of a fold
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,12 +191,12 @@ def gather(
             probabilities[held] = head.probabilities(inputs[held])
             progress("Fitting heads", fold + 1, number)
         return Evidence(probabilities, inputs, fold_of)
-    small = _small(data, model or SMALL_NETWORK, progress)
+    small = small_images(data, model, progress)
     seen = torch.empty(0)
     for fold in range(number):
         held = fold_of == fold
         report = partial(progress, f"Training network {fold + 1} of {number}")
-        trained = _train(small, ~held, held, model, seed * number + fold, report)
+        trained = train_fold(small, ~held, held, model, seed * number + fold, report)
         probabilities[held] = trained.logits.softmax(dim=1)
         if fold == 0:
             seen = _features(trained.classifier, small, progress)
@@ -247,41 +234,3 @@ def _imagenet(channels: int, side: int) -> Preprocess:
     """The usual preparation of images, for weights that come without one."""
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
     return Preprocess(input_size=(side, side), mean=mean, std=std)
-
-
-def _small(data: ImageSet, model: str, progress: Report) -> ImageSet:
-    """The images in memory: at their own size if that is small, else squeezed into a small square."""
-    channels = 3 if data.images is None else data.images.shape[1]
-    config = find(model).config
-    side = max(config.min_size, min(natural_size(data, config), _SMALL_SIDE))
-    preprocess = Preprocess(
-        input_size=(side, side), resize="squash", mean=(0.5,) * channels, std=(0.5,) * channels,
-        bit_depth=data.bit_depth,
-    )  # fmt: skip
-    packed = pack(data, preprocess, progress=partial(progress, "Reading images"))
-    return replace(data, images=packed.images, paths=None)
-
-
-class _Trained(NamedTuple):
-    classifier: Classifier
-    logits: Tensor  # of the images that were held out
-
-
-def _train(
-    small: ImageSet, rest: Tensor, held: Tensor, model: str | None, seed: int, report: Callable[[int, int], None]
-) -> _Trained:
-    """Train a network on `rest` of the images, bool (N,), and ask it of those `held` out."""
-    train, val = small.subset(rest.nonzero().flatten()), small.subset(held.nonzero().flatten())
-    data = Data("fold", "fold", train, val, None, "a fold")
-    epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, round(_IMAGES_SEEN / len(train))))
-    settings = [f"epochs={epochs}", f"seed={seed}", *(_SWITCHES if model is None else ())]
-    plan = resolve(model or SMALL_NETWORK, data, settings=settings)
-    prepared = prepare(plan.recipe, data, choose_device("auto"), None)
-    session, state = replace(prepared.session, validates=False), prepared.state
-    steps = len(session.loader) * plan.recipe.epochs
-    with memory_kept(session.precision.dtype):
-        for event in fit(session, state):
-            if isinstance(event, StepDone):
-                report(event.step, steps)
-    network = state.validated_model
-    return _Trained(Classifier.of(session.validation.card, network), session.validation.logits(network))

@@ -5,6 +5,7 @@ images -> out-of-fold probabilities -> confident learning -> suspects, with the 
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -80,8 +81,12 @@ def audit_labels(
     >>> audit_labels("photos/").save("audit")  # doctest: +SKIP
     """
     report = progress or no_report
-    chosen = audited(data, part, on_error)
+    chosen = images_of(data, part, on_error)
+    if on_error == "skip":
+        chosen = _without_damaged(chosen, report)
     images = chosen.images
+    if len(images) < 2:
+        raise DataError(f"{chosen.name} has {counted(len(images), 'image')}; an audit needs at least 2.")
     trunk = choose_trunk(weights, model, run, data=images)
     evidence = gather(images, trunk=trunk, folds=folds, seed=seed, model=model, progress=report)
     judged = _judged(images.labels, evidence.fold_of)
@@ -114,31 +119,31 @@ def audit_labels(
     )
 
 
-def audited(data: str | PathLike[str] | Data | ImageSet, part: str, on_error: OnError) -> Audited:
-    """Return the images of a part, all of which can be decoded. Raises ConfigError or DataError."""
+def images_of(data: str | PathLike[str] | Data | ImageSet, part: str, on_error: OnError) -> Audited:
+    """Return the images of a part, without those whose header cannot be read. Raises ConfigError or DataError."""
     if part not in PARTS:
         raise ConfigError(f"part is {part!r}; it must be train, val, test or all.")
     if isinstance(data, ImageSet):
-        chosen = Audited(data, "images", "")
-    elif isinstance(data, Data):
-        chosen = Audited(
-            part_of(data.parts, part, data.name, option="--part"), f"{data.name} {PARTS[part]}".strip(), data.source
-        )
-    else:
-        given, bad = read_readable(data if isinstance(data, str) else Path(data), on_error)
-        is_divided = len(given.parts) > 1
-        images = part_of(given.parts, part if is_divided else "all", given.name, option="--part")
-        name = f"{given.name} {PARTS[part]}".strip() if is_divided else given.name
-        chosen = Audited(images, name, given.source, (*given.notes, *_left_out(len(bad))))
-    if on_error == "skip" and chosen.images.paths is not None:
-        packed = pack(chosen.images, Preprocess(input_size=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3), on_error="skip")
-        names = set(packed.ids)
-        kept = [i for i, id in enumerate(chosen.images.ids) if id in names]
-        notes = (*chosen.notes, *_left_out(len(packed.skipped)))
-        chosen = chosen._replace(images=chosen.images.subset(kept), notes=notes)
-    if len(chosen.images) < 2:
-        raise DataError(f"{chosen.name} has {counted(len(chosen.images), 'image')}; an audit needs at least 2.")
-    return chosen
+        return Audited(data, "images", "")
+    if isinstance(data, Data):
+        images = part_of(data.parts, part, data.name, option="--part")
+        return Audited(images, f"{data.name} {PARTS[part]}".strip(), data.source)
+    given, bad = read_readable(data if isinstance(data, str) else Path(data), on_error)
+    part = part if len(given.parts) > 1 else "all"
+    images = part_of(given.parts, part, given.name, option="--part")
+    return Audited(images, f"{given.name} {PARTS[part]}".strip(), given.source, (*given.notes, *_left_out(len(bad))))
+
+
+def _without_damaged(chosen: Audited, progress: Report) -> Audited:
+    """The images whose pixels can be decoded."""
+    tiny = Preprocess(input_size=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3)
+    if chosen.images.paths is None:
+        return chosen
+    packed = pack(chosen.images, tiny, on_error="skip", progress=partial(progress, "Looking for damage"))
+    names = set(packed.ids)
+    kept = [i for i, id in enumerate(chosen.images.ids) if id in names]
+    notes = (*chosen.notes, *_left_out(len(packed.skipped)))
+    return chosen._replace(images=chosen.images.subset(kept), notes=notes)
 
 
 def _left_out(number: int) -> list[str]:

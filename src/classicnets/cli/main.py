@@ -15,6 +15,7 @@ import typer
 
 from classicnets import __version__
 from classicnets.cli import (
+    audit,
     check,
     compare,
     convert,
@@ -49,6 +50,7 @@ for command in (
     inspect,
     compare,
     check,
+    audit,
     recipes,
     find_lr,
     train,

@@ -52,6 +52,8 @@ def measured(images: ImageSet, packed: Packed) -> Iterator[Column]:
         kept = images.subset([place[id] for id in packed.ids])
     for name, values in kept.columns.items():
         yield Column(name, values, is_given=True)
+    if kept.groups is not None:
+        yield Column("group", kept.groups, is_given=True)
     if kept.paths is not None:
         sizes = in_threads(partial(_shorter_side, kept), range(len(kept)))
         yield Column("size", torch.tensor(list(sizes), dtype=torch.float64), is_given=False)
@@ -93,8 +95,9 @@ def divided(columns: Iterator[Column], left_out: list[str]) -> Iterator[tuple[st
             members = _by_range(numbers)
         else:
             members = _by_value(_texts(column.values))
-            if column.is_given and (why := _useless(members)):
-                left_out.append(f"{column.name} makes no slices: {why}")
+            if why := _useless(members):
+                if column.is_given:
+                    left_out.append(f"{column.name} makes no slices: {why}")
                 continue
         if len(members) > 1:
             yield column.name, members

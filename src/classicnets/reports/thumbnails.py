@@ -19,7 +19,12 @@ def pictures(answers: Iterable[Answer], images: ImageSet, *, side: int) -> list[
     be decoded.
     """
     index = {id: i for i, id in enumerate(images.ids)}
-    return [thumbnail(_pixels(images, index[answer.path], side), side) for answer in answers]
+    return [picture(images, index[answer.path], side=side) for answer in answers]
+
+
+def picture(images: ImageSet, index: int, *, side: int) -> Tensor:
+    """Make an RGB thumbnail of image number `index`, as `pictures` does. Raises BadImage."""
+    return thumbnail(_pixels(images, index, side), side)
 
 
 def _pixels(images: ImageSet, index: int, side: int) -> Tensor:

@@ -4,7 +4,7 @@
 
 The first line names the columns, in any order. Columns are separated by commas, semicolons or tabs. `path` is relative
 to the table's folder. Images of one `group` (a person, a patient) stay in one part. `split` is train, val or test, or
-another usual name such as training, valid, dev or testing. Training ignores all other columns; they are kept for audits.
+another usual name such as training, valid, dev or testing. Other columns do not change a training; audits read them.
 """
 
 from __future__ import annotations
