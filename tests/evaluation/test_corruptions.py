@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
-from classicnets.data import load_data
+from classicnets.card import Card
+from classicnets.data import Data, ImageSet, load_data
 from classicnets.errors import ConfigError, DataError, UnknownName
 from classicnets.evaluation import evaluate
 from classicnets.evaluation.corruptions import CORRUPTIONS, Robustness, corrupt, evaluate_corruptions
-from classicnets.reports import write_report
 from classicnets.reports.corruptions import corruption_sheet
+from classicnets.reports.page import write_html
 from classifiers import images_for, tiny_classifier
 from photos import PHOTO_CLASSES, make_photo
 
@@ -97,23 +100,39 @@ def test_a_sheet_shows_an_image_in_all_of_them() -> None:
 # ---- a classifier measured on them
 
 
+class Corner:
+    """A scorer that answers with the brightest quarter of the image."""
+
+    def __init__(self) -> None:
+        self.card: Card = tiny_classifier(("NW", "NE", "SW", "SE")).card
+
+    def logits(self, images: Tensor, **others: object) -> Tensor:
+        return adaptive_avg_pool2d(images.float(), 2).flatten(1)
+
+
 @pytest.fixture(scope="module")
-def measured() -> Robustness:
-    classifier = tiny_classifier()
-    images = images_for(classifier, 60)
-    return evaluate_corruptions(classifier, images, evaluate(classifier, images, data="things"), most=40)
+def faint(corners: Data) -> ImageSet:
+    """Images of corners that are hardly brighter than the rest: some are wrong, and more when they are damaged."""
+    images = corners.train.images
+    assert images is not None
+    noise = torch.randint(0, 120, images.shape, generator=torch.Generator().manual_seed(5))
+    return replace(corners.train, images=(images // 8 + noise).to(torch.uint8))
 
 
-def test_the_numbers_are_those_of_the_corrupted_images(measured: Robustness) -> None:
-    classifier = tiny_classifier()
-    images = images_for(classifier, 60).sample(40)
+@pytest.fixture(scope="module")
+def measured(faint: ImageSet) -> Robustness:
+    return evaluate_corruptions(Corner(), faint, evaluate(Corner(), faint, data="things"), most=40)
+
+
+def test_the_numbers_are_those_of_the_corrupted_images(measured: Robustness, faint: ImageSet) -> None:
+    images = faint.sample(40)
     assert images.images is not None
 
     def accuracy(pixels: Tensor) -> float:
-        return int((classifier.logits(pixels).argmax(1) == images.labels).sum()) / 40
+        return int((Corner().logits(pixels).argmax(1) == images.labels).sum()) / 40
 
     assert measured.num_images == 40
-    assert measured.clean == accuracy(images.images)
+    assert 0.5 < measured.clean == accuracy(images.images)
     assert list(measured.accuracy) == list(CORRUPTIONS)
     assert measured.accuracy["fog"][2] == accuracy(corrupt(images.images, "fog", 3))
     every = [share for shares in measured.accuracy.values() for share in shares]
@@ -175,26 +194,27 @@ def test_the_page_shows_it_only_with_its_own_report(tmp_path: Path, no_figures: 
     images = images_for(classifier, 40)
     report = evaluate(classifier, images, data="things")
     evaluate_corruptions(classifier, images, report, most=10).save(tmp_path / "evaluation")
-    page = write_report(tmp_path, report, images).read_text("utf-8")
+    page = write_html(tmp_path, report, images).read_text("utf-8")
     for words in ("Hard weather", "10 images, each in fifteen corruptions", "JPEG compression", "One image in all"):
         assert words in page
-    other = evaluate(classifier, images_for(classifier, 44), data="things")
-    assert "Hard weather" not in write_report(tmp_path, other, images_for(classifier, 44)).read_text("utf-8")
+    other = images_for(classifier, 44)
+    page = write_html(tmp_path, evaluate(classifier, other, data="things"), other).read_text("utf-8")
+    assert "Hard weather" not in page
 
 
 def test_digits_survive_the_mild_ones_and_not_the_strong_ones() -> None:
     """The label of a digit can still be read at severity 1 and mostly not at 5, by its nearest training digit."""
     data = load_data("digits")
-    train, test = data.train.images, data.test.images
+    train, test = data.train.images, data.test.images[:60]
     assert train is not None
     assert test is not None
 
     def accuracy(pixels: Tensor) -> float:
         nearest = torch.cdist(pixels.flatten(1).float(), train.flatten(1).float()).argmin(dim=1)
-        return (data.train.labels[nearest] == data.test.labels).double().mean().item()
+        return (data.train.labels[nearest] == data.test.labels[:60]).double().mean().item()
 
     mild, strong = (
         sum(accuracy(corrupt(test, name, level)) for name in CORRUPTIONS) / len(CORRUPTIONS) for level in (1, 5)
     )
     assert mild > 0.8
-    assert strong < mild - 0.15
+    assert strong < mild - 0.1

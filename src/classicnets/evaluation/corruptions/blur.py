@@ -41,9 +41,9 @@ def motion_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
 
 def zoom_blur(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Average the image over a zoom into its centre: a camera that comes nearer."""
-    total = torch.zeros_like(images)
+    planes = images.flatten(0, 1)[None]  # one image of many channels: all are zoomed alike
+    total = torch.zeros_like(planes)
     for zoom in torch.linspace(1, _ZOOMS[severity], _ZOOM_STEPS).tolist():
-        theta = torch.eye(2, 3).div_(zoom).expand(len(images), 2, 3)
-        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-        total += F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return total / _ZOOM_STEPS
+        grid = F.affine_grid(torch.eye(2, 3).div_(zoom)[None], list(planes.shape), align_corners=False)
+        total += F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return (total / _ZOOM_STEPS).view(images.shape)

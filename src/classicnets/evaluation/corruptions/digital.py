@@ -40,7 +40,7 @@ def pixelate(images: Tensor, severity: int, draws: Draws) -> Tensor:
     share = _PIXELS[severity] ** scale(images, 0.35)
     size = [max(1, round(side * share)) for side in images.shape[-2:]]
     small = F.interpolate(images, size, mode="bilinear", antialias=True)
-    return F.interpolate(small, list(images.shape[-2:]), mode="nearest")
+    return F.interpolate(small, list(images.shape[-2:]), mode="nearest-exact")
 
 
 def jpeg_compression(images: Tensor, severity: int, draws: Draws) -> Tensor:
