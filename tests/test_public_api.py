@@ -30,6 +30,7 @@ PUBLIC = [
     "load",
     "load_data",
     "look",
+    "next_to_label",
     "read_image",
     "resume",
     "train",

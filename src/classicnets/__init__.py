@@ -30,6 +30,7 @@ _HOME = {
     "load": "classifier",
     "load_data": "data",
     "look": "explanation",
+    "next_to_label": "audit.next_label",
     "read_image": "images",
     "resume": "training",
     "train": "training",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from classicnets.analysis import compare as compare
     from classicnets.analysis import inspect as inspect
     from classicnets.audit.labels import audit_labels as audit_labels
+    from classicnets.audit.next_label import next_to_label as next_to_label
     from classicnets.classifier import Classifier as Classifier
     from classicnets.classifier import load as load
     from classicnets.data import load_data as load_data
