@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from classicnets.data.split import Split, split
+from classicnets.data.split import Split, folds, split
 from speed import within
 
 
@@ -114,3 +114,29 @@ def test_ten_thousand_classes_take_seconds() -> None:
         grouped = split(labels, val_fraction=0.1, test_fraction=0.1, seed=0, together=[groups])
     assert (len(made.train), len(made.val), len(made.test)) == (10_000, 10_000, 0)
     assert len(set(labels[grouped.val].tolist())) > 4_900
+
+
+def test_folds_have_their_share_of_every_class() -> None:
+    labels = labels_of(100, 50, 10, 3)
+    fold_of = folds(labels, 5, seed=0)
+    for label, counts in ((0, [20] * 5), (1, [10] * 5), (2, [2] * 5)):
+        assert fold_of[labels == label].bincount(minlength=5).tolist() == counts
+    assert fold_of[labels == 3].unique().numel() == 3
+    assert torch.equal(folds(labels, 5, seed=0), fold_of)
+    assert not torch.equal(folds(labels, 5, seed=1), fold_of)
+
+
+def test_folds_keep_together_what_belongs_together() -> None:
+    labels = labels_of(20, 20)
+    groups = [f"person {i // 4}" for i in range(40)]
+    contents = [0 if i in (3, 37) else i + 1 for i in range(40)]
+    fold_of = folds(labels, 3, seed=2, together=[groups, contents])
+    for group in set(groups):
+        assert fold_of[[i for i in range(40) if groups[i] == group]].unique().numel() == 1
+    assert fold_of[3] == fold_of[37]
+    assert fold_of.bincount().min() >= 12
+
+
+def test_there_are_no_more_folds_than_groups() -> None:
+    assert sorted(folds(labels_of(2, 1), 5, seed=0).tolist()) == [0, 1, 2]
+    assert folds(labels_of(3), 5, seed=0, together=[["a", "a", "a"]]).tolist() == [0, 0, 0]

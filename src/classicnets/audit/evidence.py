@@ -28,7 +28,7 @@ from classicnets.explanation.activations import watch
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from classicnets.system.progress import Report, no_report
 from classicnets.training.recipe.choose import natural_size
-from classicnets.weights.config import read_config
+from classicnets.weights.config import SavedConfig, read_config
 from classicnets.weights.pretrained import find_weights, pretrained
 
 __all__ = ["Evidence", "Head", "Trunk", "choose_trunk", "features", "fit_head", "gather", "out_of_fold"]
@@ -44,11 +44,13 @@ class Trunk:
     Attributes:
         classifier: the network and its preprocessing; its classes are not used.
         source: where the weights come from, in words.
+        trained_on: the source of the images that they were trained on, as `load_data` takes it; "" if it is not known.
         notes: what the user should know, one sentence each.
     """
 
     classifier: Classifier
     source: str
+    trained_on: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -78,7 +80,8 @@ def choose_trunk(
     source = weights if run is None else run
     if source is None:
         return None
-    name = model or _network_of(source)
+    saved = _saved(Path(source).expanduser())
+    name = model or (saved.architecture if saved else _network_of(source))
     found = pretrained(name, source if isinstance(source, str) else Path(source))
     config = found.model.config
     preprocess = found.preprocess or _imagenet(config.in_channels, config.image_size)
@@ -90,7 +93,8 @@ def choose_trunk(
         classes=found.classes or tuple(map(str, range(config.num_classes))),
         preprocess=replace(preprocess, input_size=(side, side), bit_depth=data.bit_depth),
     )
-    return Trunk(classifier, found.source, found.notes)
+    known = saved.classicnets.provenance.get("data", {}) if saved else {}
+    return Trunk(classifier, found.source, str(known.get("source", "")), found.notes)
 
 
 def features(data: ImageSet, source: Trunk, *, progress: Report = no_report) -> Tensor:
@@ -218,14 +222,17 @@ def fold_numbers(data: ImageSet, folds: int, seed: int) -> Tensor:
     return fold_of
 
 
+def _saved(path: Path) -> SavedConfig | None:
+    """The config of a run, of a model folder, or of the run that a checkpoint's folder belongs to. Raises WeightsError."""
+    folders = (path, path / "model", path.absolute().parent.parent / "model") if path.is_dir() else ()
+    configs = [folder / "config.json" for folder in folders if (folder / "config.json").is_file()]
+    return read_config(configs[0]) if configs else None
+
+
 def _network_of(weights: str | PathLike[str]) -> str:
-    """The name of the network that the weights belong to. Raises WeightsError or ConfigError."""
+    """The network of weights without a config. Raises WeightsError if there are none, ConfigError if it is unknown."""
     if str(weights).partition(":")[0] == "torchvision":
         return _PUBLISHED
-    path = Path(weights).expanduser()
-    for folder in (path, path / "model", path.absolute().parent.parent / "model"):  # the last: of a run's checkpoint
-        if path.is_dir() and (folder / "config.json").is_file():
-            return read_config(folder / "config.json").architecture
     find_weights(_PUBLISHED, weights)  # raises if there is nothing there
     raise ConfigError(f"{weights} does not say which network it belongs to. Name it with --model, such as resnet18.")
 

@@ -206,13 +206,9 @@ def _warnings(images: ImageSet, judged: Tensor, agreeing: float, trunk: Trunk | 
             f"The models agree with only {agreeing:.0%} of the labels, so many suspects will be right. Trained weights "
             f"(--weights) help, or more images."
         )
-    if trunk is not None and chosen.source and _trained_on(trunk) == chosen.source:
+    if trunk is not None and chosen.source and trunk.trained_on == chosen.source:
         warnings.append(
             "The weights were trained on these images, wrong labels included: some wrong labels will not be found. "
             "Weights from other images find more."
         )
     return warnings
-
-
-def _trained_on(trunk: Trunk) -> str:
-    return str(trunk.classifier.provenance.get("data", {}).get("source", ""))

@@ -95,7 +95,7 @@ class LabelAudit:
             "source": self.source,
             "part": self.part,
             "num_images": self.num_images,
-            "expected_wrong": round(self.expected_wrong, 1),
+            "expected_wrong": self.expected_wrong,
             "agreement": self.agreement,
             "method": self.method,
             "notes": list(self.notes),
