@@ -1,4 +1,4 @@
-"""What to label next: unsure and unlike images first, nothing that is labelled already, and one sentence for bad input."""
+"""What to label next: unsure and unlike images first, nothing twice, and one sentence for bad input."""
 
 from __future__ import annotations
 

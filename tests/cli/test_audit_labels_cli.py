@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
 
-from classicnets.training import Run
 from classifiers import tiny_classifier
 from photos import PHOTO_CLASSES
-from untouched import untouched
 
 
 @pytest.fixture

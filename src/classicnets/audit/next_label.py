@@ -17,7 +17,7 @@ from torch import Tensor
 from classicnets.audit.evidence import Trunk, choose_trunk, features, fold_numbers
 from classicnets.audit.fold_network import SMALL_NETWORK, small_images, train_fold
 from classicnets.audit.head import Head, fit_head
-from classicnets.audit.labels import audited
+from classicnets.audit.labels import images_of, without_damaged
 from classicnets.audit.selection import Likeliest, likeliest, select
 from classicnets.audit.wanted import NextLabels, Wanted
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
@@ -71,7 +71,7 @@ def next_to_label(
         run: a run whose trunk is used; the same as `weights`.
         count: how many images to choose, 1 or more; of a smaller pool all are chosen.
         seed: decides the draws, and the training of the small network.
-        on_error: "skip" leaves out files that cannot be decoded and lists them, "fail" raises DataError.
+        on_error: "skip" leaves out images that cannot be decoded and says so, "fail" raises DataError.
         progress: called with the name of the step, how much of it is done, and how much there is.
 
     Returns:
@@ -87,7 +87,9 @@ def next_to_label(
     if count < 1:
         raise ConfigError(f"count must be 1 or more, got {count}.")
     report = progress or no_report
-    chosen = audited(data, "train", "fail" if on_error == "fail" else "skip")
+    chosen = images_of(data, "train", on_error)
+    if on_error == "skip":
+        chosen = without_damaged(chosen, report)
     labelled = chosen.images
     found = _without_labels(pool, labelled.classes)
     left = _left(found, _labelled_keys(data, labelled), on_error, report)
@@ -141,7 +143,7 @@ def _labelled_keys(data: Labelled, labelled: ImageSet) -> set[str]:
     if isinstance(data, Data):
         sets = list(data.parts.values())
     elif not isinstance(data, ImageSet):
-        sets = [audited(data, "all", "skip").images]
+        sets = [images_of(data, "all", "skip").images]
     return {key for images in sets for key in image_keys(images)} - {""}
 
 
