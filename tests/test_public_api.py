@@ -32,6 +32,7 @@ PUBLIC = [
     "load",
     "load_data",
     "look",
+    "next_to_label",
     "read_image",
     "resume",
     "train",

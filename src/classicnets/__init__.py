@@ -32,6 +32,7 @@ _HOME = {
     "load": "classifier",
     "load_data": "data",
     "look": "explanation",
+    "next_to_label": "audit.next_label",
     "read_image": "images",
     "resume": "training",
     "train": "training",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from classicnets.audit.curve import learning_curve as learning_curve
     from classicnets.audit.labels import audit_labels as audit_labels
     from classicnets.audit.shortcuts import audit_shortcuts as audit_shortcuts
+    from classicnets.audit.next_label import next_to_label as next_to_label
     from classicnets.classifier import Classifier as Classifier
     from classicnets.classifier import load as load
     from classicnets.data import load_data as load_data

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from classicnets import load
 from classicnets.classifier import Classifier
 from classicnets.data import load_data
 from classicnets.data.record import write_record
 from classicnets.evaluation import Report
 from classicnets.evaluation.trust import calibrate
 from classifiers import images_for, tiny_classifier
-from photos import PHOTO_CLASSES
+from photos import PHOTO_CLASSES, encode, make_photo
 
 without_figures = pytest.mark.usefixtures("plain_reports")
 
@@ -165,3 +166,42 @@ def test_a_tampered_model(run_cli, run: Path) -> None:
     answer = run_cli("evaluate", run)
     assert answer.code == 4
     assert "damaged or was changed" in answer.err
+
+
+# ---- slices and corruptions
+
+
+def test_a_weak_camera_is_named(run_cli, run: Path, tmp_path: Path) -> None:
+    classifier = load(run)
+    rows = ["path,label,camera,serial"]
+    for i in range(90):
+        photo = make_photo(PHOTO_CLASSES[i % 3], i)
+        (tmp_path / f"{i}.png").write_bytes(encode(photo, "png"))
+        answer = classifier.predict(photo).label
+        others = [name for name in PHOTO_CLASSES if name != answer]
+        rows.append(f"{i}.png,{answer if i % 3 else others[i % 2]},{'good' if i % 3 else 'bad'},n{i}")
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    answer = run_cli("evaluate", run, tmp_path / "table.csv", "--out", tmp_path / "out")
+    assert answer.code == 0
+    assert "slices are significantly below the rest" in answer.out or "slices is significantly" in answer.out
+    assert "camera: bad" in answer.out
+    assert "camera: good" not in answer.out
+    assert "serial makes no slices: it has 90 different values for 90 images" in answer.out
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    for words in ("Where is it weak?", "camera: bad", "serial makes no slices", "Accuracy by slice"):
+        assert words in page
+
+
+@without_figures
+def test_corruptions(run_cli, run: Path) -> None:
+    answer = run_cli("evaluate", run, "--corruptions", "--corruption-images", "4", "--json")
+    assert answer.code == 0
+    found = json.loads(answer.out)["corruptions"]
+    assert found["num_images"] == 4
+    assert {len(shares) for shares in found["accuracy"].values()} == {5}
+    assert json.loads((run / "evaluation" / "corruptions.json").read_text("utf-8")) == found
+    assert "corruptions" not in json.loads(run_cli("evaluate", run, "--json").out)
+    answer = run_cli("evaluate", run, "--corruptions")
+    for words in ("elastic transform", "severity 5", "of the accuracy is left", "9 of them"):
+        assert words in answer.out
+    assert run_cli("evaluate", run, "--corruptions", "--corruption-images", "0").code == 2

@@ -115,7 +115,10 @@ def test_everything_is_on_it(run: Path) -> None:
     ):  # fmt: skip
         assert words in page.text
     alts = [value for name, value in page.attributes if name == "alt"]
-    drawings = {"Loss and accuracy by epoch", "Confusion matrix", "Reliability diagram", "Drawing of resnet20_cifar"}
+    drawings = {
+        "Loss and accuracy by epoch", "Confusion matrix", "Accuracy by slice", "Reliability diagram",
+        "Drawing of resnet20_cifar",
+    }  # fmt: skip
     assert drawings <= {*alts}
     report = json.loads((run / "evaluation" / "report.json").read_text("utf-8"))
     mistakes = min(24, round((1 - report["top1"]) * 60))

@@ -83,7 +83,7 @@ def audit_labels(
     report = progress or no_report
     chosen = images_of(data, part, on_error)
     if on_error == "skip":
-        chosen = _without_damaged(chosen, report)
+        chosen = without_damaged(chosen, report)
     images = chosen.images
     if len(images) < 2:
         raise DataError(f"{chosen.name} has {counted(len(images), 'image')}; an audit needs at least 2.")
@@ -134,7 +134,7 @@ def images_of(data: str | PathLike[str] | Data | ImageSet, part: str, on_error: 
     return Audited(images, f"{given.name} {PARTS[part]}".strip(), given.source, (*given.notes, *_left_out(len(bad))))
 
 
-def _without_damaged(chosen: Audited, progress: Report) -> Audited:
+def without_damaged(chosen: Audited, progress: Report) -> Audited:
     """The images whose pixels can be decoded."""
     tiny = Preprocess(input_size=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3)
     if chosen.images.paths is None:

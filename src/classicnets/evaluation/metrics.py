@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
@@ -184,6 +185,27 @@ def bootstrap_interval(right: int, total: int, *, level: float = 0.95) -> Interv
     cumulative = (ways + k * share.log() + (n - k) * (-share).log1p()).exp().cumsum(dim=0)
     low, high = torch.searchsorted(cumulative, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return Interval(low / total, high / total)
+
+
+def wilson_interval(right: int, total: int, *, level: float = 0.95) -> Interval:
+    """The score interval of a share (Wilson 1927, J. American Statistical Association 22:209), both ends in 0..1.
+
+    It holds its level with few images and near 0 and 1 as well.
+
+    Args:
+        right: the number of right answers, 0..total.
+        total: the number of images, 1 or more.
+        level: the chance that the interval holds the true share, in 0..1.
+
+    >>> low, high = wilson_interval(9, 10)
+    >>> f"{low:.3f} to {high:.3f}"
+    '0.596 to 0.982'
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, weight = right / total, z * z / total
+    middle = (share + weight / 2) / (1 + weight)
+    reach = z * math.sqrt(share * (1 - share) / total + weight / (4 * total)) / (1 + weight)
+    return Interval(max(0.0, middle - reach), min(1.0, middle + reach))
 
 
 # ---- in parts: a set of many classes and many images never has a second table of the size of its logits

@@ -15,7 +15,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -33,6 +33,7 @@ from classicnets.evaluation.choose import labelled
 from classicnets.evaluation.confusion import ConfusionMatrix
 from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Interval
 from classicnets.evaluation.trust import Trust, measure_trust
+from classicnets.evaluation.slices import Slices, slices_of
 from classicnets.scorer import Answer, Guess, PrecisionName, Scorer, outputs_of
 from classicnets.system.storage import written_aside
 
@@ -69,6 +70,7 @@ class Report:
         answers: one for each image, in the order of the set.
         skipped: the images that could not be decoded, with the reason; they are not counted.
         trust: what scores, sets and warnings are worth; None if the classifier has no temperature, sets or threshold.
+        slices: where the classifier is weak, by the table's columns and by size, brightness and sharpness.
     """
 
     model: str
@@ -84,6 +86,7 @@ class Report:
     answers: tuple[Answer, ...]
     skipped: tuple[str, ...] = ()
     trust: Trust | None = None
+    slices: Slices = field(default_factory=Slices)
 
     @property
     def per_class(self) -> dict[str, ClassScores]:
@@ -147,6 +150,7 @@ class Report:
                 "bins": [bin._asdict() for bin in self.calibration.bins],
             },
             **({"trust": self.trust.to_dict()} if self.trust else {}),
+            "slices": self.slices.to_dict(),
         }
 
     @classmethod
@@ -175,6 +179,7 @@ class Report:
                 answers=tuple(answers),
                 skipped=tuple(values["skipped"]),
                 trust=Trust.from_dict(values["trust"]) if "trust" in values else None,
+                slices=Slices.from_dict(values["slices"]) if "slices" in values else Slices(),
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DataError(f"This is not a report ({error}). `classicnets evaluate` writes one.") from None
@@ -287,7 +292,7 @@ def evaluate(
     if not len(images):
         raise DataError("There are no images to evaluate on. Give a set with one image or more.")
     card = scorer.card
-    to_ours = _matched(images, card.classes)
+    to_ours = matched(images, card.classes)
     report = partial(progress, "Reading images") if progress else None
     packed = packed or pack(images, card.preprocess, on_error=on_error, progress=report)
     report = partial(progress, "Classifying") if progress else None
@@ -297,7 +302,8 @@ def evaluate(
     best = metrics.ranking(logits, _TOP)
     confusion = metrics.confusion_matrix(labels, best[:, 0], len(card.classes))
     scores = metrics.probabilities(scaled, best)
-    right, total = int(confusion.right.sum()), len(labels)
+    is_right = best[:, 0] == labels
+    right, total = int(is_right.sum()), len(labels)
     assert confusion.total == total == len(images) - len(packed.skipped), "every image counts once"
     return Report(
         model=card.model_name,
@@ -309,10 +315,11 @@ def evaluate(
         top1_interval=metrics.bootstrap_interval(right, total),
         top5=metrics.share_within(best, labels),
         confusion=confusion,
-        calibration=metrics.calibration_of(scores[:, 0], best[:, 0] == labels),
+        calibration=metrics.calibration_of(scores[:, 0], is_right),
         answers=_answers(packed.ids, labels, best, scores, card),
         skipped=tuple(map(str, packed.skipped)),
         trust=measure_trust(card, logits, labels, novelty),
+        slices=slices_of(images, packed, labels, is_right),
     )
 
 
@@ -322,7 +329,7 @@ def _source_of(card: Card) -> str | None:
     return known.get("source") if isinstance(known, Mapping) else None
 
 
-def _matched(images: ImageSet, classes: Sequence[str]) -> Tensor:
+def matched(images: ImageSet, classes: Sequence[str]) -> Tensor:
     """The classifier's index of each of the images' classes; -1 for an unknown class that has no images."""
     index = {name: i for i, name in enumerate(classes)}
     unknown = [name for name, count in images.counts().items() if count and name not in index]

@@ -7,7 +7,7 @@
 
 from classicnets.images.bit_depth import bit_depth_note, bit_depth_of, data_bit_depth
 from classicnets.images.decode import image_size, read_image, read_pixels
-from classicnets.images.encode import image_uri, png_uri, svg_uri, thumbnail_uri
+from classicnets.images.encode import image_uri, png_uri, recompressed, svg_uri, thumbnail_uri
 from classicnets.images.find import IMAGE_SUFFIXES, find_files, find_images, is_hidden, is_image
 from classicnets.images.header import reduction_to, within_limit
 from classicnets.images.metadata import Metadata, read_metadata
@@ -35,6 +35,7 @@ __all__ = [
     "read_metadata",
     "read_pixels",
     "read_state",
+    "recompressed",
     "reduction_to",
     "svg_uri",
     "thumbnail_uri",

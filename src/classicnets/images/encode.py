@@ -1,10 +1,12 @@
-"""Images as data URIs, which pages and drawings hold in themselves."""
+"""Images as data URIs, which pages and drawings hold in themselves, and as JPEGs of low quality."""
 
 from __future__ import annotations
 
 import base64
 import io
 
+import simplejpeg
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -34,3 +36,11 @@ def png_uri(data: bytes) -> str:
 def svg_uri(document: str) -> str:
     """Return an SVG document as a data URI."""
     return f"data:image/svg+xml;base64,{base64.b64encode(document.encode()).decode()}"
+
+
+def recompressed(image: Tensor, quality: int) -> Tensor:
+    """Return what is left of an image, uint8 (1 or 3, H, W), that is saved as a JPEG of this quality, 1..100."""
+    colours = "RGB" if len(image) == 3 else "GRAY"
+    pixels = image.permute(1, 2, 0).contiguous().numpy()
+    data = simplejpeg.encode_jpeg(pixels, quality, colours, colorsubsampling="420" if len(image) == 3 else "Gray")
+    return torch.from_numpy(simplejpeg.decode_jpeg(data, colours)).permute(2, 0, 1)

@@ -18,17 +18,22 @@ import torch
 
 from classicnets.data.check import DataCheck
 from classicnets.data.imageset import ImageSet
+from classicnets.errors import DataError
+from classicnets.evaluation.columns import FEW
+from classicnets.evaluation.corruptions import Robustness
 from classicnets.evaluation.report import Report
 from classicnets.evaluation.trust import CHOSEN, SEEN, Trust
 from classicnets.images import svg_uri, thumbnail_uri
 from classicnets.reports.confusion import confusion
+from classicnets.reports.corruptions import corruption_curves, corruption_sheet, spoken
 from classicnets.reports.curves import read_best, read_curves, training_curves
 from classicnets.reports.html import Themed, render, themed
 from classicnets.reports.mistakes import MOST_MISTAKES
 from classicnets.reports.reliability import reliability
 from classicnets.reports.run_files import draw_network, read_counts, read_notes, read_table, read_text, table_at
+from classicnets.reports.slices import slice_intervals
 from classicnets.reports.text import percent
-from classicnets.reports.thumbnails import pictures
+from classicnets.reports.thumbnails import pictures, thumbnail
 from classicnets.scorer import Answer
 from classicnets.system.storage import written_aside
 
@@ -37,6 +42,7 @@ _MOST_CLASSES = 1_000  # in the table of the classes
 _MOST_COUNTED = 100  # classes in the table of the numbers of images
 _MOST_EXAMPLES, _MOST_SHOWN = 5, 20  # images of a class, and classes
 _SIDE = 168  # pixels of a picture's longer side
+_SHEET_SIDE = 84  # of a picture of the sheet of corruptions
 
 
 class MistakeMap(NamedTuple):
@@ -103,6 +109,8 @@ def report_page(folder: Path, report: Report, images: ImageSet | None, more: Mor
         confusions=[(*pair[:2], f"{pair.images:,}") for pair in report.confusions[:_MOST_CONFUSIONS]],
         class_rows=_class_rows(report),
         are_all_classes_shown=len(report.classes) <= _MOST_CLASSES,
+        slices=_slices(report),
+        corruptions=_corruptions(folder, report, images),
         reliability=themed(partial(reliability, report)),
         set_rows=_set_rows(report.trust),
         sets_caveat=SEEN if report.is_validation else CHOSEN,
@@ -158,6 +166,55 @@ def _shown_classes(report: Report, most: int) -> list[str]:
         return list(scores)
     with_images = [name for name, score in scores.items() if score.support]
     return sorted(with_images, key=lambda name: scores[name].f1)[:most]
+
+
+def _slices(report: Report) -> dict[str, Any]:
+    """The section of the slices: the table, and the figure if there is one to draw."""
+    slices = report.slices
+    return {
+        "figure": themed(partial(slice_intervals, report)) if slices.judged else None,
+        "weak": slices.weak,
+        "rows": [
+            (
+                one.name,
+                percent(one.accuracy),
+                f"{one.interval.low * 100:.1f} to {one.interval.high * 100:.1f} %" if one.interval else "",
+                percent(one.rest or 0),
+                percent(one.expected),
+                f"{one.images:,}",
+                "yes" if one.is_weak else "-",
+            )
+            for one in slices.judged
+        ],
+        "few": [f"{one.name} ({one.right} of {one.images} right)" for one in slices.few],
+        "least": FEW,
+        "left_out": slices.left_out,
+    }
+
+
+def _corruptions(folder: Path, report: Report, images: ImageSet | None) -> dict[str, Any] | None:
+    """The section of the corruptions, if `evaluate --corruptions` has measured this classifier on these images."""
+    try:
+        found = Robustness.load(folder / "evaluation")
+    except DataError:
+        return None
+    if not found.belongs_to(report):
+        return None
+    sheet = ""
+    if images is not None and (shown := _with_picture(report.answers, images)[:1]):
+        image = images.image(images.ids.index(shown[0].path))
+        small = image if max(image.shape[1:]) <= _SHEET_SIDE else thumbnail(image, _SHEET_SIDE)
+        sheet = thumbnail_uri(corruption_sheet(small, seed=found.seed))
+    return {
+        "found": found,
+        "figure": themed(partial(corruption_curves, found)),
+        "rows": [
+            (spoken(name), *map(percent, accuracies), percent(found.mean_of(name)))
+            for name, accuracies in found.accuracy.items()
+        ],
+        "sheet": sheet,
+        "names": [spoken(name) for name in found.accuracy],
+    }
 
 
 def _count_table(folder: Path, classes: tuple[str, ...]) -> dict[str, Any]:
