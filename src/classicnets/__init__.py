@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from classicnets.analysis import inspect as inspect
     from classicnets.audit.curve import learning_curve as learning_curve
     from classicnets.audit.labels import audit_labels as audit_labels
-    from classicnets.audit.shortcuts import audit_shortcuts as audit_shortcuts
     from classicnets.audit.next_label import next_to_label as next_to_label
+    from classicnets.audit.shortcuts import audit_shortcuts as audit_shortcuts
     from classicnets.classifier import Classifier as Classifier
     from classicnets.classifier import load as load
     from classicnets.data import load_data as load_data

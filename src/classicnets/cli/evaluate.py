@@ -16,8 +16,8 @@ from classicnets.cli.output import note as say_note
 if TYPE_CHECKING:
     from classicnets.evaluation import Report
     from classicnets.evaluation.choose import Chosen
-    from classicnets.evaluation.trust import Trust
     from classicnets.evaluation.corruptions import Robustness
+    from classicnets.evaluation.trust import Trust
 
 _EXAMPLES = """
 [bold]Examples[/bold]

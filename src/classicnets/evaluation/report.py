@@ -32,8 +32,8 @@ from classicnets.evaluation import metrics
 from classicnets.evaluation.choose import labelled
 from classicnets.evaluation.confusion import ConfusionMatrix
 from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Interval
-from classicnets.evaluation.trust import Trust, measure_trust
 from classicnets.evaluation.slices import Slices, slices_of
+from classicnets.evaluation.trust import Trust, measure_trust
 from classicnets.scorer import Answer, Guess, PrecisionName, Scorer, outputs_of
 from classicnets.system.storage import written_aside
 
