@@ -205,3 +205,13 @@ def test_corruptions(run_cli, run: Path) -> None:
     for words in ("elastic transform", "severity 5", "of the accuracy is left", "9 of them"):
         assert words in answer.out
     assert run_cli("evaluate", run, "--corruptions", "--corruption-images", "0").code == 2
+
+
+@without_figures
+def test_ten_views_have_a_report_of_their_own(run_cli, run: Path) -> None:
+    done = run_cli("evaluate", run, "--ten-crop")
+    assert done.code == 0, done.err
+    assert "10 views" in done.out
+    (folder,) = (run / "evaluations").glob("*-10-views")
+    assert (folder / "report.html").is_file()
+    assert not (run / "evaluation").exists()

@@ -15,7 +15,6 @@ from classicnets.cli.output import note as say_note
 
 if TYPE_CHECKING:
     from classicnets.evaluation import Report
-    from classicnets.evaluation.choose import Chosen
     from classicnets.evaluation.corruptions import Robustness
     from classicnets.evaluation.trust import Trust
 
@@ -84,6 +83,9 @@ def evaluate(
     corruption_images: Annotated[
         int, typer.Option(min=1, help="How many images --corruptions uses at most, chosen at random.")
     ] = 1_000,
+    ten_crop: Annotated[
+        bool, typer.Option("--ten-crop", help="Average over ten views of each image, as the papers did.")
+    ] = False,
     device: Device = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -94,12 +96,16 @@ def evaluate(
     Writes evaluation/, figures/ and report.html: into the run for its own test images, into a folder in the run's
     evaluations/ for other images, or into --out.
 
+    With --ten-crop, the corners, the middle and their mirror images are averaged, at ten times the cost. The report
+    goes into a folder of its own.
+
     With --corruptions, 15 corruptions at 5 severities are measured too: 75 times the forward passes of the images.
     """
     from classicnets import evaluation
     from classicnets.classifier import Classifier
     from classicnets.evaluation.choose import given_images, own_images, run_of
     from classicnets.evaluation.corruptions import evaluate_corruptions
+    from classicnets.evaluation.ten_crop import TenCrop
     from classicnets.reports import write_report
     from classicnets.system.threads import limit_threads
 
@@ -112,18 +118,20 @@ def evaluate(
         chosen = given_images(data, part, on_error=on_error.value, run=run_of(run))
     for note in chosen.notes:
         say_note(note)
+    scorer = TenCrop(classifier) if ten_crop else classifier
+    name = f"{chosen.name}, 10 views" if ten_crop else chosen.name
     with progress_bars() as progress:
         report = evaluation.evaluate(
-            classifier, chosen.images, data=chosen.name, on_error=chosen.on_error, precision=precision.value,
+            scorer, chosen.images, data=name, on_error=chosen.on_error, precision=precision.value,
             progress=progress,
         )  # fmt: skip
         robustness = None
         if corruptions:
             robustness = evaluate_corruptions(
-                classifier, chosen.images, report, most=corruption_images, on_error=chosen.on_error,
+                scorer, chosen.images, report, most=corruption_images, on_error=chosen.on_error,
                 precision=precision.value, progress=progress,
             )  # fmt: skip
-    folder = out or _folder_in(run, chosen)
+    folder = out or _folder_in(run, name, is_own=chosen.is_own and not ten_crop)
     if folder and robustness:
         robustness.save(folder / "evaluation")
     page = write_report(folder, report, chosen.images) if folder else None
@@ -137,11 +145,11 @@ def evaluate(
         answer(f"\nreport: {page}" if page else "\nNo report was written. Use --out FOLDER to write one.")
 
 
-def _folder_in(run: Path, chosen: Chosen) -> Path | None:
+def _folder_in(run: Path, name: str, *, is_own: bool) -> Path | None:
     """The folder for the report inside a run; None for a model folder, where nothing is added to the classifier."""
     if not (run / "model" / "config.json").is_file():
         return None
-    return run if chosen.is_own else run / "evaluations" / re.sub(r"[^\w.-]+", "-", chosen.name)
+    return run if is_own else run / "evaluations" / re.sub(r"[^\w.-]+", "-", name)
 
 
 def _print(report: Report) -> None:
