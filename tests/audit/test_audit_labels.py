@@ -181,6 +181,19 @@ def test_a_class_of_two_images_and_one_of_one(corners: Data, model_folder: Path)
     assert data.ids[1] not in {suspect.path for suspect in audit.suspects}
 
 
+def test_hundreds_of_classes_of_two_images(model_folder: Path) -> None:
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (400, 1, 12, 12), dtype=torch.uint8, generator=random)
+    images[1::2] = images[::2] // 2 + 60  # pairs that look alike
+    data = ImageSet(
+        classes=tuple(f"class {i}" for i in range(200)), labels=torch.arange(400) // 2,
+        ids=tuple(map(str, range(400))), images=images,
+    )  # fmt: skip
+    audit = cn.audit_labels(data, weights=model_folder)
+    assert audit.num_images == 400
+    assert len(audit.classes) == 200
+
+
 def test_digits_are_named_by_number(model_folder: Path) -> None:
     data = load_data("digits")
     small = replace(data, train=data.train.sample(200))

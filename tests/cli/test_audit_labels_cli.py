@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import classicnets as cn
+from classicnets.errors import DataError
 from classifiers import tiny_classifier
 from photos import PHOTO_CLASSES
 
@@ -60,6 +62,19 @@ def test_mistakes(run_cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args
     assert answer.code == code
     assert said in answer.err
     assert not Path("audit").exists()
+
+
+def test_corrections_that_do_not_fit_are_said_before_training(
+    run_cli, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("corrections.csv").write_text("path,action,label\ndisc/000.jpg,relabel,disk\n")
+    answer = run_cli("train", "resnet20_cifar", photo_folder, "--corrections", "corrections.csv")
+    assert answer.code == 3
+    assert "corrections.csv, line 2: there is no class 'disk'. Did you mean 'disc'?" in answer.err
+    with pytest.raises(DataError, match="No such file"):
+        cn.train("resnet20_cifar", photo_folder, corrections="none.csv", quiet=True)
+    assert not Path("runs").exists()
 
 
 def test_the_page_answers_until_it_is_stopped(run_cli, photo_folder: Path, model: Path) -> None:
