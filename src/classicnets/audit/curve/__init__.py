@@ -28,7 +28,7 @@ from classicnets.system.progress import Report, no_report
 
 __all__ = ["Curve", "LearningCurve", "learning_curve"]
 
-_FEWEST = 40  # images, and _OF_CLASS of a class that has a curve of its own
+_FEWEST = 30  # images, and _OF_CLASS of a class that has a curve of its own
 _OF_CLASS = 20
 _MOST_CLASSES = 200
 _FOLDS = 5
@@ -58,15 +58,15 @@ def learning_curve(
         weights: a run, a model folder, a file, or "torchvision[:NAME]"; None trains small networks.
         model: the network that the weights belong to; without weights, the one that is trained, None for a ResNet-8.
         run: a run whose weights are used; give either `weights` or `run`.
-        most_images: of more images, so many are chosen at random, 40 or more.
+        most_images: of more images, so many are chosen at random, 30 or more.
         seed: decides the folds, the parts and the training of networks, 0 or more.
         progress: called with the name of the step, how much of it is done, and how much there is.
 
     Returns a `LearningCurve`: `overall` and `classes` have the points and the gains; `save` writes a page.
 
     Raises:
-        DataError: fewer than 40 images or two classes, or images that cannot be decoded.
-        ConfigError, UnknownName, WeightsError: as for `choose_trunk`; `most_images` is below 40.
+        DataError: fewer than 30 images or two classes, or images that cannot be decoded.
+        ConfigError, UnknownName, WeightsError: as for `choose_trunk`; `most_images` is below 30.
 
     >>> print(learning_curve("photos/", weights="torchvision"))  # doctest: +SKIP
     """

@@ -30,11 +30,11 @@ class PowerLaws:
         return np.clip(self.floor + self.scale * number**-self.exponent, 0, 1)
 
     def accuracy(self, number: float) -> tuple[float, Interval]:
-        """The accuracy with `number` training images: the median and the 95 % interval."""
+        """The accuracy with `number` training images: the mean and the 95 % interval."""
         return _summary(1 - self.errors(number))
 
     def gain(self, start: float, end: float) -> tuple[float, Interval]:
-        """What growing from `start` to `end` images adds to the accuracy: the median and the 95 % interval."""
+        """What growing from `start` to `end` images adds to the accuracy: the mean and the 95 % interval."""
         return _summary(self.errors(start) - self.errors(end))
 
 
@@ -75,5 +75,5 @@ def fit(sizes: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> PowerLaws
 
 
 def _summary(values: np.ndarray) -> tuple[float, Interval]:
-    low, middle, high = np.quantile(values, (0.025, 0.5, 0.975))
-    return float(middle), Interval(float(low), float(high))
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(values.mean()), Interval(float(low), float(high))

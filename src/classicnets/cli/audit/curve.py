@@ -41,7 +41,7 @@ def curve(
         typer.Option(help="The network of --weights. Without weights: the network that is trained for each size."),
     ] = None,
     run: Annotated[Path | None, typer.Option(help="A run whose weights are used; the same as --weights.")] = None,
-    images: Annotated[int, typer.Option(min=40, help="At most how many images are used.")] = 10_000,
+    images: Annotated[int, typer.Option(min=30, help="At most how many images are used.")] = 10_000,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for a page, a figure and JSON. Default: none is written.")
     ] = None,
