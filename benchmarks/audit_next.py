@@ -137,8 +137,8 @@ def main() -> None:
          "points above random with 800"),
         rows,
         [
-            f"A head on the frozen features of {trunk.classifier.model_name}, which has seen {seen} only. Intervals: 95 %,",
-            "over the seeds, paired with random labels of the same seed (Student's t).",
+            f"A head on the frozen features of {trunk.classifier.model_name}, which has seen {seen} only. Intervals:",
+            "95 %, over the seeds, paired with random labels of the same seed (Student's t).",
         ],
     )  # fmt: skip
 
