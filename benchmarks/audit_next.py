@@ -55,7 +55,22 @@ def core_set(head: Head, labelled: Tensor, pool: Tensor, seed: int) -> Tensor:
 
 
 def badge(head: Head, labelled: Tensor, pool: Tensor, seed: int) -> Tensor:
-    return select(standard(head, pool), likeliest(head, pool), ROUND, seed=seed)
+    """k-means++ on the gradients that a label would cause in the head (BADGE; Ash et al. 2020, Sec. 3)."""
+    errors = head.probabilities(pool)
+    errors[torch.arange(len(errors)), errors.argmax(dim=1)] -= 1
+    gradients = (standard(head, pool)[:, :, None] * errors[:, None, :]).flatten(1)
+    random = torch.Generator().manual_seed(seed)
+    nearest = gradients.square().sum(dim=1)
+    chosen = [int(nearest.argmax())]
+    while len(chosen) < ROUND:
+        nearest = nearest.minimum((gradients - gradients[chosen[-1]]).square().sum(dim=1))
+        nearest[chosen] = 0
+        chosen.append(int(torch.multinomial(nearest, 1, generator=random)))
+    return torch.tensor(chosen)
+
+
+def audit_next(head: Head, labelled: Tensor, pool: Tensor, seed: int) -> Tensor:
+    return select(standard(head, pool), likeliest(head, pool).margins, ROUND, seed=seed)
 
 
 def standard(head: Head, inputs: Tensor) -> Tensor:
@@ -66,7 +81,8 @@ WAYS: dict[str, Choose] = {
     "random": at_random,
     "smallest margin": smallest_margin,
     "core-set": core_set,
-    "audit next (BADGE)": badge,
+    "BADGE": badge,
+    "audit next": audit_next,
 }
 
 
@@ -137,8 +153,8 @@ def main() -> None:
          "points above random with 800"),
         rows,
         [
-            f"A head on the frozen features of {trunk.classifier.model_name}, which has seen {seen} only. Intervals: 95 %,",
-            "over the seeds, paired with random labels of the same seed (Student's t).",
+            f"A head on the frozen features of {trunk.classifier.model_name}, which has seen {seen} only. Intervals:",
+            "95 %, over the seeds, paired with random labels of the same seed (Student's t).",
         ],
     )  # fmt: skip
 

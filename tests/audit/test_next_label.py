@@ -13,7 +13,7 @@ from torch import Tensor
 import classicnets as cn
 from classicnets.audit.head import Head, fit_head
 from classicnets.audit.next_label import next_to_label
-from classicnets.audit.selection import Likeliest, likeliest, select
+from classicnets.audit.selection import likeliest, select
 from classicnets.data import Data, ImageSet, load_data
 from classicnets.errors import ConfigError, DataError
 from classifiers import tiny_classifier
@@ -30,49 +30,26 @@ def _clusters(seed: int = 0) -> tuple[Tensor, Tensor]:
     return centres[labels] + torch.randn(300, 2, generator=generator), labels
 
 
-def test_unsure_images_are_chosen() -> None:
+def test_unsure_images_are_chosen_and_each_is_unlike_the_others() -> None:
     points, labels = _clusters()
     head = fit_head(points[:60], labels[:60], 3, l2=0.1)
     pool = (points[60:] - head.mean) / head.std
-    guesses = likeliest(head, points[60:])
-    chosen = select(pool, guesses, 30)
-    assert len(set(chosen.tolist())) == 30
-    assert guesses.margins[chosen].mean() < guesses.margins.mean() - 0.2
-    assert int(chosen[0]) == int(_gradients(pool, guesses).norm(dim=1).argmax())
-
-
-def _gradients(features: Tensor, guesses: Likeliest) -> Tensor:
-    """The gradients themselves, (N, D * K), which `select` never holds."""
-    errors = torch.zeros(len(features), int(guesses.classes.max()) + 1).scatter(
-        1, guesses.classes, guesses.probabilities
-    )
-    errors[torch.arange(len(errors)), guesses.classes[:, 0]] -= 1
-    return (features[:, :, None] * errors[:, None, :]).flatten(1)
-
-
-def test_the_draws_are_those_of_kmeans_plus_plus_on_the_gradients() -> None:
-    points, labels = _clusters(1)
-    head = fit_head(points[:60], labels[:60], 3, l2=0.1)
-    pool = (points[60:] - head.mean) / head.std
-    guesses = likeliest(head, points[60:])
-    gradients = _gradients(pool, guesses)
-    random = torch.Generator().manual_seed(7)
-    expected = [int(gradients.norm(dim=1).argmax())]
-    nearest = gradients.square().sum(1)
-    for _ in range(20):
-        nearest = nearest.minimum((gradients - gradients[expected[-1]]).square().sum(1))
-        nearest[expected] = 0
-        expected.append(int(torch.multinomial(nearest, 1, generator=random)))
-    assert select(pool, guesses, 21, seed=7).tolist() == expected
+    margins = likeliest(head, points[60:]).margins
+    chosen = select(pool, margins, 12)
+    assert len(set(chosen.tolist())) == 12
+    assert margins[chosen].tolist() == sorted(margins[chosen].tolist())
+    assert margins[chosen].max() <= margins.sort().values[119]
+    assert margins[chosen].mean() < margins.mean() - 0.1
+    unsurest = margins.argsort()[:12]
+    assert torch.pdist(pool[chosen]).min() > torch.pdist(pool[unsurest]).min()
 
 
 def test_copies_are_not_chosen_while_others_are_left() -> None:
     features = torch.eye(4).repeat_interleave(5, 0)
-    guesses = Likeliest(torch.full((20, 2), 0.5), torch.tensor([[0, 1]] * 20))
-    assert sorted((select(features, guesses, 4) // 5).tolist()) == [0, 1, 2, 3]
-    assert sorted(select(features, guesses, 50).tolist()) == list(range(20))
-    certain = Likeliest(torch.tensor([[1.0, 0.0]] * 20), guesses.classes)
-    assert sorted(select(features, certain, 20).tolist()) == list(range(20))
+    margins = torch.zeros(20)
+    assert sorted((select(features, margins, 4) // 5).tolist()) == [0, 1, 2, 3]
+    assert len(set(select(features, margins, 6).tolist())) == 6
+    assert sorted(select(features, margins, 50).tolist()) == list(range(20))
 
 
 def test_ten_thousand_classes_take_little_memory() -> None:
@@ -80,8 +57,9 @@ def test_ten_thousand_classes_take_little_memory() -> None:
     head = Head(torch.zeros(8), torch.ones(8), torch.randn(8, 10_000, generator=generator), torch.zeros(10_000))
     pool = torch.randn(500, 8, generator=generator)
     guesses = likeliest(head, pool)
-    assert guesses.probabilities.shape == (500, 20)
-    assert len(select(pool, guesses, 20)) == 20
+    assert guesses.probabilities.shape == (500, 2)
+    assert guesses.classes.max() > 5_000
+    assert len(select(pool, guesses.margins, 20)) == 20
 
 
 # ---- a pool
@@ -214,7 +192,9 @@ def test_fewer_labels_than_at_random() -> None:
                 head = fit_head(train[labelled], data.train.labels[labelled], 10)
                 picks = torch.arange(20)
                 if is_chosen:
-                    picks = select((train[rest] - head.mean) / head.std, likeliest(head, train[rest]), 20, seed=seed)
+                    picks = select(
+                        (train[rest] - head.mean) / head.std, likeliest(head, train[rest]).margins, 20, seed=seed
+                    )
                 labelled = torch.cat([labelled, rest[picks]])
             head = fit_head(train[labelled], data.train.labels[labelled], 10)
             accuracies.append((head.probabilities(test).argmax(1) == data.test.labels).double().mean().item())

@@ -1,6 +1,6 @@
 """`next_to_label`: which images of a pool without labels to label first.
 
-labelled images -> features -> a head -> its guesses on the pool -> those that would teach it most -> NextLabels
+labelled images -> features -> a head -> its guesses on the pool -> the unsure ones of each kind -> NextLabels
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def next_to_label(
 ) -> NextLabels:
     """Choose the images of a pool whose labels would help a classifier most: unsure ones, each unlike the others.
 
-    A head is fitted to the features of the labelled images and asked about the pool. The images are then chosen by
-    BADGE (Ash et al. 2020, Sec. 3). Images that are labelled already, copies within the pool, and files that cannot be
-    read are left out. Nothing is changed or moved.
+    A head is fitted to the features of the labelled images and asked about the pool. Of the images that it is least
+    sure of, one is chosen from each of `count` clusters (Zhdanov 2019, arXiv:1901.05954, Sec. 3). Images that are
+    labelled already, copies within the pool, and files that cannot be read are left out. Nothing is changed or moved.
 
     Args:
         data: the labelled images: what `load_data` takes, the Data that it returned (its training images are used), or
@@ -70,7 +70,7 @@ def next_to_label(
         model: the network that `weights` belongs to; without weights, the network that is trained.
         run: a run whose trunk is used; the same as `weights`.
         count: how many images to choose, 1 or more; of a smaller pool all are chosen.
-        seed: decides the draws, and the training of the small network.
+        seed: decides where the clusters begin, and the training of the small network.
         on_error: "skip" leaves out images that cannot be decoded and says so, "fail" raises DataError.
         progress: called with the name of the step, how much of it is done, and how much there is.
 
@@ -97,7 +97,7 @@ def next_to_label(
     head = fit_head(seen.labelled, labelled.labels, len(labelled.classes))
     guesses = likeliest(head, seen.pool)
     standard = _standardised(head, seen.pool)
-    order = select(standard, guesses, count, seed=seed)
+    order = select(standard, guesses.margins, count, seed=seed)
     strange = _strange(_standardised(head, seen.labelled), standard[order])
     wanted = tuple(
         _wanted(left.images.ids[i], guesses, i, labelled.classes, is_strange=odd)

@@ -1,12 +1,14 @@
-"""Which images to label next: uncertain ones, and of each kind only a few.
+"""Which images to label next: unsure ones, and of each kind only a few.
 
-    the likeliest classes -> gradients that a label would cause in the head -> k-means++ on them
+    margins between the two likeliest classes -> the unsure images -> k-means on their features -> one of each cluster
 
-This is BADGE (Ash et al. 2020, "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds", Sec. 3).
+This is the method of Zhdanov 2019, "Diverse mini-batch Active Learning" (arXiv:1901.05954, Sec. 3). Beside others, it
+was chosen by a measurement: `benchmarks/audit_next.py`.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -14,12 +16,13 @@ from torch import Tensor
 
 from classicnets.audit.head import Head
 
-_CLASSES = 20  # the likeliest classes of each image; the gradients of the others are almost 0
+_UNSURE = 10  # times as many images as are asked for: those with the smallest margins
+_STEPS = 20  # of k-means
 _ROWS = 2_000_000  # probabilities that are computed at a time: with many classes, few images
 
 
 class Likeliest(NamedTuple):
-    """The likeliest classes of N images, best first: their probabilities and indices, (N, k) each."""
+    """The two likeliest classes of N images, the best first: their probabilities and indices, (N, 2) each."""
 
     probabilities: Tensor
     classes: Tensor
@@ -31,50 +34,45 @@ class Likeliest(NamedTuple):
 
 
 def likeliest(head: Head, features: Tensor) -> Likeliest:
-    """Ask a head for the likeliest 20 classes of each image; `features` are float32 (N, D)."""
-    k = min(_CLASSES, len(head.bias))
-    parts = [head.probabilities(rows).topk(k, dim=1) for rows in features.split(max(1, _ROWS // len(head.bias)))]
+    """Ask a head for the two likeliest classes of each image; `features` are float32 (N, D)."""
+    parts = [head.probabilities(rows).topk(2, dim=1) for rows in features.split(max(1, _ROWS // len(head.bias)))]
     return Likeliest(torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts]))
 
 
-def select(features: Tensor, guesses: Likeliest, count: int, *, seed: int = 0) -> Tensor:
-    """Choose images whose labels would change a linear head most, each in another direction.
+def select(features: Tensor, margins: Tensor, count: int, *, seed: int = 0) -> Tensor:
+    """Choose images that a head is unsure of, each unlike the others.
 
-    The gradient of the loss in the head's weights, if the likeliest class were the label, is the outer product of an
-    image's features and of (probabilities - one-hot). Its length says how unsure the head is. k-means++ takes an image
-    with a chance that grows with the squared distance of its gradient to those taken before, so each next image is
-    unsure and unlike the others.
+    The images with the smallest margins, ten times as many as are asked for, are divided by k-means into `count`
+    clusters, in which an unsure image weighs more. The image nearest to each centre is chosen.
 
     Args:
         features: float32 (N, D), standardised.
-        guesses: the likeliest classes of each image.
+        margins: float32 (N,), between the two likeliest classes, in 0..1.
         count: how many to choose, 1 or more; at most N are chosen.
-        seed: decides the draws.
+        seed: decides where k-means begins.
 
-    Returns int64 (count,), in the order in which they were taken: the first has the longest gradient.
+    Returns int64 (count,), the smallest margin first.
 
-    >>> guesses = Likeliest(torch.full((3, 2), 0.5), torch.tensor([[0, 1]] * 3))
-    >>> sorted(select(torch.eye(3), guesses, 3).tolist())
-    [0, 1, 2]
+    >>> select(torch.eye(3), torch.tensor([0.5, 0.1, 0.9]), 3).tolist()
+    [1, 0, 2]
     """
-    random = torch.Generator().manual_seed(seed)
-    errors, classes = guesses.probabilities.clone(), guesses.classes
-    errors[:, 0] -= 1
-    lengths = errors.square().sum(dim=1) * features.square().sum(dim=1)
-    of_class = torch.zeros(int(classes.max()) + 1)
-    nearest = lengths.clone()  # the squared distance of each gradient to the nearest that was taken
-    is_left = torch.ones(len(features), dtype=torch.bool)
-    chosen: list[int] = []
-    for _ in range(min(count, len(features))):
-        if not chosen:
-            place = int(lengths.argmax())
-        elif nearest.sum() > 0:
-            place = int(torch.multinomial(nearest, 1, generator=random))
-        else:  # all that is left is certain, or a copy of what was taken
-            place = int(is_left.nonzero()[0])
-        chosen.append(place)
-        is_left[place] = False
-        of_class.zero_()[classes[place]] = errors[place]
-        products = (errors * of_class[classes]).sum(dim=1) * (features @ features[place])
-        nearest = nearest.minimum((lengths + lengths[place] - 2 * products).clamp(min=0)) * is_left
-    return torch.tensor(chosen, dtype=torch.int64)
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    unsure = margins.argsort(stable=True)[: _UNSURE * count]
+    if len(unsure) <= count:
+        return unsure
+    points = features[unsure]
+    weights = (1 - margins[unsure]).clamp(min=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different images than clusters
+        found = KMeans(count, n_init=1, max_iter=_STEPS, random_state=seed).fit(points.numpy(), None, weights.numpy())
+    centres, cluster = torch.from_numpy(found.cluster_centers_).float(), torch.from_numpy(found.labels_).long()
+    distances = (points - centres[cluster]).norm(dim=1)
+    taken: dict[int, int] = {}
+    for place in distances.argsort(stable=True).tolist():  # the nearest of each cluster comes first
+        taken.setdefault(int(cluster[place]), place)
+    chosen = set(taken.values())
+    rest = [place for place in range(len(unsure)) if place not in chosen]
+    places = sorted([*chosen, *rest[: count - len(chosen)]])  # an empty cluster gives its place to the unsurest
+    return unsure[torch.tensor(places)]

@@ -182,7 +182,6 @@ def _slices(report: Report) -> dict[str, Any]:
                 percent(one.rest or 0),
                 percent(one.expected),
                 f"{one.images:,}",
-                "yes" if one.is_weak else "-",
             )
             for one in slices.judged
         ],

@@ -42,7 +42,7 @@ def next_(
     model: Annotated[
         str | None, typer.Option(help="The network of --weights. Without weights: the network that is trained.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the draws, and the training of a network.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the clusters, and the training of a network.")] = 0,
     on_error: Annotated[
         OnBadImage, typer.Option(help="If images of the pool cannot be decoded: fail, or skip them.")
     ] = OnBadImage.skip,

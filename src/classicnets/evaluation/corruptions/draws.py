@@ -36,4 +36,5 @@ class Draws:
 
     def normal(self, *shape: int) -> Tensor:
         """Numbers of the standard normal distribution for each image: float32 (N, *shape)."""
-        return torch.special.ndtri(self.uniform(*shape))
+        drawn: Tensor = torch.special.ndtri(self.uniform(*shape))
+        return drawn

@@ -65,7 +65,7 @@ def filtered(images: Tensor, kernels: Tensor) -> Tensor:
     padded = F.pad(images, (reach,) * 4, mode="replicate")
     size = list(padded.shape[-2:])
     wave = torch.fft.rfft2(kernels if kernels.ndim == 3 else kernels[None], s=size)[:, None]
-    result = torch.fft.irfft2(torch.fft.rfft2(padded) * wave, s=size)
+    result: Tensor = torch.fft.irfft2(torch.fft.rfft2(padded) * wave, s=size)
     return result[..., 2 * reach :, 2 * reach :][..., :height, :width]
 
 
@@ -77,7 +77,7 @@ def clouds(draws: Draws, height: int, width: int, roughness: float) -> Tensor:
     frequency[0, 0] = 1
     waves = waves * frequency**-roughness
     waves[..., 0, 0] = 0
-    field = torch.fft.irfft2(waves, s=[height, width])
+    field: Tensor = torch.fft.irfft2(waves, s=[height, width])
     low, high = field.amin((2, 3), keepdim=True), field.amax((2, 3), keepdim=True)
     return (field - low) / (high - low).clamp(min=1e-12)
 

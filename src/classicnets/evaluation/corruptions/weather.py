@@ -65,7 +65,8 @@ def frost(images: Tensor, severity: int, draws: Draws) -> Tensor:
 def fog(images: Tensor, severity: int, draws: Draws) -> Tensor:
     """Mix the picture with a bright, uneven cloud."""
     strength, roughness = _FOG[severity]
-    cloud = clouds(draws, *images.shape[-2:], roughness)
+    height, width = images.shape[-2:]
+    cloud = clouds(draws, height, width, roughness)
     return (images + strength * (0.3 + 0.7 * cloud)) / (1 + strength)
 
 
