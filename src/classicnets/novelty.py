@@ -27,7 +27,8 @@ class NoveltyScore:
     """Computes novelty scores of features, with tensors only, so that an exported graph can do it too.
 
     Attributes:
-        centre: the mean of the features, float32 (D,); features are first scaled to length 1.
+        centre: the mean of the features, float32 (D,); of each, first the square root is taken, and then the length is
+            scaled to 1.
         basis: their main directions, orthonormal columns, float32 (D, r).
         whiten: makes the spread around the classes' means the same in all directions, float32 (r, r).
         means: the means of the classes in whitened main directions, float32 (M, r).
@@ -45,7 +46,7 @@ class NoveltyScore:
 
         `logits` (N, K) are taken too, for scores that use them; this one does not.
         """
-        centred = _unit(features) - self.centre
+        centred = _evened(features) - self.centre
         main = centred @ self.basis
         left = (centred.square().sum(dim=1) - main.square().sum(dim=1)).clamp(min=0)
         white = main @ self.whiten
@@ -62,7 +63,7 @@ class NoveltyScore:
             logits: float (N, K).
             labels: int64 (N,) in 0..K-1.
         """
-        x = _unit(features.double())
+        x = _evened(features.double())
         centre = x.mean(dim=0)
         groups = labels.unique(return_inverse=True)[1]
         if len(labels) < _FEW * (int(groups.max()) + 1):
@@ -111,8 +112,10 @@ class NoveltyScore:
         return score
 
 
-def _unit(features: Tensor) -> Tensor:
-    unit: Tensor = features / features.norm(dim=1, keepdim=True).clamp(min=1e-12)
+def _evened(features: Tensor) -> Tensor:
+    """Square roots, scaled to length 1: features behind a ReLU are skewed, and their length says little."""
+    roots = features.sign() * features.abs().sqrt()
+    unit: Tensor = roots / roots.norm(dim=1, keepdim=True).clamp(min=1e-12)
     return unit
 
 
