@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +40,9 @@ class Outcome(NamedTuple):
     interval: Interval
     real: float
 
+
+Loaded = tuple[Tensor, Tensor, list[str] | None, tuple[Tensor, Tensor]]
+"""Features, labels and groups of images to learn from, and features and labels of images to test on."""
 
 Draw = Callable[[int, int], tuple[Tensor, Tensor]]
 """Features and labels of so many images, drawn by a seed."""
@@ -99,7 +105,7 @@ def features(images: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def fashion() -> tuple[Tensor, Tensor, list[str] | None, tuple[Tensor, Tensor]]:
+def fashion() -> Loaded:
     """6,000 training images and 4,000 test images."""
     data = load_data("fashion-mnist")
     train, test = data.train.sample(6000), data.test.sample(4000)
@@ -108,7 +114,7 @@ def fashion() -> tuple[Tensor, Tensor, list[str] | None, tuple[Tensor, Tensor]]:
     return features(train.images), train.labels, None, (features(test.images), test.labels)
 
 
-def sign_digits() -> tuple[Tensor, Tensor, list[str] | None, tuple[Tensor, Tensor]]:
+def sign_digits() -> Loaded:
     """Two thirds of the persons to learn from, and one third to test on, at 32 pixels."""
     images = read_source(SIGN_DIGITS / "index.csv").train
     preprocess = Preprocess(input_size=(32, 32), resize="squash", mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -133,20 +139,16 @@ def subsets(inputs: Tensor, labels: Tensor, groups: list[str] | None) -> Callabl
     return draw
 
 
-def on_mixtures(sets: int) -> list[Outcome]:
-    outcomes = []
-    for seed in range(sets):
-        draw, test = mixture(seed)
-        start = int(np.random.default_rng([seed, 2]).choice([100, 200, 400]))
-        end = start * 2
-        inputs, labels = draw(start, seed)
-        outcomes.append(Outcome(*audit(inputs, labels, end, None, seed), real_gain(draw, start, end, test, seed)))
-    return outcomes
+def on_mixture(seed: int) -> Outcome:
+    """An audit of a mixture."""
+    draw, test = mixture(seed)
+    start = int(np.random.default_rng([seed, 2]).choice([100, 200, 400]))
+    inputs, labels = draw(start, seed)
+    return Outcome(*audit(inputs, labels, 2 * start, None, seed), real_gain(draw, start, 2 * start, test, seed))
 
 
-def on_images(
-    loaded: tuple[Tensor, Tensor, list[str] | None, tuple[Tensor, Tensor]], start: int, sets: int
-) -> list[Outcome]:
+def on_images(loaded: Loaded, start: int, seed: int) -> Outcome:
+    """An audit of `start` of the images."""
     inputs, labels, groups, test = loaded
     choose = subsets(inputs, labels, groups)
 
@@ -154,13 +156,10 @@ def on_images(
         rows = choose(number, seed)
         return inputs[rows], labels[rows]
 
-    outcomes = []
-    for seed in range(sets):
-        rows = choose(start, seed)
-        some = [groups[i] for i in rows.tolist()] if groups else None
-        expected = audit(inputs[rows], labels[rows], 2 * start, some, seed)
-        outcomes.append(Outcome(*expected, real_gain(draw, start, 2 * start, test, seed)))
-    return outcomes
+    rows = choose(start, seed)
+    some = [groups[i] for i in rows.tolist()] if groups else None
+    expected = audit(inputs[rows], labels[rows], 2 * start, some, seed)
+    return Outcome(*expected, real_gain(draw, start, 2 * start, test, seed))
 
 
 def row(name: str, start: str, outcomes: list[Outcome]) -> tuple[object, ...]:
@@ -176,12 +175,17 @@ def row(name: str, start: str, outcomes: list[Outcome]) -> tuple[object, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=20, help="mixtures, and half as many draws of images")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
     options = parser.parse_args()
-    rows = [row("Gaussian mixtures", "100, 200 or 400", on_mixtures(options.sets))]
-    draws = max(1, options.sets // 2)
-    rows.append(row("Fashion-MNIST", "500", on_images(fashion(), 500, draws)))
+    loaded = {"Fashion-MNIST": fashion()}
     if Path(SIGN_DIGITS).is_dir():
-        rows.append(row("sign digits, new persons", "500", on_images(sign_digits(), 500, draws)))
+        loaded["sign digits, new persons"] = sign_digits()
+    draws = max(1, options.sets // 2)
+    with ProcessPoolExecutor(options.jobs, get_context("fork")) as pool:
+        mixtures = pool.map(on_mixture, range(options.sets))
+        images = [pool.map(partial(on_images, some, 500), range(draws)) for some in loaded.values()]
+        rows = [row("Gaussian mixtures", "100, 200 or 400", list(mixtures))]
+        rows += [row(name, "500", list(outcomes)) for name, outcomes in zip(loaded, images, strict=True)]
     write_results(
         "audit_curve",
         "`audit curve`: what doubling the images adds, expected and measured",

@@ -14,7 +14,9 @@ import io
 import os
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -66,11 +68,10 @@ def make_set(folder: Path, seed: int, plant: str | None = None, of_each: int = 2
         number = 10_000 + order[index]
         if plant == "numbering":
             number = 10_000 + label * 300 + order[index]
-        path = Path(
-            CLASSES[label], str(pick("folder", ["a", "b", "c"])),
-            f"{pick('file name', ['img', 'scan', 'shot'])}_{number}{pick('format', ['.jpg', '.png', '.webp'])}",
-        )  # fmt: skip
-        _write_image(folder / path, random, pick, number)
+        suffix = ".jpg" if str(plant).startswith("JPEG") else pick("format", [".jpg", ".png", ".webp"])
+        name = f"{pick('file name', ['img', 'scan', 'shot'])}_{number}{suffix}"
+        path = Path(CLASSES[label], str(pick("folder", ["a", "b", "c"])), name)
+        _write_image(folder / path, random, pick)
         group = int(pick("group", [0, 1, 2])) * 10 + int(random.integers(10)) if plant == "group" else index // 3
         written = int(pick("date of the file", [0, 100, 200])) + random.uniform(0, 99)
         os.utime(folder / path, times=((_BEGIN + timedelta(days=written)).timestamp(),) * 2)
@@ -83,7 +84,7 @@ def make_set(folder: Path, seed: int, plant: str | None = None, of_each: int = 2
     return table
 
 
-def _write_image(path: Path, random: np.random.Generator, pick: Callable[[str, list], object], number: int) -> None:
+def _write_image(path: Path, random: np.random.Generator, pick: Callable[[str, list], object]) -> None:
     width = int(pick("width", [48, 60, 72]))
     height = round(width / float(pick("aspect", [0.75, 1.0, 1.5])))
     noise = Image.fromarray(random.integers(0, 256, (4, 5, 3), dtype=np.uint8)).resize((width, height), Image.BICUBIC)
@@ -115,27 +116,34 @@ def strongest(found: ShortcutAudit, name: str | None = None) -> str:
     return f"{best.clue.name}, {percent(best.measured.accuracy)} (chance {percent(best.chance)})"
 
 
+def _audit_made(seed: int, plant: str | None) -> ShortcutAudit:
+    with tempfile.TemporaryDirectory() as folder:
+        return audit_shortcuts(make_set(Path(folder), seed, plant))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clean", type=int, default=20)
     parser.add_argument("--sources", nargs="*", default=["digits", "fashion-mnist", f"csv:{SIGN_DIGITS}/index.csv"])
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
     options = parser.parse_args()
+    with ProcessPoolExecutor(options.jobs, get_context("fork")) as pool:
+        of_plants = pool.map(_audit_made, range(len(PLANTS)), PLANTS)
+        of_clean = pool.map(_audit_made, range(options.clean), [None] * options.clean)
+        of_sources = pool.map(audit_shortcuts, options.sources)
+        planted, clean, sources = list(of_plants), list(of_clean), list(of_sources)
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for number, (plant, clue) in enumerate(PLANTS.items()):
-            found = audit_shortcuts(make_set(Path(folder, "planted", str(number)), number, plant))
-            names = [finding.clue.name for finding in found.shortcuts]
-            others = ", ".join(name for name in names if name != clue) or "none"
-            rows.append((f"planted: {plant}", "yes" if clue in names else "NO", others, strongest(found, clue)))
-        clean = [audit_shortcuts(make_set(Path(folder, "clean", str(seed)), seed)) for seed in range(options.clean)]
+    for (plant, clue), found in zip(PLANTS.items(), planted, strict=True):
+        names = [finding.clue.name for finding in found.shortcuts]
+        others = ", ".join(name for name in names if name != clue) or "none"
+        rows.append((f"planted: {plant}", "yes" if clue in names else "NO", others, strongest(found, clue)))
     alarms = sum(bool(found.shortcuts) for found in clean)
     traces = sum(finding.verdict == "trace" for found in clean for finding in found.findings)
     judged = sum(len(found.findings) for found in clean)
     worst = max(clean, key=lambda found: found.findings[0].gain)
     rows.append((f"clean: {len(clean)} sets", "", f"{alarms} alarms", strongest(worst)))
     rows.append((f"clean: {judged} clues", "", f"{traces} traces", ""))
-    for source in options.sources:
-        found = audit_shortcuts(source)
+    for found in sources:
         names = ", ".join(finding.clue.name for finding in found.shortcuts) or "none"
         rows.append((found.name, "", names, strongest(found)))
     write_results(

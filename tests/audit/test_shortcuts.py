@@ -247,7 +247,7 @@ def test_twelve_images_are_too_few_to_tell(tmp_path: Path) -> None:
 
 def test_a_damaged_image_is_left_out_and_said(photo_folder: Path) -> None:
     damaged = photo_folder / "disc" / "003.jpg"
-    damaged.write_bytes(damaged.read_bytes()[:600])
+    damaged.write_bytes(damaged.read_bytes()[:-300])
     (photo_folder / "disc" / "004.jpg").write_text("no image")
     found = cn.audit_shortcuts(photo_folder)
     assert len(found.images) == 34

@@ -67,7 +67,7 @@ def varies(features: Sequence[Feature]) -> tuple[Feature, ...]:
 
 
 def _is_partly_absent(feature: Feature) -> bool:
-    return 0 < np.isnan(feature.values).sum() < len(feature.values)
+    return 0 < int(np.isnan(feature.values).sum()) < len(feature.values)
 
 
 def flags(name: str, words: Sequence[str]) -> list[Feature]:

@@ -20,7 +20,7 @@ from classicnets.audit.shortcuts.clue import Clue
 from classicnets.data.split import folds, units_together
 from classicnets.evaluation.metrics import Interval, bootstrap_interval
 
-_TREES, _DEPTH = 30, 12
+_TREES, _DEPTH = 16, 12
 _PERMUTATIONS = 2_999
 _RESAMPLES = 1_000
 _CHUNK = 2**22  # numbers at a time
