@@ -101,9 +101,9 @@ def main() -> None:
         ),
         rows,
         [
-            "The first half: the first suspects, half as many as labels were flipped. Average precision is of all images",
-            "in the order of their scores. cleanlab ranks the same probabilities. Sign-digits keep a person's images in",
-            "one fold. One thread; other work ran on the machine.",
+            "The first half: the first suspects, half as many as labels were flipped. Average precision: all images in",
+            "the order of their scores. cleanlab ranks the same probabilities. A person's sign-digits are in one fold.",
+            "One thread; other work ran on the machine, so the minutes are no measure of speed.",
         ],
     )  # fmt: skip
 

@@ -155,7 +155,7 @@ def test_parts_of_a_folder(tmp_path: Path, rgb: Path) -> None:
     assert (audit.num_images, audit.data) == (9, "divided training")
     assert any("agree with only" in note for note in audit.notes)
     assert cn.audit_labels(tmp_path / "divided", part="all", weights=rgb).num_images == 15
-    with pytest.raises(DataError, match="no test images.*--part"):
+    with pytest.raises(DataError, match=r"no test images.*--part"):
         cn.audit_labels(tmp_path / "divided", part="test")
     with pytest.raises(ConfigError, match="part is 'tests'"):
         cn.audit_labels(tmp_path / "divided", part="tests")
@@ -179,6 +179,19 @@ def test_a_class_of_two_images_and_one_of_one(corners: Data, model_folder: Path)
     assert audit.num_images == 43
     assert any("1 image cannot be judged" in note and "'NE'" in note for note in audit.notes)
     assert data.ids[1] not in {suspect.path for suspect in audit.suspects}
+
+
+def test_hundreds_of_classes_of_two_images(model_folder: Path) -> None:
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (400, 1, 12, 12), dtype=torch.uint8, generator=random)
+    images[1::2] = images[::2] // 2 + 60  # pairs that look alike
+    data = ImageSet(
+        classes=tuple(f"class {i}" for i in range(200)), labels=torch.arange(400) // 2,
+        ids=tuple(map(str, range(400))), images=images,
+    )  # fmt: skip
+    audit = cn.audit_labels(data, weights=model_folder)
+    assert audit.num_images == 400
+    assert len(audit.classes) == 200
 
 
 def test_digits_are_named_by_number(model_folder: Path) -> None:

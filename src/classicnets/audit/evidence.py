@@ -77,12 +77,13 @@ def choose_trunk(
     """
     if weights is not None and run is not None:
         raise ConfigError("Give weights or a run, not both: a run is read for its weights.")
-    source = weights if run is None else run
-    if source is None:
+    given = weights if run is None else run
+    if given is None:
         return None
+    source = given if isinstance(given, str) else Path(given)
     saved = _saved(Path(source).expanduser())
     name = model or (saved.architecture if saved else _network_of(source))
-    found = pretrained(name, source if isinstance(source, str) else Path(source))
+    found = pretrained(name, source)
     config = found.model.config
     preprocess = found.preprocess or _imagenet(config.in_channels, config.image_size)
     enough = max(_TRUNK_SIDE, natural_size(data, config))
@@ -223,13 +224,13 @@ def fold_numbers(data: ImageSet, folds: int, seed: int) -> Tensor:
 
 
 def _saved(path: Path) -> SavedConfig | None:
-    """The config of a run, of a model folder, or of the run that a checkpoint's folder belongs to. Raises WeightsError."""
+    """The config of a run, of a model folder, or of the run that a checkpoint belongs to. Raises WeightsError."""
     folders = (path, path / "model", path.absolute().parent.parent / "model") if path.is_dir() else ()
     configs = [folder / "config.json" for folder in folders if (folder / "config.json").is_file()]
     return read_config(configs[0]) if configs else None
 
 
-def _network_of(weights: str | PathLike[str]) -> str:
+def _network_of(weights: str | Path) -> str:
     """The network of weights without a config. Raises WeightsError if there are none, ConfigError if it is unknown."""
     if str(weights).partition(":")[0] == "torchvision":
         return _PUBLISHED

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_WORK, _FEWEST_STEPS = 1e13, 10  # arithmetic operations of a fit: fewer steps for 10,000 classes
 _ROWS = 2_000_000  # logits that are computed at a time: with many classes, few images
 
 
@@ -48,7 +49,7 @@ def fit_head(features: Tensor, labels: Tensor, num_classes: int, *, l2: float = 
         labels: int64 (N,), values from 0 to `num_classes` - 1. A class may have no image.
         num_classes: K.
         l2: the strength of the penalty, above 0.
-        steps: at most so many steps of LBFGS.
+        steps: at most so many steps of LBFGS; fewer if there are very many images and classes.
 
     >>> fit_head(torch.eye(3), torch.arange(3), 3).probabilities(torch.eye(3)).argmax(1)
     tensor([0, 1, 2])
@@ -62,6 +63,7 @@ def fit_head(features: Tensor, labels: Tensor, num_classes: int, *, l2: float = 
     number, width = inputs.shape
     weight = torch.zeros(width, num_classes, requires_grad=True)
     bias = torch.zeros(num_classes, requires_grad=True)
+    steps = min(steps, max(_FEWEST_STEPS, int(_WORK / (4 * number * width * num_classes))))
     optimizer = torch.optim.LBFGS(
         [weight, bias], max_iter=steps, history_size=10, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
     )

@@ -136,9 +136,12 @@ class LabelAudit:
         try:
             found = json.loads(file.read_text("utf-8"))
             suspects = tuple(
-                Suspect(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+                Suspect(
+                    values["path"], values["label"], values["proposed"], values["score"],
+                    tuple(values["like_label"]), tuple(values["like_proposed"]),
+                )
                 for values in found["suspects"]
-            )
+            )  # fmt: skip
             names = ("data", "source", "part", "num_images", "expected_wrong", "agreement", "method")
             return cls(
                 classes=tuple(found["classes"]), notes=tuple(found["notes"]), suspects=suspects,

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, get_args
 
 from classicnets.data.csv_rows import csv_rows
 from classicnets.data.imageset import Data, ImageSet
@@ -68,7 +68,7 @@ def read_corrections(file: str | Path, *, classes: Collection[str] | None = None
             near = did_you_mean(label, classes, most=1)
             hint = f" Did you mean {near[0]!r}?" if near else f" The classes are {listed(list(classes))}."
             raise DataError(f"{where}: there is no class {label!r}.{hint}")
-        correction = Correction(cast(Action, action), label)
+        correction = Correction(action, label)
         if corrections.get(path, correction) != correction:
             raise DataError(
                 f"{where}: {path} is in line {lines[path]} already, with another decision. Remove one of the two lines."
@@ -138,7 +138,8 @@ def corrected(data: Data, file: str | Path) -> Data:
     if gone:
         names = listed([path for path in corrections if path in gone])
         notes.append(f"not applied: {counted(len(gone), 'correction')} of images that the data does not have: {names}")
-    return replace(data, **parts, corrections=digest, notes=(*data.notes, *notes))
+    notes = [*data.notes, *notes]
+    return replace(data, train=parts["train"], val=parts["val"], corrections=digest, notes=tuple(notes))
 
 
 def _laid_over(images: ImageSet, corrections: Mapping[str, Correction]) -> ImageSet:

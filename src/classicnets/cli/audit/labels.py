@@ -120,7 +120,8 @@ def _print(found: LabelAudit, out: Path) -> None:
 def _serve(folder: Path, port: int) -> None:
     from collections import Counter
 
-    from classicnets.audit.correct_page import CorrectPage, Decisions
+    from classicnets.audit.correct_page import CorrectPage
+    from classicnets.audit.decisions import Decisions
 
     decisions = Decisions.open(folder)
     with CorrectPage(decisions, port) as server:

@@ -49,14 +49,14 @@ function inWords(decision) {
 function showDecision() {
   const suspect = state.suspects[at];
   const decided = state.suspects.filter((one) => one.decision).length;
-  element("progress").textContent = `${at + 1} of ${state.suspects.length}; ${decided} decided.`;
+  const all = state.suspects.length;
+  element("progress").textContent = `${at + 1} of ${all}; ${decided === all ? "all" : decided} decided.`;
   element("decision").textContent = inWords(suspect.decision);
   element("decision").classList.toggle("open", !suspect.decision);
 }
 
-async function show() {
+function show() {
   const suspect = state.suspects[at];
-  const number = at;
   closeClasses();
   for (const [id, text] of [["path", suspect.path], ["label", suspect.label], ["proposed", suspect.proposed],
     ["score", `${(100 * suspect.score).toFixed(1)} %`], ["accept", suspect.proposed],
@@ -65,11 +65,15 @@ async function show() {
   element("picture").removeAttribute("src");
   images(element("like-label"), []);
   images(element("like-proposed"), []);
+  load(at).catch((error) => { element("problem").textContent = error.message; });
+}
+
+async function load(number) {
   const found = await described(number);
   if (number !== at) return;
   element("problem").textContent = found.picture ? "" : "This image is gone or cannot be read.";
   if (found.picture) element("picture").src = found.picture;
-  element("picture").alt = suspect.path;
+  element("picture").alt = found.path;
   images(element("like-label"), found.like_label);
   images(element("like-proposed"), found.like_proposed);
   if (at + 1 < state.suspects.length) described(at + 1).catch(() => {});
@@ -86,19 +90,18 @@ async function decide(action, label = "") {
   undone.push([at, before]);
   showDecision();
   const open = state.suspects.findIndex((one, number) => number > at && !one.decision);
-  await go(open >= 0 ? open : at + 1);
+  go(open >= 0 ? open : at + 1);
 }
 
 async function undo() {
   const [number, before] = undone.length ? undone.pop() : [at, null];
   await save(number, before);
-  at = number;
-  await show();
+  go(number);
 }
 
-async function go(number) {
+function go(number) {
   at = Math.max(0, Math.min(state.suspects.length - 1, number));
-  await show();
+  show();
 }
 
 function openClasses() {
@@ -134,7 +137,7 @@ const actions = {
   keep: () => decide("keep"),
   relabel: () => decide("relabel", state.suspects[at].proposed),
   drop: () => decide("drop"),
-  other: async () => openClasses(),
+  other: openClasses,
   undo,
   next: () => go(at + 1),
   back: () => go(at - 1),
@@ -167,8 +170,9 @@ document.addEventListener("keydown", (event) => {
     }
     return;
   }
+  if (key === "enter" && event.target.tagName === "BUTTON") return; // it presses the button
   if (keys[key]) {
-    event.preventDefault(); // Enter on a focused button would press it too
+    event.preventDefault();
     run(actions[keys[key]]);
   }
 });
