@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-EXAMPLES := $(filter-out examples/demo.py,$(wildcard examples/*.py))
+EXAMPLES := $(filter-out examples/demo.py examples/shapes.py,$(wildcard examples/*.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow check format lint types layers examples docs docs-record bench bench-train facts clean
@@ -62,8 +62,9 @@ docs: $(READY) ## Build the documentation: docs/_build/index.html; warnings are 
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
 	@echo "docs/_build/index.html"
 
-docs-record: $(READY) ## Run the commands that the pages show, and write their output into the pages (minutes)
+docs-record: $(READY) ## Run the commands of the pages and the notebooks, and write their output into them (half an hour)
 	$(BIN)/python docs/try_it.py
+	$(BIN)/python docs/run_notebooks.py
 
 facts: $(READY) ## Write facts.json, docs/models.md and the tables of docs/training.md again
 	$(BIN)/python -m classicnets.analysis.make_facts

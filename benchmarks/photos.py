@@ -6,6 +6,7 @@ so that the same command continues a benchmark that was stopped. Without a FOLDE
 
     python benchmarks/photos.py FOLDER... --minutes 2 --seeds 0 1 2
     python benchmarks/photos.py FOLDER... --minutes 2 --ablate ["full size throughout" ...]
+    python benchmarks/photos.py FOLDER... --minutes 1 --weights resnet18.pth        # in torchvision's names
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from report import RESULTS, write_results
 
 ROWS = RESULTS / "photos.json"
 OURS, THIRD = "classicnets", "classicnets, 1/3 of the minutes"
+TUNED = "trained weights"
 PEERS = {"torchvision": "plain torchvision", "timm": "timm"}
 COLUMNS = (
     "set", "contender", "minutes", "seeds", "pixels", "epochs", "mean accuracy", "range over seeds",
@@ -78,24 +80,30 @@ NOTES = (
 Row = dict[str, Any]
 
 
-def ours(folder: Path, minutes: float, seed: int, threads: int, settings: Mapping[str, str]) -> Row:
+def ours(
+    folder: Path, minutes: float, seed: int, threads: int, settings: Mapping[str, str], weights: Path | None = None
+) -> Row:
     """Train with the recipe that the data choose, and with these settings."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "classicnets", "train", "resnet18", str(folder), "--seed", str(seed), "--json"]
         command += ["--minutes", f"{minutes:.3f}", "--threads", str(threads), "--out", f"{scratch}/run"]
         for key, value in settings.items():
             command += ["--set", f"{key}={value}"]
+        command += ["--weights", str(weights)] if weights else []
         answer = _answer(command, threads, CLASSICNETS_CACHE=f"{scratch}/cache")
         recipe = tomllib.loads(Path(scratch, "run", "recipe.toml").read_text("utf-8"))
     chosen = {key: recipe[key] for key in ("image_size", "epochs", "batch_size")}
     return {**chosen, **{key: answer[key] for key in ("top1", "num_images", "seconds")}}
 
 
-def peer(folder: Path, minutes: float, seed: int, threads: int, recipe: str, size: int) -> Row:
+def peer(
+    folder: Path, minutes: float, seed: int, threads: int, recipe: str, size: int, weights: Path | None = None
+) -> Row:
     """Train as another library does."""
     script = Path(__file__).with_name("photos_peers.py")
     command = [sys.executable, str(script), str(folder), "--recipe", recipe, "--size", str(size)]
     command += ["--minutes", str(minutes), "--seed", str(seed), "--threads", str(threads)]
+    command += ["--weights", str(weights)] if weights else []
     return _answer(command, threads)
 
 
@@ -133,12 +141,25 @@ def compare(folder: Path, minutes: float, seed: int, threads: int, sizes: Iterab
         print(f"{folder.name}: {minutes / 3:.2g} minutes are too few for an epoch")
     for size in (chosen["image_size"], *sizes):
         for recipe, name in PEERS.items():
-            if recipe == "torchvision" or size == chosen["image_size"]:
-                run_missing(
-                    lambda recipe=recipe, size=size: peer(folder, minutes, seed, threads, recipe, size),
-                    contender=f"{name}, {size} px",
-                    **key,
-                )
+            run_missing(
+                lambda recipe=recipe, size=size: peer(folder, minutes, seed, threads, recipe, size),
+                contender=f"{name}, {size} px",
+                **key,
+            )
+
+
+def compare_tuned(folder: Path, minutes: float, seed: int, threads: int, weights: Path) -> None:
+    """Fine-tune the same weights with ours and with the plain script, at the size that ours chooses."""
+    key = {"set": folder.name, "minutes": minutes, "seed": seed, "threads": threads}
+    chosen = run_missing(
+        lambda: ours(folder, minutes, seed, threads, {}, weights), contender=f"{TUNED}: classicnets", **key
+    )
+    size = chosen["image_size"]
+    run_missing(
+        lambda: peer(folder, minutes, seed, threads, "torchvision", size, weights),
+        contender=f"{TUNED}: plain torchvision, {size} px",
+        **key,
+    )
 
 
 def ablate(names: Iterable[str], folders: Iterable[Path], minutes: float, seed: int, threads: int) -> None:
@@ -173,16 +194,23 @@ def comparison(rows: list[Row]) -> list[list[str]]:
     for name, minutes in sorted({(row["set"], row["minutes"]) for row in rows}):
         runs = [row for row in rows if (row["set"], row["minutes"]) == (name, minutes)]
         groups = {who: [run for run in runs if run["contender"] == who] for who in _unique(runs, "contender")}
-        peers = [accuracy(group) for who, group in groups.items() if who not in (OURS, THIRD)]
+        peers = [accuracy(group) for who, group in groups.items() if "classicnets" not in who]
         for who, group in groups.items():
             tops = [run["top1"] for run in group]
-            ahead = f"{accuracy(group) - max(peers):+.3f}" if who in (OURS, THIRD) and peers else ""
+            ahead = f"{accuracy(group) - max(peers):+.3f}" if "classicnets" in who and peers else ""
             lines.append([
                 name, who, f"{minutes:g}", str(len(group)), _span(group, "image_size"), _span(group, "epochs"),
                 f"{accuracy(group):.3f}", f"{min(tops):.3f} to {max(tops):.3f}",
                 wilson(accuracy(group), group[0]["num_images"]), ahead, _span(group, "seconds"),
             ])  # fmt: skip
     return lines
+
+
+def fine_tuning(rows: list[Row]) -> list[str]:
+    """Lines of a table like the first one, of runs that began with trained weights."""
+    lines = ["", "## From trained weights", "", "The same ResNet-18 for both; ours takes the recipe `finetune`.", ""]
+    lines += [f"| {' | '.join(COLUMNS)} |", "| --- |" + " --- |" * (len(COLUMNS) - 1)]
+    return [*lines, *(f"| {' | '.join(cells)} |" for cells in comparison(rows))] if rows else []
 
 
 def ablation(rows: list[Row]) -> list[str]:
@@ -223,23 +251,28 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--sizes", type=int, nargs="*", default=[224], help="further sizes for the plain script")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[224], help="further sizes for the peers")
     parser.add_argument("--ablate", nargs="*", choices=ABLATION, help="changes of the recipe; without any, all of them")
+    parser.add_argument("--weights", type=Path, help="fine-tune this ResNet-18 instead of training from scratch")
     options = parser.parse_args()
     for seed in options.seeds:
         if options.ablate is not None:
             ablate(options.ablate or ABLATION, options.folders, options.minutes, seed, options.threads)
             continue
         for folder in options.folders:
+            if options.weights:
+                compare_tuned(folder, options.minutes, seed, options.threads, options.weights)
+                continue
             compare(folder, options.minutes, seed, options.threads, options.sizes)
     rows = read_rows()
     ablated = [row for row in rows if row["contender"].startswith("ablation")]
+    tuned = [row for row in rows if row["contender"].startswith(TUNED)]
     write_results(
         "photos",
         "Small sets of photos, ResNet-18 from scratch in the same minutes",
         COLUMNS,
-        comparison([row for row in rows if row not in ablated]),
-        [*NOTES, *ablation(ablated)],
+        comparison([row for row in rows if row not in ablated and row not in tuned]),
+        [*NOTES, *fine_tuning(tuned), *ablation(ablated)],
     )
 
 

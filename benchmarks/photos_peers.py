@@ -68,11 +68,23 @@ def timm_recipe(size: int, classes: int) -> tuple[nn.Module, object, object, tor
 RECIPES = {"torchvision": torchvision_recipe, "timm": timm_recipe}
 
 
-def train(folder: Path, recipe: str, size: int, minutes: float, seed: int) -> dict[str, float]:
-    """Train, and measure the test images once: {"top1", "num_images", "epochs"}."""
+def load_trunk(network: nn.Module, weights: Path) -> None:
+    """Load weights in torchvision's names, except those of the last layer."""
+    state = torch.load(weights, weights_only=True)
+    trunk = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    missing = network.load_state_dict(trunk, strict=False)
+    assert set(missing.missing_keys) == {"fc.weight", "fc.bias"}
+    assert not missing.unexpected_keys
+
+
+def train(folder: Path, recipe: str, size: int, minutes: float, seed: int, weights: Path | None) -> dict[str, float]:
+    """Train, and measure the test images once: {"top1", "num_images", "epochs"}. Weights get a fifth of the rate."""
     torch.manual_seed(seed)
     num_classes = len(ImageFolder(folder / "train").classes)
     network, augment, plain, optimizer, rates = RECIPES[recipe](size, num_classes)
+    if weights is not None:
+        load_trunk(network, weights)
+        rates = [rate / 5 for rate in rates]
     network.to(memory_format=torch.channels_last)
     workers = len(os.sched_getaffinity(0)) - 1
     images = ImageFolder(folder / "train", augment)
@@ -118,9 +130,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--weights", type=Path, help="a .pth file of a ResNet-18 in torchvision's names")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    answer = train(options.folder, options.recipe, options.size, options.minutes, options.seed)
+    where = (options.folder, options.recipe, options.size)
+    answer = train(*where, options.minutes, options.seed, options.weights)
     print(json.dumps({**answer, "image_size": options.size, "seconds": round(time.time() - BEGUN, 1)}))
 
 

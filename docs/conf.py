@@ -12,15 +12,16 @@ author = "the authors of classicnets"
 html_title = "classicnets"
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "course",
 ]
 exclude_patterns = ["_build"]
-source_suffix = {".md": "markdown"}
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 myst_heading_anchors = 3
+nb_execution_mode = "off"  # the notebooks have their outputs: `make docs-record`
 
 html_theme = "furo"
 html_static_path = ["_static"]

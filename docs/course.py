@@ -294,12 +294,19 @@ def say_language(app: Sphinx, page: str, template: str, context: dict[str, Any],
         context["language"] = "zh-CN"
 
 
+def keep_in_build(app: Sphinx) -> None:
+    """Put the pictures of notebooks into the folder of the build; myst-nb writes them beside it."""
+    folder = Path(app.outdir) / "notebook-pictures"
+    app.env.mystnb_config = app.env.mystnb_config.copy(output_folder=str(folder))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register everything with Sphinx."""
     app.add_directive("layer-table", LayerTable)
     app.add_directive("drawing", Drawing)
     app.add_directive("accuracies", Accuracies)
     app.add_directive("study", Study)
+    app.connect("builder-inited", keep_in_build, priority=900)  # after myst-nb
     app.connect("source-read", read_source)
     app.connect("autodoc-process-docstring", mark_up, priority=400)  # before napoleon
     app.connect("html-page-context", say_language)

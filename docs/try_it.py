@@ -3,9 +3,10 @@
     python docs/try_it.py             run them all, and write their output into the pages (some minutes)
     python docs/try_it.py --fast      only those that train nothing
 
-A block is fenced as `console` (lines after "$ " are commands) or `pycon` (a session in Python, one for each page); with
-the word `slow` behind it, it trains something. A line "..." in an output stands for any lines, and is kept. A test runs
-the pages and compares what they show. A page below zh/ shows the blocks of the English page, with the same output.
+A block is fenced as `console` (lines after "$ " are commands: `classicnets ...` or `python examples/...`) or `pycon` (a
+session in Python, one for each page); with the word `slow` behind it, it trains something. A line "..." in an output
+stands for any lines, and is kept. A test runs the pages and compares what they show. A page below zh/ shows the blocks
+of the English page, with the same output.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -36,7 +38,10 @@ _VOLATILE = (
 )
 """What differs from machine to machine in the output of a training: times, results, and so the widths of columns."""
 
-PICTURES = {"quickstart.md": {"maps/new.png": "images/explained.png"}}
+PICTURES = {
+    "quickstart.md": {"maps/new.png": "images/explained.png"},
+    "programs.md": {"segment.png": "images/segment.png", "detect.png": "images/detect.png"},
+}
 """What the steps of a page draw and the pages show: from the folder that the steps run in to docs."""
 
 
@@ -82,6 +87,24 @@ def _statements(body: str) -> Iterator[tuple[str, str]]:
 
 def run(step: Step, names: dict[str, Any]) -> str:
     """Run a step in the current folder, and return what it prints. `names` are the variables of the page's session."""
+    if step.kind == "console" and step.source.startswith("python "):
+        printed = _run_program(*shlex.split(step.source)[1:])
+    else:
+        printed = _run_here(step, names)
+    return "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
+
+
+def _run_program(file: str, *arguments: str) -> str:
+    """Run a program of the repository in a process of its own."""
+    command = [sys.executable, str(DOCS.parent / file), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    return done.stdout
+
+
+def _run_here(step: Step, names: dict[str, Any]) -> str:
     import torch
 
     threads, printed = torch.get_num_threads(), io.StringIO()
@@ -98,17 +121,23 @@ def run(step: Step, names: dict[str, Any]) -> str:
         else:
             exec(compile(step.source, "<page>", "single"), names)
     torch.set_num_threads(threads)
-    return "".join(f"{line.rstrip()}\n" for line in printed.getvalue().splitlines())
+    return printed.getvalue()
 
 
 def same(step: Step, printed: str) -> bool:
     """Whether a step printed what its page shows, apart from what varies if it trained something."""
     shown = step.shown
     if step.slow:
-        for pattern, mask in _VOLATILE:
-            shown, printed = (re.sub(pattern, mask, text) for text in (shown, printed))
+        shown, printed = masked(shown), masked(printed)
     parts = [re.escape(part) for part in re.split(r"^\.\.\.\n", shown, flags=re.MULTILINE)]
     return re.fullmatch(r"(?:.*\n)*?".join(parts), printed) is not None
+
+
+def masked(output: str) -> str:
+    """The output of a training without what differs from machine to machine."""
+    for pattern, mask in _VOLATILE:
+        output = re.sub(pattern, mask, output)
+    return output
 
 
 def shortened(step: Step, printed: str) -> str:

@@ -12,17 +12,14 @@ from __future__ import annotations
 import sys
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.colors import ListedColormap
-from PIL import Image, ImageDraw
+from shapes import CLASSES, COLOURS, draw
 from torch import Tensor, nn
 
 import classicnets as cn
 
-CLASSES = ("background", "disc", "square", "triangle")
-COLOURS = ("#ebebeb", "#0072b2", "#e69f00", "#009e73")
 STAGES = ("conv2", "conv3", "conv4")  # of ResNet-20: at the image's scale, a half, and a quarter
 STEPS, BATCH, SIDE = 120, 16, 64
 
@@ -51,29 +48,10 @@ class Segmenter(nn.Module):
         return summed
 
 
-def draw(count: int, *, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw pictures with 1 to 3 shapes each: images, float32 (count, 3, SIDE, SIDE) in 0..1, and classes, int64."""
-    random = np.random.default_rng(seed)
-    images, masks = zip(*(_picture(random) for _ in range(count)), strict=True)
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255, torch.from_numpy(np.stack(masks)).long()
-
-
-def _picture(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    noise = random.normal(random.integers(60, 200), 25, (SIDE, SIDE, 3)).clip(0, 255)
-    image, mask = Image.fromarray(noise.astype(np.uint8)), Image.new("L", (SIDE, SIDE))
-    for _ in range(random.integers(1, 4)):
-        radius = random.uniform(0.1, 0.2) * SIDE
-        x, y = random.uniform(radius, SIDE - radius, 2)
-        label = int(random.integers(1, len(CLASSES)))
-        colour = tuple(int(value) for value in random.integers(0, 256, 3))
-        for canvas, fill in ((ImageDraw.Draw(image), colour), (ImageDraw.Draw(mask), label)):
-            if label == 1:
-                canvas.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
-            elif label == 2:
-                canvas.rectangle((x - radius, y - radius, x + radius, y + radius), fill=fill)
-            else:
-                canvas.polygon([(x - radius, y + radius), (x + radius, y + radius), (x, y - radius)], fill=fill)
-    return np.array(image), np.array(mask)
+def batch(count: int, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw pictures: images, float32 (count, 3, SIDE, SIDE) in 0..1, and the class of every pixel, int64."""
+    pictures = draw(count, SIDE, seed=seed)
+    return torch.stack([one.image for one in pictures]), torch.stack([one.mask for one in pictures])
 
 
 def mean_iou(answers: Tensor, truth: Tensor) -> float:
@@ -92,7 +70,7 @@ def train() -> Segmenter:
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=STEPS)
     for step in range(STEPS):
-        images, masks = draw(BATCH, seed=step)
+        images, masks = batch(BATCH, seed=step)
         loss = F.cross_entropy(network(images), masks)
         optimizer.zero_grad()
         loss.backward()
@@ -121,7 +99,7 @@ def show(images: Tensor, truth: Tensor, answers: Tensor, path: str) -> None:
 
 def main() -> None:
     network = train().eval()
-    images, truth = draw(64, seed=1_000_000)
+    images, truth = batch(64, seed=1_000_000)
     with torch.no_grad():
         answers = network(images).argmax(1)
     print(f"mean IoU {mean_iou(answers, truth):.1%} on {len(images)} new pictures, classes: {', '.join(CLASSES)}")

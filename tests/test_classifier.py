@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 
 import classicnets
 from classicnets.classifier import Classifier, _evaluations, evaluating
+from classicnets.conformal import Conformal
 from classicnets.errors import BadImage, ChecksumMismatch, ConfigError, KeysMismatch, UnknownName, WeightsError
 from classicnets.models.catalog import create
 from classicnets.scorer import Answer
@@ -288,6 +289,9 @@ def _changed(**change: Any) -> Classifier:
         ({"classes": "abc"}, "a list of names, got the single name 'abc'"),
         ({"preprocess": tiny_classifier(channels=3).preprocess}, "takes 1 channels, but the preprocessing gives 3"),
         ({"tta": "mirror"}, "must be 'none' or 'flip', got 'mirror'"),
+        ({"temperature": 0.0}, "temperature must be a finite number above 0, got 0.0"),
+        ({"temperature": float("nan")}, "temperature must be a finite number above 0, got nan"),
+        ({"conformal": Conformal.of([[1.0]], [0])}, "of 1 classes, and the classifier has 3"),
         ({"model_name": "vgg16"}, "'vgg16' is a VGG, but the model is a ResNet"),
         ({"model": torch.nn.Linear(1, 3)}, r"got torch\.nn\.modules\.linear\.Linear\. create_model"),
         ({"model": torch.nn.DataParallel(tiny_classifier().model)}, r"Give the network inside it: model\.module"),
@@ -470,7 +474,7 @@ def test_a_reader_gets_the_old_or_the_new_classifier_while_another_process_saves
             while reads < 30 or changes < 8:
                 assert time.monotonic() < deadline, f"{changes} changes in {reads} reads"
                 if reads % 3:
-                    saved, state = read_folder(folder)
+                    saved, state, _ = read_folder(folder)
                     found = tuple(saved.label_names), _numbers(state)
                 else:
                     found = _of(Classifier.load(folder))
@@ -681,6 +685,14 @@ def _net(**values: Any) -> Callable[[dict[str, Any]], None]:
         (_ours(surprise=1), "surprise"),
         (_ours(format=2), "format"),
         (_ours(tta="mirror"), "tta"),
+        (_ours(temperature=0), "temperature"),
+        (_ours(temperature="hot"), "temperature"),
+        (_ours(temperature=float("inf")), "temperature"),
+        (_ours(conformal={}), "scores for sets with coverage"),
+        (_ours(conformal=7), "conformal"),
+        (_ours(novelty={"threshold": 1.0}), "novelty"),
+        (_ours(novelty={"threshold": float("nan"), "false_alarm_rate": 0.05, "num_images": 9}), "novelty.threshold"),
+        (_ours(novelty={"threshold": 1.0, "false_alarm_rate": 0.05, "num_images": 9, "sha256": "../x"}), "sha256"),
         (_ours(preprocess={}), "preprocess"),
         (lambda c: c["classicnets"]["preprocess"].update(input_size=[10**9, 10**9]), "input_size"),
         (lambda c: c["classicnets"]["preprocess"].update(surprise=1), "surprise"),

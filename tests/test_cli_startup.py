@@ -44,6 +44,15 @@ def test_help_and_models_load_nothing_heavy() -> None:
     assert "resnet152_tutorial" in done.stdout
 
 
+def test_commands_that_need_torch_do_not_load_torchvision() -> None:
+    """It takes as long as torch itself, and only published weights, data sets and some policies need it."""
+    packages = "training, classifier, evaluation, explanation, reports, analysis"
+    assert (
+        python(f"import sys; from classicnets import {packages}; assert 'torchvision' not in sys.modules").returncode
+        == 0
+    )
+
+
 _SMALLEST = """
 import sys
 import typer

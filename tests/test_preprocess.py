@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from torchvision.transforms import v2
 
 from classicnets.errors import BadImage, ClassicNetsError, ConfigError, DataError, UnknownName
 from classicnets.images import read_image
-from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, _centre, resize
 from photos import encode
 
 IMAGENET = Preprocess(input_size=(224, 224), crop_fraction=0.875, mean=IMAGENET_MEAN, std=IMAGENET_STD)
@@ -69,6 +70,30 @@ def landmarks() -> torch.Tensor:
     return image
 
 
+@pytest.mark.parametrize(
+    "shape", [(3, 37, 50), (2, 1, 37, 50), (1, 3, 37, 50), (0, 3, 37, 50), (2, 2, 3, 37, 50)], ids=str
+)
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels-last"])
+def test_resize_is_that_of_torchvision(shape: tuple[int, ...], interpolation: Any, channels_last: bool) -> None:
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    if channels_last:
+        images = images.movedim(-3, -1).contiguous().movedim(-1, -3)
+    mode = {"nearest": v2.InterpolationMode.NEAREST_EXACT}.get(interpolation, v2.InterpolationMode(interpolation))
+    for size in ((20, 31), (37, 50), (64, 50)):
+        theirs = v2.functional.resize(images, list(size), mode, antialias=True)
+        ours = resize(images, size, interpolation)
+        assert torch.equal(ours, theirs)
+        assert not channels_last or len(shape) != 3 or ours.permute(1, 2, 0).is_contiguous()
+
+
+@pytest.mark.parametrize("side", [9, 10])
+@pytest.mark.parametrize("seen", [(6, 7), (12, 13), (6, 13), (9, 10)], ids=str)
+def test_the_centre_is_that_of_torchvision(side: int, seen: tuple[int, int]) -> None:
+    images = torch.arange(3 * side * (side + 1), dtype=torch.uint8).reshape(3, side, side + 1)
+    assert torch.equal(_centre(images, seen), v2.functional.center_crop(images, list(seen)))
+
+
 def test_crop_keeps_the_aspect_and_loses_the_ends() -> None:
     out = Preprocess(input_size=(40, 40), resize="crop", mean=(0,) * 3, std=(1,) * 3).geometry(landmarks())
     assert out.max() == 0
@@ -90,8 +115,8 @@ def test_pad_shows_all_of_it_between_black() -> None:
 
 def test_images_of_the_input_size_are_left_as_they_are() -> None:
     image = noise(3, 28, 20)
-    for resize in ("crop", "squash", "pad"):
-        preprocess = Preprocess(input_size=(28, 20), resize=resize, mean=(0,) * 3, std=(1,) * 3)
+    for how in ("crop", "squash", "pad"):
+        preprocess = Preprocess(input_size=(28, 20), resize=how, mean=(0,) * 3, std=(1,) * 3)
         assert torch.equal(preprocess.geometry(image), image)
 
 

@@ -20,12 +20,14 @@ _HOME = {
     "Classifier": "classifier",
     "Preprocess": "preprocess",
     "audit_labels": "audit.labels",
+    "audit_shortcuts": "audit.shortcuts",
     "compare": "analysis",
     "compare_runs": "runs.paired",
     "create_model": "weights",
     "evaluate": "evaluation",
     "explain": "explanation",
     "inspect": "analysis",
+    "learning_curve": "audit.curve",
     "list_models": "models.facts",
     "load": "classifier",
     "load_data": "data",
@@ -41,8 +43,10 @@ __all__ = [*_HOME, "__version__"]
 if TYPE_CHECKING:
     from classicnets.analysis import compare as compare
     from classicnets.analysis import inspect as inspect
+    from classicnets.audit.curve import learning_curve as learning_curve
     from classicnets.audit.labels import audit_labels as audit_labels
     from classicnets.audit.next_label import next_to_label as next_to_label
+    from classicnets.audit.shortcuts import audit_shortcuts as audit_shortcuts
     from classicnets.classifier import Classifier as Classifier
     from classicnets.classifier import load as load
     from classicnets.data import load_data as load_data

@@ -5,12 +5,33 @@ A card stays the same when an engine replaces the network.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from classicnets.conformal import Conformal
 from classicnets.errors import ConfigError
 from classicnets.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NoveltyThreshold:
+    """Above which novelty score an image is called unlike the training images.
+
+    Attributes:
+        threshold: the score; finite.
+        false_alarm_rate: the share of images like the training images that are called unlike them, in 0..1, that the
+            threshold was set for.
+        num_images: the validation images that it was set on.
+    """
+
+    threshold: float
+    false_alarm_rate: float
+    num_images: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +43,12 @@ class Card:
         classes: the name of each output, in order: strings that are distinct, not empty and valid Unicode.
         preprocess: how an image becomes network input.
         tta: test-time augmentation; "flip" averages the probabilities of the image and its mirror image.
-        provenance: where it came from, JSON-ready: "data", "training", "metrics".
+        temperature: what logits are divided by before the softmax, so that scores match accuracies; finite, above 0.
+        conformal: scores of validation images, which sets with coverage need; None if none were kept.
+        novelty: when an image is called unlike the training images; None if that is not known.
+        provenance: where it came from, JSON-ready: "data", "training", "trust", "metrics".
 
-    Raises ConfigError for class names or a `tta` that cannot be used.
+    Raises ConfigError for class names, a `tta` or a temperature that cannot be used.
 
     Example:
         >>> Card(model_name="resnet18", classes=("cat", "dog"), preprocess=preprocess)  # doctest: +SKIP
@@ -34,6 +58,9 @@ class Card:
     classes: tuple[str, ...]
     preprocess: Preprocess
     tta: Literal["none", "flip"] = "none"
+    temperature: float = 1.0
+    conformal: Conformal | None = field(default=None, repr=False)
+    novelty: NoveltyThreshold | None = None
     provenance: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -50,3 +77,31 @@ class Card:
             ) from None
         if self.tta not in ("none", "flip"):
             raise ConfigError(f"tta must be 'none' or 'flip', got {self.tta!r}.")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ConfigError(f"The temperature must be a finite number above 0, got {self.temperature!r}.")
+        if self.conformal is not None and self.conformal.num_classes != len(self.classes):
+            raise ConfigError(
+                f"The scores for sets with coverage are of {self.conformal.num_classes} classes, and the classifier "
+                f"has {len(self.classes)}."
+            )
+
+    def scaled(self, logits: Tensor) -> Tensor:
+        """Return logits divided by the temperature; their softmax is the scores. `logits` are float (N, K)."""
+        return logits if self.temperature == 1 else logits / self.temperature
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the scores of every class: float (N, K), rows that sum to 1.
+
+        Every score that is shown or kept comes from here: predict, evaluate, explain and look.
+
+        Args:
+            logits: float (N, K), as `Scorer.logits` returns them.
+
+        >>> card.probabilities(classifier.logits(images)).sum(dim=1)  # doctest: +SKIP
+        """
+        return self.scaled(logits).softmax(dim=-1)
+
+    def missing(self, name: Literal["coverage", "novelty"]) -> str:
+        """Why the card has no scores for sets ("coverage") or no novelty threshold, if `provenance["trust"]` says."""
+        trust = self.provenance.get("trust")
+        return str(trust.get(f"{name}_note", "")) if isinstance(trust, dict) else ""

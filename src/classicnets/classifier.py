@@ -9,25 +9,30 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from classicnets import scorer
-from classicnets.card import Card
+from classicnets.card import Card, NoveltyThreshold
+from classicnets.conformal import Conformal, SetMethod
 from classicnets.errors import BadImage, ConfigError, UnknownName, WeightsError
-from classicnets.models.contract import ConvNet
+from classicnets.models.contract import Classified, ConvNet
+from classicnets.novelty import NoveltyScore
 from classicnets.preprocess import Preprocess
-from classicnets.scorer import Answer, Image, PrecisionName
+from classicnets.scorer import Answer, Image, Outputs, PrecisionName
 from classicnets.system.devices import Precision, choose_device
-from classicnets.weights.config import build, make_config
+from classicnets.weights.config import OurSection, build, make_config, num_features
 from classicnets.weights.files import load_into
 from classicnets.weights.model_folder import find_folder, read_folder, write_folder
 from classicnets.weights.structure import catalog_name, network_of, require_own_layers
+
+T = TypeVar("T")
 
 
 class Classifier:
@@ -38,8 +43,12 @@ class Classifier:
         model_name: its name in the catalog. If the network is exactly another row of the catalog, it gets that name.
         classes: the name of each output, in order; distinct.
         preprocess: how an image becomes network input.
-        provenance: where it came from, JSON-ready: "data", "training", "metrics".
+        provenance: where it came from, JSON-ready: "data", "training", "trust", "metrics".
         tta: test-time augmentation; "flip" averages the probabilities of the image and its mirror image.
+        temperature: what logits are divided by before the softmax; finite, above 0.
+        conformal: scores of validation images, for sets with coverage, or None.
+        novelty: when an image is called unlike the training images, or None.
+        novelty_score: computes the score that `novelty` is a threshold for, or None.
 
     Raises:
         UnknownName: `model_name` is not in the catalog.
@@ -60,6 +69,10 @@ class Classifier:
         preprocess: Preprocess,
         provenance: dict[str, Any] | None = None,
         tta: Literal["none", "flip"] = "none",
+        temperature: float = 1.0,
+        conformal: Conformal | None = None,
+        novelty: NoveltyThreshold | None = None,
+        novelty_score: NoveltyScore | None = None,
     ) -> None:
         if isinstance(classes, str):
             raise ConfigError(f"classes must be a list of names, got the single name {classes!r}.")
@@ -70,8 +83,12 @@ class Classifier:
             classes=tuple(classes),
             preprocess=preprocess,
             tta=tta,
+            temperature=temperature,
+            conformal=conformal,
+            novelty=novelty,
             provenance=provenance or {},
         )
+        self.novelty_score = novelty_score
         config = network.config
         if len(self.classes) != config.num_classes:
             raise ConfigError(
@@ -85,16 +102,16 @@ class Classifier:
         require_own_layers(network)
 
     @classmethod
-    def of(cls, card: Card, model: ConvNet) -> Classifier:
-        """Return the classifier of a `card` and its network `model`. Raises ConfigError if they do not fit."""
-        return cls(
-            model=model,
-            model_name=card.model_name,
-            classes=card.classes,
-            preprocess=card.preprocess,
-            provenance=card.provenance,
-            tta=card.tta,
-        )
+    def of(cls, card: Card, model: ConvNet, novelty_score: NoveltyScore | None = None) -> Classifier:
+        """Return the classifier of a card and its network. Raises ConfigError if they do not fit.
+
+        Args:
+            card: everything except the network.
+            model: the network.
+            novelty_score: computes the score that `card.novelty` is a threshold for, or None.
+        """
+        parts = {f.name: getattr(card, f.name) for f in fields(card)}
+        return cls(model=model, novelty_score=novelty_score, **parts)
 
     def __repr__(self) -> str:
         return f"Classifier({self.card})"
@@ -151,40 +168,106 @@ class Classifier:
         Example:
             >>> clf.logits(torch.stack([clf.preprocess.read("cat.jpg")]))  # doctest: +SKIP
         """
+        logits = torch.empty(len(images), len(self.classes))
+        for rows, views in self._passed(images, self.model, batch_size, precision, progress):
+            logits[rows] = averaged(views)
+        return logits
+
+    def outputs(
+        self,
+        images: Tensor,
+        *,
+        batch_size: int = 256,
+        precision: PrecisionName = "fp32",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Outputs:
+        """Return the logits of prepared images, and how unlike the training images each one is, in one pass.
+
+        Arguments and logits are those of `logits`. The novelty is None if the classifier has no `novelty_score`.
+
+        Example:
+            >>> clf.outputs(torch.stack([clf.preprocess.read("cat.jpg")])).novelty  # doctest: +SKIP
+        """
+        if self.novelty_score is None:
+            return Outputs(self.logits(images, batch_size=batch_size, precision=precision, progress=progress))
+        classified = self.classified(images, batch_size=batch_size, precision=precision, progress=progress)
+        return Outputs(classified.logits, self.novelty_score(classified.features, classified.logits))
+
+    def classified(
+        self,
+        images: Tensor,
+        *,
+        batch_size: int = 256,
+        precision: PrecisionName = "fp32",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Classified:
+        """Return the logits of prepared images, and the features behind them: float32 (N, K) and (N, D), on the CPU.
+
+        Arguments and logits are those of `logits`. With `tta="flip"` the features are averaged over both views.
+
+        Example:
+            >>> clf.classified(torch.stack([clf.preprocess.read("cat.jpg")])).features  # doctest: +SKIP
+        """
+        network = network_of(self.model)
+        logits, features = [torch.empty(0, len(self.classes))], [torch.empty(0, num_features(network))]
+        for _, views in self._passed(images, network.classified, batch_size, precision, progress):
+            logits.append(averaged([view.logits for view in views]).cpu())
+            features.append(torch.stack([view.features.float() for view in views]).mean(dim=0).cpu())
+        return Classified(torch.cat(logits), torch.cat(features))
+
+    def _passed(
+        self,
+        images: Tensor,
+        network: Callable[[Tensor], T],
+        batch_size: int,
+        precision: PrecisionName,
+        progress: Callable[[int, int], None] | None,
+    ) -> Iterator[tuple[slice, list[T]]]:
+        """Yield, for one batch after the other, its rows and what the network says of each view of its images."""
         weight = next(self.model.parameters())
         device, dtype = weight.device, weight.dtype
-        logits = torch.empty(len(images), len(self.classes))
         with evaluating(self.model), Precision.choose(precision, device)():
             for start in range(0, len(images), batch_size):
                 batch = images[start : start + batch_size].to(device)
-                views = [self.model(view.to(dtype)) for view in self.views(batch)]
-                logits[start : start + len(batch)] = averaged(views)
+                yield slice(start, start + len(batch)), [network(view.to(dtype)) for view in self.views(batch)]
                 if progress is not None:
                     progress(start + len(batch), len(images))
-        return logits
 
     def views(self, images: Tensor) -> list[Tensor]:
         """Return what the model sees of uint8 images (N, C, H, W): normalised, and with `tta="flip"` mirrored too."""
         normalised = self.preprocess.normalize(images)
         return [normalised] if self.tta == "none" else [normalised, normalised.flip(-1)]
 
-    def predict(self, image: Image, *, top_k: int = 5) -> Answer:
+    def predict(
+        self, image: Image, *, top_k: int = 5, coverage: float | None = None, sets: SetMethod = "lac"
+    ) -> Answer:
         """Return the best classes for one image.
 
         Args:
             image: a path, the bytes of an image file, or a decoded image.
             top_k: how many classes the answer has, 1 or more; more than there are means all of them.
+            coverage: the probability, above 0 and below 1, with which `Answer.set` holds the true class; None for no
+                set.
+            sets: how the set is chosen: "lac" has the smallest sets, "raps" larger sets for harder images.
 
-        Raises BadImage, with the image's name and the reason, ConfigError for a `top_k` below 1.
+        Raises BadImage, with the image's name and the reason; ConfigError for a `top_k` below 1 and for a coverage
+        that the classifier cannot promise.
 
         Example:
-            >>> clf.predict("cat.jpg").label  # doctest: +SKIP
-            'cat'
+            >>> clf.predict("cat.jpg", coverage=0.95).set  # doctest: +SKIP
+            ('cat', 'lynx')
         """
-        return scorer.predict(self, image, top_k=top_k)
+        return scorer.predict(self, image, top_k=top_k, coverage=coverage, sets=sets)
 
     def predict_many(
-        self, images: Iterable[Image], *, top_k: int = 5, batch_size: int = 64, precision: PrecisionName = "fp32"
+        self,
+        images: Iterable[Image],
+        *,
+        top_k: int = 5,
+        batch_size: int = 64,
+        precision: PrecisionName = "fp32",
+        coverage: float | None = None,
+        sets: SetMethod = "lac",
     ) -> Iterator[Answer | BadImage]:
         """Yield one answer per image, in order: an Answer, or the BadImage that says why there is none.
 
@@ -193,13 +276,19 @@ class Classifier:
             top_k: how many classes each answer has, 1 or more; more than there are means all of them.
             batch_size: how many images go through the network at a time, 1 or more.
             precision: the arithmetic of the forward pass.
+            coverage: the probability, above 0 and below 1, with which `Answer.set` holds the true class; None for no
+                set.
+            sets: how the set is chosen: "lac" has the smallest sets, "raps" larger sets for harder images.
 
-        Raises ConfigError for a single path, and for a `top_k` or `batch_size` below 1.
+        Raises ConfigError for a single path, for a `top_k` or `batch_size` below 1, and for a coverage that the
+        classifier cannot promise.
 
         Example:
             >>> [answer.label for answer in clf.predict_many(["a.jpg", "b.jpg"])]  # doctest: +SKIP
         """
-        return scorer.predict_many(self, images, top_k=top_k, batch_size=batch_size, precision=precision)
+        return scorer.predict_many(
+            self, images, top_k=top_k, batch_size=batch_size, precision=precision, coverage=coverage, sets=sets
+        )
 
     # ---- on disk
 
@@ -228,9 +317,11 @@ class Classifier:
             classes=self.classes,
             preprocess=self.preprocess,
             tta=self.tta,
+            trust=_trust_values(self.card),
             provenance=self.provenance,
         )
-        write_folder(Path(folder), config, network.state_dict())
+        tensors = self.novelty_score.tensors() if self.novelty_score and self.card.novelty else {}
+        write_folder(Path(folder), config, network.state_dict(), novelty=tensors)
         return Path(folder)
 
     @classmethod
@@ -250,7 +341,7 @@ class Classifier:
             >>> clf = Classifier.load("runs/birds")  # doctest: +SKIP
         """
         folder = find_folder(Path(path))
-        saved, state = read_folder(folder)
+        saved, state, tensors = read_folder(folder)
         try:
             classifier = cls(
                 model=build(saved, state).to_empty(device="cpu"),
@@ -259,6 +350,8 @@ class Classifier:
                 preprocess=Preprocess.from_dict(saved.classicnets.preprocess),
                 provenance=saved.classicnets.provenance,
                 tta=saved.classicnets.tta,
+                novelty_score=NoveltyScore.of_tensors(tensors) if tensors else None,
+                **_read_trust(saved.classicnets, len(saved.label_names)),
             )
         except (ConfigError, UnknownName) as error:
             raise WeightsError(f"{folder / 'config.json'}: {error}") from None
@@ -268,6 +361,28 @@ class Classifier:
 
 
 load = Classifier.load
+
+
+def _trust_values(card: Card) -> dict[str, Any]:
+    """What config.json keeps of the card's temperature and thresholds: nothing for a classifier that has none."""
+    values: dict[str, Any] = {}
+    if card.temperature != 1:
+        values["temperature"] = card.temperature
+    if card.conformal is not None:
+        values["conformal"] = card.conformal.to_dict()
+    if card.novelty is not None:
+        values["novelty"] = asdict(card.novelty)
+    return values
+
+
+def _read_trust(saved: OurSection, num_classes: int) -> dict[str, Any]:
+    """The arguments of `Classifier` for what `_trust_values` returned."""
+    conformal, novelty = saved.conformal, saved.novelty
+    return {
+        "temperature": saved.temperature,
+        "conformal": None if conformal is None else Conformal.from_dict(conformal, num_classes),
+        "novelty": None if novelty is None else NoveltyThreshold(**novelty.model_dump(exclude={"sha256"})),
+    }
 
 
 def averaged(logits: Sequence[Tensor]) -> Tensor:

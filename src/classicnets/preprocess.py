@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from classicnets.errors import BadImage, ConfigError, DataError, unknown_name
 from classicnets.images import MAX_PIXELS, ImageSource, name_of, read_pixels
@@ -26,11 +25,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 Resize = Literal["crop", "squash", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
-_MODES = {
-    "nearest": InterpolationMode.NEAREST_EXACT,
-    "bilinear": InterpolationMode.BILINEAR,
-    "bicubic": InterpolationMode.BICUBIC,
-}
 _MOST_CHANNELS = 12
 _LONGEST_SIDE = 4096
 _SPARE = 2  # an image is decoded at least so many times larger than it is resized to, so that no detail is lost
@@ -257,10 +251,7 @@ class Preprocess:
     def _resized(self, images: Tensor) -> Tensor:
         images = _centre(images, self._middle(*images.shape[-2:]))
         size = self._resized_size(images.shape[-2], images.shape[-1])
-        if size == tuple(images.shape[-2:]):
-            return images
-        resized: Tensor = F.resize(images, list(size), interpolation=_MODES[self.interpolation], antialias=True)
-        return resized
+        return resize(images, size, self.interpolation)
 
     def _middle(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) in the middle of an image that is resized: all of it, unless it is very long."""
@@ -285,6 +276,36 @@ class Preprocess:
         return _scaled(height, width, target, choose(target[0] / height, target[1] / width))
 
 
+def resize(images: Tensor, size: tuple[int, int], interpolation: Interpolation = "bilinear") -> Tensor:
+    """Resize images to (height, width) pixels, antialiased, as torchvision's transforms v2 do.
+
+    `torch.nn.functional.interpolate` does the work, because `import torchvision` takes longer than most commands.
+
+    Args:
+        images: uint8 (..., C, H, W). Channels-last images stay so.
+        size: the new (height, width), each 1 or more.
+        interpolation: "nearest" takes pixels as they are; "bilinear" and "bicubic" are antialiased.
+
+    Returns uint8 (..., C, height, width).
+
+    >>> resize(torch.zeros(3, 480, 640, dtype=torch.uint8), (240, 320)).shape
+    torch.Size([3, 240, 320])
+    """
+    if tuple(images.shape[-2:]) == size:
+        return images
+    flat = images.reshape(-1, *images.shape[-3:])
+    if len(flat) == 1 and flat.is_contiguous(memory_format=torch.channels_last):
+        flat = flat.as_strided(flat.shape, (flat.numel(), *flat.stride()[1:]))  # else the result is not channels-last
+    if interpolation == "nearest":
+        resized = F.interpolate(flat, size, mode="nearest-exact")
+    elif flat.is_cpu and flat.numel():
+        resized = F.interpolate(flat, size, mode=interpolation, antialias=True, align_corners=False)
+    else:
+        raw = F.interpolate(flat.float(), size, mode=interpolation, antialias=True, align_corners=False)
+        resized = raw.clamp(0, 255).round().to(images.dtype)
+    return resized.reshape(*images.shape[:-2], *size)
+
+
 def _scaled(height: int, width: int, target: tuple[int, int], scale: float) -> tuple[int, int]:
     """The sides times `scale`: the side that sets the scale is exactly the target's, the other is rounded down."""
     if scale == target[0] / height:
@@ -293,7 +314,12 @@ def _scaled(height: int, width: int, target: tuple[int, int], scale: float) -> t
 
 
 def _centre(images: Tensor, size: tuple[int, int]) -> Tensor:
-    return images if tuple(images.shape[-2:]) == size else F.center_crop(images, list(size))
+    """The middle of images, of `size` (height, width); black pixels where an image has none."""
+    if tuple(images.shape[-2:]) == size:
+        return images
+    (top, left) = (-_start(side, seen) for side, seen in zip(images.shape[-2:], size, strict=True))
+    bottom, right = size[0] - images.shape[-2] - top, size[1] - images.shape[-1] - left
+    return F.pad(images, (left, right, top, bottom))  # less than 0 cuts off
 
 
 def _normalized_rows(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -1,8 +1,11 @@
 """Ask anything that computes logits about images: `Scorer`, its `Answer`, `predict` and `predict_many`.
 
-    images -> read in threads -> logits -> softmax -> the best classes of each image
+    images -> read in threads -> logits -> scores -> the best classes of each image
+                                        -> with a coverage, the set of classes that holds the true one
+                                 novelty -> whether the image is unlike the training images
 
-A `Classifier` is a scorer. So is anything else that has a card and computes logits.
+A `Classifier` is a scorer. So is anything else that has a card and computes logits. One that also has `outputs` can
+say that an image is unlike the training images.
 """
 
 from __future__ import annotations
@@ -10,8 +13,8 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +22,7 @@ from PIL.Image import Image as PILImage
 from torch import Tensor
 
 from classicnets.card import Card
+from classicnets.conformal import Conformal, SetMethod, check_coverage
 from classicnets.errors import BadImage, ConfigError
 from classicnets.images import ImageSource, name_of
 from classicnets.system.threads import in_threads
@@ -57,6 +61,34 @@ class Scorer(Protocol):
         ...
 
 
+class Outputs(NamedTuple):
+    """What a network says of N images.
+
+    Attributes:
+        logits: float32 (N, K), on the CPU.
+        novelty: how unlike the training images each one is, float32 (N,), higher is less like them; None if unknown.
+    """
+
+    logits: Tensor
+    novelty: Tensor | None = None
+
+
+@runtime_checkable
+class NoveltyScorer(Scorer, Protocol):
+    """A scorer that also computes novelty scores, in the same pass."""
+
+    def outputs(
+        self,
+        images: Tensor,
+        *,
+        batch_size: int = 256,
+        precision: PrecisionName = "fp32",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Outputs:
+        """Return the logits of prepared images, and their novelty scores. Arguments are those of `logits`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Guess:
     """One class of an answer.
@@ -81,12 +113,19 @@ class Answer:
         predictions: the best classes, best first.
         model: the network's name.
         truth: the image's true class, or None if it is not known.
+        set: the classes that hold the true one with the probability `coverage`, best first; None if none was asked for.
+        coverage: the coverage that was asked for, in 0..1, or None.
+        unlike_training: whether the image is unlike the training images, so that its classes mean little; None if the
+            classifier cannot tell.
     """
 
     path: str
     predictions: tuple[Guess, ...]
     model: str
     truth: str | None = None
+    set: tuple[str, ...] | None = None
+    coverage: float | None = None
+    unlike_training: bool | None = None
 
     @property
     def label(self) -> str:
@@ -104,15 +143,17 @@ class Answer:
         return self.label == self.truth
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values: path, predictions (label, score, index), model, and truth if it is known."""
-        values = asdict(self)
-        values["predictions"] = list(values["predictions"])
-        if self.truth is None:
-            del values["truth"]
-        return values
+        """Return JSON-ready values: path, predictions (label, score, index), model.
+
+        Also truth, set, coverage and unlike_training, if they are known.
+        """
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def predict(scorer: Scorer, image: Image, *, top_k: int = 5) -> Answer:
+def predict(
+    scorer: Scorer, image: Image, *, top_k: int = 5, coverage: float | None = None, sets: SetMethod = "lac"
+) -> Answer:
     """Return the best classes for one image.
 
     Args:
@@ -120,13 +161,16 @@ def predict(scorer: Scorer, image: Image, *, top_k: int = 5) -> Answer:
         image: a path, the bytes of an image file, a file object opened in binary mode, a PIL image, a uint8 array
             (H, W, 3) or (H, W), or a uint8 tensor (3, H, W) or (H, W). Colours are RGB.
         top_k: how many classes the answer has, 1 or more. More than there are means all of them.
+        coverage: the probability, above 0 and below 1, with which `Answer.set` holds the true class; None for no set.
+        sets: how the set is chosen: "lac" has the smallest sets, "raps" larger sets for harder images.
 
-    Raises BadImage, with the image's name and the reason, and ConfigError if `top_k` is below 1.
+    Raises BadImage, with the image's name and the reason, and ConfigError if `top_k` is below 1, or if the classifier
+    cannot promise the coverage.
 
     >>> predict(classifier, "cat.jpg").label  # doctest: +SKIP
     'cat'
     """
-    (answer,) = predict_many(scorer, [image], top_k=top_k)
+    (answer,) = predict_many(scorer, [image], top_k=top_k, coverage=coverage, sets=sets)
     if isinstance(answer, BadImage):
         raise answer
     return answer
@@ -139,6 +183,8 @@ def predict_many(
     top_k: int = 5,
     batch_size: int = 64,
     precision: PrecisionName = "fp32",
+    coverage: float | None = None,
+    sets: SetMethod = "lac",
 ) -> Iterator[Answer | BadImage]:
     """Yield one answer per image, in order: an Answer, or the BadImage that says why there is none.
 
@@ -151,8 +197,11 @@ def predict_many(
         top_k: how many classes each answer has, 1 or more. More than there are means all of them.
         batch_size: how many images go through the network at a time, 1 or more.
         precision: the arithmetic of the forward pass: "fp32", "bf16" or "auto".
+        coverage: the probability, above 0 and below 1, with which `Answer.set` holds the true class; None for no set.
+        sets: how the set is chosen: "lac" has the smallest sets, "raps" larger sets for harder images.
 
-    Raises ConfigError for a single image, and if `top_k` or `batch_size` is below 1.
+    Raises ConfigError for a single image, if `top_k` or `batch_size` is below 1, and if the classifier cannot promise
+    the coverage.
 
     >>> [answer.label for answer in predict_many(classifier, ["cat.jpg", "dog.jpg"])]  # doctest: +SKIP
     ['cat', 'dog']
@@ -164,7 +213,26 @@ def predict_many(
         )
     if top_k < 1 or batch_size < 1:
         raise ConfigError(f"top_k and batch_size must be 1 or more, got top_k={top_k}, batch_size={batch_size}.")
-    return _predict_many(scorer, enumerate(images), top_k, batch_size, precision)
+    asked = None if coverage is None else _Asked(require_conformal(scorer.card, coverage, sets), coverage, sets)
+    return _predict_many(scorer, enumerate(images), top_k, batch_size, precision, asked)
+
+
+def require_conformal(card: Card, coverage: float, sets: SetMethod = "lac") -> Conformal:
+    """Return the card's scores for sets. Raises ConfigError if they cannot promise the coverage, or there are none."""
+    check_coverage(coverage, sets)
+    if card.conformal is None:
+        why = card.missing("coverage") or "it was saved without scores of validation images. Train it again"
+        raise ConfigError(f"This classifier cannot give sets with coverage: {why}.")
+    card.conformal.thresholds(coverage, sets)
+    return card.conformal
+
+
+class _Asked(NamedTuple):
+    """The sets that were asked for."""
+
+    conformal: Conformal
+    coverage: float
+    method: SetMethod
 
 
 def _is_single(images: object) -> bool:
@@ -176,15 +244,20 @@ def _is_single(images: object) -> bool:
 
 
 def _predict_many(
-    scorer: Scorer, images: Iterator[tuple[int, Image]], top_k: int, batch_size: int, precision: PrecisionName
+    scorer: Scorer,
+    images: Iterator[tuple[int, Image]],
+    top_k: int,
+    batch_size: int,
+    precision: PrecisionName,
+    asked: _Asked | None,
 ) -> Iterator[Answer | BadImage]:
     while batch := list(itertools.islice(images, batch_size)):
         named = [(name_of(image, f"image {i}"), image) for i, image in batch]
         prepared = list(in_threads(lambda one: _prepare(scorer.card, *one), named, chunk=1))
         good = [image for image in prepared if isinstance(image, Tensor)]
-        best = iter(_best(scorer, torch.stack(good), top_k, precision) if good else ())
+        answers = iter(_answers(scorer, torch.stack(good), top_k, precision, asked) if good else ())
         for (name, _), image in zip(named, prepared, strict=True):
-            yield image if isinstance(image, BadImage) else Answer(name, next(best), scorer.card.model_name)
+            yield image if isinstance(image, BadImage) else replace(next(answers), path=name)
 
 
 def _prepare(card: Card, name: str, image: Image) -> Tensor | BadImage:
@@ -194,12 +267,46 @@ def _prepare(card: Card, name: str, image: Image) -> Tensor | BadImage:
         return error
 
 
-def _best(scorer: Scorer, images: Tensor, top_k: int, precision: PrecisionName) -> list[tuple[Guess, ...]]:
-    probabilities = scorer.logits(images, batch_size=len(images), precision=precision).softmax(dim=1)
+def outputs_of(
+    scorer: Scorer,
+    images: Tensor,
+    *,
+    batch_size: int = 256,
+    precision: PrecisionName = "fp32",
+    progress: Callable[[int, int], None] | None = None,
+) -> Outputs:
+    """Return what a scorer says of prepared images, with novelty scores if its card has a threshold for them.
+
+    Arguments are those of `Scorer.logits`.
+    """
+    if scorer.card.novelty is not None and isinstance(scorer, NoveltyScorer):
+        return scorer.outputs(images, batch_size=batch_size, precision=precision, progress=progress)
+    return Outputs(scorer.logits(images, batch_size=batch_size, precision=precision, progress=progress))
+
+
+def _answers(
+    scorer: Scorer, images: Tensor, top_k: int, precision: PrecisionName, asked: _Asked | None
+) -> Iterator[Answer]:
+    """Yield the answer for each prepared image, still without its path."""
+    card = scorer.card
+    outputs = outputs_of(scorer, images, batch_size=len(images), precision=precision)
+    probabilities = card.probabilities(outputs.logits)
     ranked = probabilities.sort(dim=1, descending=True, stable=True)
-    scores, indices = ranked.values[:, :top_k].tolist(), ranked.indices[:, :top_k].tolist()
-    classes = scorer.card.classes
-    return [
-        tuple(Guess(classes[i], score, i) for score, i in zip(*row, strict=True))
-        for row in zip(scores, indices, strict=True)
-    ]
+    inside = None
+    if asked:
+        sets = asked.conformal.sets(probabilities.numpy(), asked.coverage, asked.method)
+        inside = torch.from_numpy(sets).gather(1, ranked.indices)
+    for i, (scores, order) in enumerate(zip(ranked.values, ranked.indices, strict=True)):
+        best = zip(order[:top_k].tolist(), scores[:top_k].tolist(), strict=True)
+        yield Answer(
+            path="",
+            predictions=tuple(Guess(card.classes[k], score, k) for k, score in best),
+            model=card.model_name,
+            set=None if inside is None else tuple(card.classes[k] for k in order[inside[i]].tolist()),
+            coverage=asked.coverage if asked else None,
+            unlike_training=_is_unlike(card, outputs.novelty, i),
+        )
+
+
+def _is_unlike(card: Card, novelty: Tensor | None, i: int) -> bool | None:
+    return None if card.novelty is None or novelty is None else float(novelty[i]) > card.novelty.threshold

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from classicnets import load
+from classicnets.classifier import Classifier
 from classicnets.data import load_data
 from classicnets.data.record import write_record
 from classicnets.evaluation import Report
-from classifiers import tiny_classifier
+from classicnets.evaluation.trust import calibrate
+from classifiers import images_for, tiny_classifier
 from photos import PHOTO_CLASSES, encode, make_photo
 
 without_figures = pytest.mark.usefixtures("plain_reports")
@@ -25,6 +27,32 @@ def run(photo_folder: Path, tmp_path: Path) -> Path:
     }  # fmt: skip
     tiny_classifier(PHOTO_CLASSES, channels=3, provenance={"data": record}).save(tmp_path / "run" / "model")
     return tmp_path / "run"
+
+
+def trusted(run: Path) -> Path:
+    """The run, with a classifier that has a temperature, sets and a threshold."""
+    classifier = Classifier.load(run)
+    val = images_for(classifier, 80)
+    of_val = classifier.classified(val.images)
+    calibrate(classifier, of_val, val.labels, of_val, val.labels).save(run / "model")
+    return run
+
+
+@without_figures
+def test_temperature_sets_and_warnings_are_measured(run_cli, run: Path) -> None:
+    answer = run_cli("evaluate", trusted(run))
+    assert answer.code == 0
+    trust = Report.load(run / "evaluation").trust
+    words = (
+        f"Temperature {trust.temperature:.3g}, fitted", f"loss {trust.loss_before:.4f} before",
+        "how often they hold the true one", f"{trust.sets[1].measured:.1%}", "RAPS",
+        "called unlike the training images",
+    )  # fmt: skip
+    for word in words:
+        assert word in answer.out
+    parsed = json.loads(run_cli("evaluate", run, "--json").out)
+    assert parsed["trust"]["temperature"] == trust.temperature
+    assert [row["method"] for row in parsed["trust"]["sets"]] == ["lac", "lac", "raps", "raps"]
 
 
 def _files(folder: Path) -> set[str]:
@@ -177,3 +205,13 @@ def test_corruptions(run_cli, run: Path) -> None:
     for words in ("elastic transform", "severity 5", "of the accuracy is left", "9 of them"):
         assert words in answer.out
     assert run_cli("evaluate", run, "--corruptions", "--corruption-images", "0").code == 2
+
+
+@without_figures
+def test_ten_views_have_a_report_of_their_own(run_cli, run: Path) -> None:
+    done = run_cli("evaluate", run, "--ten-crop")
+    assert done.code == 0, done.err
+    assert "10 views" in done.out
+    (folder,) = (run / "evaluations").glob("*-10-views")
+    assert (folder / "report.html").is_file()
+    assert not (run / "evaluation").exists()

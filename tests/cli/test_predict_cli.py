@@ -6,15 +6,18 @@ import csv
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from classicnets.classifier import Classifier
 from classicnets.cli import output
-from classifiers import tiny_classifier
-from photos import PHOTO_CLASSES
+from classicnets.evaluation.trust import calibrate
+from classifiers import images_for, tiny_classifier
+from photos import PHOTO_CLASSES, make_photo
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,67 @@ def test_json_and_csv_and_table_say_the_same(run_cli, model: Path, photo_folder:
         assert f"{guess['score']:.1%}" in table
 
 
+@pytest.fixture(scope="module")
+def trusted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model folder of a classifier with sets and a threshold that every second image exceeds."""
+    classifier = tiny_classifier(PHOTO_CLASSES, channels=3)
+    val = images_for(classifier, 60)
+    of_val = classifier.classified(val.images)
+    classifier = calibrate(classifier, of_val, val.labels, of_val, val.labels)
+    photos = torch.stack([classifier.preprocess.read(make_photo(kind, i)) for kind in PHOTO_CLASSES for i in range(12)])
+    novelty = replace(classifier.card.novelty, threshold=float(classifier.outputs(photos).novelty.median()))
+    card = replace(classifier.card, novelty=novelty)
+    return Classifier.of(card, classifier.model, classifier.novelty_score).save(tmp_path_factory.mktemp("t") / "model")
+
+
+def test_sets_and_warnings_are_in_every_format(run_cli, trusted: Path, photo_folder: Path) -> None:
+    def ask(format: str) -> str:
+        answer = run_cli("predict", trusted, photo_folder, "--coverage", "0.9", "--format", format, "--top-k", 1)
+        assert answer.code == 0
+        return answer.out
+
+    parsed = json.loads(ask("json"))
+    assert [json.loads(line) for line in ask("jsonl").splitlines()] == parsed
+    classifier = Classifier.load(trusted)
+    for line in parsed[::9]:
+        expected = classifier.predict(line["path"], coverage=0.9)
+        assert line["set"] == list(expected.set)
+        assert line["coverage"] == 0.9
+        assert line["unlike_training"] is expected.unlike_training
+    assert {line["unlike_training"] for line in parsed} == {True, False}
+    rows = list(csv.DictReader(io.StringIO(ask("csv"))))
+    assert [json.loads(row["set"]) for row in rows] == [line["set"] for line in parsed]
+    assert [row["unlike_training"] for row in rows] == [str(line["unlike_training"]).lower() for line in parsed]
+    table = ask("table")
+    assert "90% set" in table
+    assert table.count("unlike the training images") == sum(line["unlike_training"] for line in parsed)
+    assert ", ".join(parsed[0]["set"]) in table
+    few = parsed[0]["path"], parsed[-1]["path"]
+    raps = json.loads(run_cli("predict", trusted, *few, "--coverage", "0.7", "--sets", "raps", "--format", "json").out)
+    assert [line["set"] for line in raps] == [
+        list(classifier.predict(path, coverage=0.7, sets="raps").set) for path in few
+    ]
+
+
+def test_without_a_coverage_only_the_warning_is_there(run_cli, trusted: Path, photo_folder: Path) -> None:
+    line = run_cli("predict", trusted, photo_folder / "disc" / "000.jpg", "--format", "jsonl").out
+    assert list(json.loads(line)) == ["path", "predictions", "model", "unlike_training"]
+
+
+@pytest.mark.parametrize(
+    ("coverage", "words"),
+    [
+        ("0.999", "A coverage of 0.999 needs 999 validation images or more, and this classifier had 60"),
+        ("95", "must be above 0 and below 1, such as 0.95; got 95"),
+        ("0", "must be above 0 and below 1"),
+    ],
+)
+def test_a_coverage_that_cannot_be(run_cli, trusted: Path, photo_folder: Path, coverage: str, words: str) -> None:
+    answer = run_cli("predict", trusted, photo_folder, "--coverage", coverage)
+    assert (answer.code, answer.out) == (2, "")
+    assert words in answer.err
+
+
 def test_a_bad_file_is_said_and_the_others_are_answered(run_cli, model: Path, bad_folder: Path) -> None:
     answer = run_cli("predict", model, bad_folder, bad_folder / "none.jpg", "--format", "jsonl")
     assert answer.code == 3
@@ -90,6 +154,8 @@ def test_globs_and_repeats(run_cli, model: Path, photo_folder: Path, monkeypatch
         (["{model}"], 2, "images"),
         (["{model}", "{photos}", "--top-k", "0"], 2, "top-k"),
         (["{model}", "{photos}", "--format", "xml"], 2, "xml"),
+        (["{model}", "{photos}", "--sets", "aps"], 2, "aps"),
+        (["{model}", "{photos}", "--coverage", "0.9"], 2, "saved without scores of validation images"),
         (["{model}", "{photos}", "--device", "quantum"], 2, "quantum"),
     ],
 )

@@ -85,9 +85,10 @@ def test_every_page_of_the_course_is_there_in_chinese() -> None:
 
 
 READMES = ["README.md", "README.zh-CN.md", "CONTRIBUTING.md"]
+NOTEBOOKS = [f"docs/notebooks/{path.name}" for path in sorted((DOCS / "notebooks").glob("*.ipynb"))]
 
 
-@pytest.mark.parametrize("page", [*(f"docs/{name}" for name in NAMES), *READMES])
+@pytest.mark.parametrize("page", [*(f"docs/{name}" for name in NAMES), *NOTEBOOKS, *READMES])
 def test_relative_links_lead_to_files(page: str) -> None:
     path = ROOT / page
     text = FENCE.sub("", path.read_text("utf-8"))

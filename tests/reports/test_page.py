@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -13,13 +14,15 @@ from matplotlib.figure import Figure
 
 from classicnets.evaluation import evaluate
 from classicnets.evaluation.best import Best
+from classicnets.evaluation.trust import calibrate
 from classicnets.reports import figures as figures_module
 from classicnets.reports import page as page_module
 from classicnets.reports import write_report
 from classicnets.reports.canvas import LIGHT, Theme
 from classicnets.reports.curves import CurvePoint, training_curves
 from classicnets.reports.html import render
-from classicnets.reports.page import write_html
+from classicnets.reports.page import report_page, write_html
+from classicnets.reports.text import percent
 from classifiers import images_for, tiny_classifier
 
 EVIL = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{body} %s", "{{ 7 * 7 }}{% raw %}", "猫")
@@ -69,6 +72,26 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = write_report(tmp_path, evaluate(classifier, images, data="<em>test"), images)
     assert page == tmp_path / "report.html"
     return tmp_path
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize(
+    ("n", "words"), [(90, "LAC has the smallest sets"), (12, "needs 19 validation images or more")]
+)
+def test_what_scores_sets_and_warnings_are_worth_is_on_the_page(tmp_path: Path, n: int, words: str) -> None:
+    classifier = tiny_classifier()
+    val, images = images_for(classifier, n), images_for(classifier, 60)
+    of_val = classifier.classified(val.images)
+    classifier = calibrate(classifier, of_val, val.labels, of_val, val.labels)
+    report = evaluate(classifier, images, data="odd test")
+    text = Page(write_html(tmp_path, report, images).read_text("utf-8")).text
+    assert report.trust.temperature_words in text
+    assert report.trust.novelty_words in text
+    assert words in text
+    assert percent(report.trust.sets[0].measured) in text
+    seen = Page(report_page(tmp_path, replace(report, data="odd validation"), images)).text
+    assert "by construction" in seen
+    assert "by construction" not in text
 
 
 def test_nothing_in_it_runs_or_fetches(run: Path) -> None:

@@ -15,8 +15,8 @@ from classicnets.cli.output import note as say_note
 
 if TYPE_CHECKING:
     from classicnets.evaluation import Report
-    from classicnets.evaluation.choose import Chosen
     from classicnets.evaluation.corruptions import Robustness
+    from classicnets.evaluation.trust import Trust
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -83,6 +83,9 @@ def evaluate(
     corruption_images: Annotated[
         int, typer.Option(min=1, help="How many images --corruptions uses at most, chosen at random.")
     ] = 1_000,
+    ten_crop: Annotated[
+        bool, typer.Option("--ten-crop", help="Average over ten views of each image, as the papers did.")
+    ] = False,
     device: Device = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -93,12 +96,16 @@ def evaluate(
     Writes evaluation/, figures/ and report.html: into the run for its own test images, into a folder in the run's
     evaluations/ for other images, or into --out.
 
+    With --ten-crop, the corners, the middle and their mirror images are averaged, at ten times the cost. The report
+    goes into a folder of its own.
+
     With --corruptions, 15 corruptions at 5 severities are measured too: 75 times the forward passes of the images.
     """
     from classicnets import evaluation
     from classicnets.classifier import Classifier
     from classicnets.evaluation.choose import given_images, own_images, run_of
     from classicnets.evaluation.corruptions import evaluate_corruptions
+    from classicnets.evaluation.ten_crop import TenCrop
     from classicnets.reports import write_report
     from classicnets.system.threads import limit_threads
 
@@ -111,18 +118,20 @@ def evaluate(
         chosen = given_images(data, part, on_error=on_error.value, run=run_of(run))
     for note in chosen.notes:
         say_note(note)
+    scorer = TenCrop(classifier) if ten_crop else classifier
+    name = f"{chosen.name}, 10 views" if ten_crop else chosen.name
     with progress_bars() as progress:
         report = evaluation.evaluate(
-            classifier, chosen.images, data=chosen.name, on_error=chosen.on_error, precision=precision.value,
+            scorer, chosen.images, data=name, on_error=chosen.on_error, precision=precision.value,
             progress=progress,
         )  # fmt: skip
         robustness = None
         if corruptions:
             robustness = evaluate_corruptions(
-                classifier, chosen.images, report, most=corruption_images, on_error=chosen.on_error,
+                scorer, chosen.images, report, most=corruption_images, on_error=chosen.on_error,
                 precision=precision.value, progress=progress,
             )  # fmt: skip
-    folder = out or _folder_in(run, chosen)
+    folder = out or _folder_in(run, name, is_own=chosen.is_own and not ten_crop)
     if folder and robustness:
         robustness.save(folder / "evaluation")
     page = write_report(folder, report, chosen.images) if folder else None
@@ -136,11 +145,11 @@ def evaluate(
         answer(f"\nreport: {page}" if page else "\nNo report was written. Use --out FOLDER to write one.")
 
 
-def _folder_in(run: Path, chosen: Chosen) -> Path | None:
+def _folder_in(run: Path, name: str, *, is_own: bool) -> Path | None:
     """The folder for the report inside a run; None for a model folder, where nothing is added to the classifier."""
     if not (run / "model" / "config.json").is_file():
         return None
-    return run if chosen.is_own else run / "evaluations" / re.sub(r"[^\w.-]+", "-", chosen.name)
+    return run if is_own else run / "evaluations" / re.sub(r"[^\w.-]+", "-", name)
 
 
 def _print(report: Report) -> None:
@@ -157,6 +166,8 @@ def _print(report: Report) -> None:
     ]
     for name, value, note in filter(None, numbers):
         answer(f"  {name:18} {value:>8}   {note}".rstrip())
+    if report.trust:
+        _print_trust(report, report.trust)
     scores = sorted(report.per_class.items(), key=lambda item: item[1].f1)
     scores = [item for item in scores if item[1].support]
     print_table(
@@ -169,6 +180,34 @@ def _print(report: Report) -> None:
     _print_slices(report)
     if report.confusions:
         print_table(("true class", "predicted as", "images"), report.confusions[:5], title="\nmost frequent confusions")
+
+
+def _print_trust(report: Report, trust: Trust) -> None:
+    answer(f"\n{trust.temperature_words}")
+    answer(
+        f"  loss {trust.loss_before:.4f} before and {report.loss:.4f} after, calibration error "
+        f"{trust.ece_before:.2%} before and {report.calibration.ece:.2%} after"
+    )
+    if trust.sets:
+        print_table(
+            ("asked", "method", "measured", "95% interval", "mean size"), _set_rows(trust),
+            title="\nsets of classes: how often they hold the true one",
+        )  # fmt: skip
+    for words in filter(None, (trust.sets_note, trust.novelty_words)):
+        answer(words)
+
+
+def _set_rows(trust: Trust) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{row.coverage:.0%}",
+            row.method.upper(),
+            f"{row.measured:.1%}",
+            f"{row.interval.low:.1%} to {row.interval.high:.1%}",
+            f"{row.mean_size:.2f}",
+        )
+        for row in trust.sets
+    ]
 
 
 def _print_slices(report: Report) -> None:

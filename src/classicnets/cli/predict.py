@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
@@ -18,7 +19,10 @@ from classicnets.cli.output import print_json, print_table, progress_bars
 from classicnets.errors import BadImage
 
 if TYPE_CHECKING:
+    from classicnets.card import Card
     from classicnets.scorer import Answer
+
+_UNLIKE = "unlike the training images"
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -28,6 +32,8 @@ _EXAMPLES = """
   classicnets predict runs/photos holiday/ 'inbox/*.png' --top-k 1
 
   classicnets predict runs/photos holiday/ --format jsonl > answers.jsonl
+
+  classicnets predict runs/photos cat.jpg --coverage 0.95
 """
 
 
@@ -38,6 +44,13 @@ class Format(StrEnum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+
+
+class Sets(StrEnum):
+    """How a set of classes is chosen."""
+
+    lac = "lac"
+    raps = "raps"
 
 
 def register(app: typer.Typer) -> None:
@@ -52,9 +65,18 @@ def predict(
     format: Annotated[Format, typer.Option(help="json is one document; jsonl and csv are written line by line.")] = (
         Format.table
     ),
+    coverage: Annotated[
+        float | None,
+        typer.Option(help="Also print the set of classes that holds the true one with this probability, such as 0.95."),
+    ] = None,
+    sets: Annotated[
+        Sets, typer.Option(help="lac has the smallest sets on average, raps larger sets for harder images.")
+    ] = Sets.lac,
     device: Device = "auto",
 ) -> None:
     """Print the best classes of images, with a score for each.
+
+    An image that is unlike the training images is marked, because its classes mean little.
 
     An image that cannot be read gets an error line on stderr. The others are still answered; the exit code is then 3.
 
@@ -67,9 +89,9 @@ def predict(
     classifier = Classifier.load(run, device=device)
     found = FoundImages(images)
     with progress_bars() as progress:
-        answers = classifier.predict_many(found.paths, top_k=top_k)
+        answers = classifier.predict_many(found.paths, top_k=top_k, coverage=coverage, sets=sets.value)
         good = _Good(answers, total=len(found.paths), progress=progress)
-        _PRINT[format](good)
+        _PRINT[format](good, classifier.card, coverage)
     if found.problems or good.bad:
         raise typer.Exit(3)
 
@@ -93,35 +115,52 @@ class _Good:
             self._progress("Images", done, self._total)
 
 
-def _print_table(predictions: Iterable[Answer]) -> None:
-    rows = [
-        ("" if place else prediction.path, guess.label, f"{guess.score:.1%}")
-        for prediction in predictions
-        for place, guess in enumerate(prediction.predictions)
-    ]
+def _print_table(predictions: Iterable[Answer], card: Card, coverage: float | None) -> None:
+    """One row for each class. The set and the warning stand beside the best one."""
+    rows = []
+    for prediction in predictions:
+        more = [", ".join(prediction.set)] if prediction.set is not None else []
+        more += [_UNLIKE if prediction.unlike_training else ""] if card.novelty else []
+        for place, guess in enumerate(prediction.predictions):
+            first = ["" if place else prediction.path, guess.label, f"{guess.score:.1%}"]
+            rows.append((*first, *([""] * len(more) if place else more)))
+    columns = ["image", "class", "score"]
+    if coverage is not None:
+        columns.append(f"{coverage * 100:g}% set")
+    if card.novelty:
+        columns.append("note" if any(row[-1] for row in rows) else "")
     if rows:
-        print_table(("image", "class", "score"), rows)
+        print_table(columns, rows)
 
 
-def _print_json(predictions: Iterable[Answer]) -> None:
+def _print_json(predictions: Iterable[Answer], card: Card, coverage: float | None) -> None:
     print_json([prediction.to_dict() for prediction in predictions])
 
 
-def _print_jsonl(predictions: Iterable[Answer]) -> None:
+def _print_jsonl(predictions: Iterable[Answer], card: Card, coverage: float | None) -> None:
     for prediction in predictions:
         print_json(prediction.to_dict(), indent=None)
 
 
-def _print_csv(predictions: Iterable[Answer]) -> None:
-    """One row for each class: path, rank (1 is best), label, score, index, model."""
+def _print_csv(predictions: Iterable[Answer], card: Card, coverage: float | None) -> None:
+    """One row for each class: path, rank (1 is best), label, score, index, model.
+
+    Then the set, as JSON, if a coverage is asked for, and unlike_training if the classifier can tell.
+    """
+    more = ["set"] * (coverage is not None) + ["unlike_training"] * (card.novelty is not None)
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("path", "rank", "label", "score", "index", "model"))
+    writer.writerow(("path", "rank", "label", "score", "index", "model", *more))
     for prediction in predictions:
+        values = {
+            "set": json.dumps(prediction.set, ensure_ascii=False),
+            "unlike_training": json.dumps(prediction.unlike_training),
+        }
+        extra = [values[name] for name in more]
         for rank, guess in enumerate(prediction.predictions, start=1):
-            writer.writerow((prediction.path, rank, guess.label, guess.score, guess.index, prediction.model))
+            writer.writerow((prediction.path, rank, guess.label, guess.score, guess.index, prediction.model, *extra))
 
 
-_PRINT: dict[Format, Callable[[Iterable[Answer]], None]] = {
+_PRINT: dict[Format, Callable[[Iterable[Answer], Card, float | None], None]] = {
     Format.table: _print_table,
     Format.json: _print_json,
     Format.jsonl: _print_jsonl,

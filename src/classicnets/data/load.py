@@ -93,10 +93,8 @@ def read_readable(source: str | Path, on_error: OnError) -> tuple[Given, tuple[B
     if on_error not in get_args(OnError):
         raise ConfigError(f"on_error is {on_error!r}; it must be fail or skip.")
     given = read_source(source)
-    if given.problems:
-        lines = "\n".join(f"  {problem}" for problem in given.problems)
-        raise DataError(f"{given.source} cannot be trained on:\n{lines}\n`classicnets check` shows the details.")
-    given, bad = _without_bad(given)
+    refuse_problems(given)
+    given, bad = without_bad(given)
     if bad and on_error == "fail":
         raise cannot_be_read(bad, sum(map(len, given.parts.values())) + len(bad))
     gone = [name for name, count in given.train.counts().items() if not count]
@@ -196,7 +194,14 @@ def _too_few(given: Given) -> str:
     )
 
 
-def _without_bad(given: Given) -> tuple[Given, tuple[BadImage, ...]]:
+def refuse_problems(given: Given) -> None:
+    """Raise DataError, with every reason, if a source cannot be trained on as it is."""
+    if given.problems:
+        lines = "\n".join(f"  {problem}" for problem in given.problems)
+        raise DataError(f"{given.source} cannot be trained on:\n{lines}\n`classicnets check` shows the details.")
+
+
+def without_bad(given: Given) -> tuple[Given, tuple[BadImage, ...]]:
     """Leave out files that are missing or whose header cannot be read; returns what is left, and those files."""
     bad = list(given.missing)
     left: dict[str, ImageSet] = {}

@@ -46,7 +46,7 @@ def split(
     (32, 4, 4)
     """
     answers: list[int] = labels.tolist()
-    units = _units(len(answers), together)
+    units = units_together(len(answers), together)
     order = torch.randperm(len(units), generator=torch.Generator().manual_seed(seed)).tolist()
     classes = [Counter(answers[i] for i in unit) for unit in units]
     wanted = {"val": Counter[int](), "test": Counter[int]()}
@@ -110,7 +110,7 @@ def folds(labels: Tensor, number: int, *, seed: int, together: Sequence[Sequence
     [2, 2, 2, 2]
     """
     answers: list[int] = labels.tolist()
-    units = _units(len(answers), together)
+    units = units_together(len(answers), together)
     number = min(number, len(units))
     order = torch.randperm(len(units), generator=torch.Generator().manual_seed(seed)).tolist()
     has = [Counter[int]() for _ in range(number)]
@@ -133,8 +133,16 @@ def _shares(count: int, val_fraction: float, test_fraction: float) -> tuple[int,
     return val, test
 
 
-def _units(count: int, together: Sequence[Sequence[Hashable]]) -> list[list[int]]:
-    """The indices 0..count-1 in lists of those that share a key, directly or through others."""
+def units_together(count: int, together: Sequence[Sequence[Hashable]]) -> list[list[int]]:
+    """Return the indices 0..count-1 in lists of those that share a key, directly or through others.
+
+    Args:
+        count: the number of images.
+        together: sequences of `count` keys.
+
+    >>> units_together(4, [["a", "b", "a", "c"]])
+    [[0, 2], [1], [3]]
+    """
     parent = list(range(count))
 
     def root(i: int) -> int:

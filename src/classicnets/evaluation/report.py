@@ -33,7 +33,8 @@ from classicnets.evaluation.choose import labelled
 from classicnets.evaluation.confusion import ConfusionMatrix
 from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Interval
 from classicnets.evaluation.slices import Slices, slices_of
-from classicnets.scorer import Answer, Guess, PrecisionName, Scorer
+from classicnets.evaluation.trust import Trust, measure_trust
+from classicnets.scorer import Answer, Guess, PrecisionName, Scorer, outputs_of
 from classicnets.system.storage import written_aside
 
 logger = logging.getLogger("classicnets")
@@ -68,6 +69,7 @@ class Report:
         calibration: how far scores can be taken for chances of being right.
         answers: one for each image, in the order of the set.
         skipped: the images that could not be decoded, with the reason; they are not counted.
+        trust: what scores, sets and warnings are worth; None if the classifier has no temperature, sets or threshold.
         slices: where the classifier is weak, by the table's columns and by size, brightness and sharpness.
     """
 
@@ -83,6 +85,7 @@ class Report:
     calibration: Calibration
     answers: tuple[Answer, ...]
     skipped: tuple[str, ...] = ()
+    trust: Trust | None = None
     slices: Slices = field(default_factory=Slices)
 
     @property
@@ -95,6 +98,11 @@ class Report:
         """The mean F1 of the classes that have images: every class counts the same, however few its images."""
         scores = [score.f1 for score in self.per_class.values() if score.support]
         return sum(scores) / len(scores)
+
+    @property
+    def is_validation(self) -> bool:
+        """Whether the images are validation images, which also chose the best epoch."""
+        return self.data.endswith(" validation")
 
     @property
     def mistakes(self) -> list[Answer]:
@@ -141,6 +149,7 @@ class Report:
                 "gap": self.calibration.gap,
                 "bins": [bin._asdict() for bin in self.calibration.bins],
             },
+            **({"trust": self.trust.to_dict()} if self.trust else {}),
             "slices": self.slices.to_dict(),
         }
 
@@ -169,6 +178,7 @@ class Report:
                 ),
                 answers=tuple(answers),
                 skipped=tuple(values["skipped"]),
+                trust=Trust.from_dict(values["trust"]) if "trust" in values else None,
                 slices=Slices.from_dict(values["slices"]) if "slices" in values else Slices(),
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -245,6 +255,7 @@ def evaluate(
     *,
     packed: Packed | None = None,
     logits: Tensor | None = None,
+    novelty: Tensor | None = None,
     data: str = "",
     on_error: OnError = "fail",
     batch_size: int = 256,
@@ -261,6 +272,7 @@ def evaluate(
             `load_data` takes. If the scorer was trained on that source, a warning on the logger "classicnets" says so.
         packed: the same images, if `pack` has prepared them with the scorer's preprocessing before.
         logits: the scorer's logits for `packed`, float32 (N, K), if it has computed them before.
+        novelty: its novelty scores, float32 (N,), if it has computed them together with `logits`.
         data: the name of the images in the report.
         on_error: "fail" raises DataError if an image cannot be decoded; "skip" leaves it out and lists it.
         batch_size: how many images go through the network at a time, 1 or more.
@@ -285,11 +297,11 @@ def evaluate(
     packed = packed or pack(images, card.preprocess, on_error=on_error, progress=report)
     report = partial(progress, "Classifying") if progress else None
     if logits is None:
-        logits = scorer.logits(packed.images, batch_size=batch_size, precision=precision, progress=report)
-    labels = to_ours[packed.labels]
+        logits, novelty = outputs_of(scorer, packed.images, batch_size=batch_size, precision=precision, progress=report)
+    scaled, labels = card.scaled(logits), to_ours[packed.labels]
     best = metrics.ranking(logits, _TOP)
     confusion = metrics.confusion_matrix(labels, best[:, 0], len(card.classes))
-    scores = metrics.probabilities(logits, best)
+    scores = metrics.probabilities(scaled, best)
     is_right = best[:, 0] == labels
     right, total = int(is_right.sum()), len(labels)
     assert confusion.total == total == len(images) - len(packed.skipped), "every image counts once"
@@ -298,7 +310,7 @@ def evaluate(
         data=data,
         classes=card.classes,
         num_images=total,
-        loss=metrics.cross_entropy(logits, labels),
+        loss=metrics.cross_entropy(scaled, labels),
         top1=right / total,
         top1_interval=metrics.bootstrap_interval(right, total),
         top5=metrics.share_within(best, labels),
@@ -306,6 +318,7 @@ def evaluate(
         calibration=metrics.calibration_of(scores[:, 0], is_right),
         answers=_answers(packed.ids, labels, best, scores, card),
         skipped=tuple(map(str, packed.skipped)),
+        trust=measure_trust(card, logits, labels, novelty),
         slices=slices_of(images, packed, labels, is_right),
     )
 

@@ -6,15 +6,15 @@ the features that the classifier reads, the answer, and which images excite each
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from classicnets.classifier import Classifier, averaged, evaluating
 from classicnets.errors import ConfigError
+from classicnets.models.contract import through_head
 from classicnets.weights.structure import network_of
 
 _PIXELS = 16 * 224 * 224  # that pass at a time
@@ -151,16 +151,16 @@ def watch(
     at_a_time = min(_MOST_IMAGES, max(1, _PIXELS // (images.shape[2] * images.shape[3])))
     peaks = {stage: Peaks(most) for stage in stages}
     probabilities, features = [], []
-    with evaluating(classifier.model), _inputs_of(network.head.get_submodule("classifier")) as read:
+    with evaluating(classifier.model):
         for batch in images.split(at_a_time):
             inputs = _inputs(classifier, batch)
             outputs = network.features(inputs)
-            views = [network.head(next(reversed(outputs.values())))]
-            features.append(read.pop())
+            classified = through_head(network.head, next(reversed(outputs.values())))
+            features.append(classified.features.float().cpu())
+            views = [classified.logits]
             if classifier.tta == "flip":
                 views.append(network(inputs.flip(-1)))
-                read.pop()
-            probabilities.append(averaged(views).softmax(dim=1).cpu())
+            probabilities.append(classifier.card.probabilities(averaged(views)).cpu())
             for stage, found in peaks.items():
                 found.add(outputs[stage])
             if progress is not None:
@@ -182,19 +182,3 @@ def _strongest(stage: str, output: Tensor, most: int) -> StageMaps:
 def _inputs(classifier: Classifier, images: Tensor) -> Tensor:
     weight = next(classifier.model.parameters())
     return classifier.preprocess.normalize(images.to(weight.device)).to(weight.dtype)
-
-
-@contextmanager
-def _inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what a layer reads, inside the block: float32 (N, D) on the CPU. Positions are averaged."""
-    read: list[Tensor] = []
-
-    def keep(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        features = args[0].float()
-        read.append((features.mean(dim=(2, 3)) if features.ndim == 4 else features).cpu())
-
-    hook = layer.register_forward_pre_hook(keep)
-    try:
-        yield read
-    finally:
-        hook.remove()

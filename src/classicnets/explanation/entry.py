@@ -79,6 +79,7 @@ def explain(
             preprocess.normalize(prepared[None]),
             flip=classifier.tta == "flip",
             index=None if class_name is None else classifier.classes.index(class_name),
+            to_probabilities=classifier.card.probabilities,
             on_images=on_images,
         )
         if chosen.on_stage:

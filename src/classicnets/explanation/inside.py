@@ -181,7 +181,7 @@ def _plane(seen: _Passed, seed: int) -> Plane:
 
 
 def _with_maps(classifier: Classifier, name: str, image: Tensor, stages: Sequence[str]) -> PictureMaps:
-    probabilities = classifier.logits(image[None])[0].softmax(dim=0)
+    probabilities = classifier.card.probabilities(classifier.logits(image[None]))[0]
     best = int(probabilities.argmax())
     maps = stage_maps(classifier, image, stages, most=_MOST_MAPS)
     return PictureMaps(name, classifier.classes[best], float(probabilities[best]), image, tuple(maps))

@@ -32,6 +32,7 @@ class ClassScore:
         image: the normalised input (1, C, H, W), float32.
         flip: whether the mirror image counts too.
         index: the class, 0 <= index < K; None is the class with the highest probability.
+        to_probabilities: makes probabilities of logits (N, K): the method of the classifier's card.
         on_images: called with a number of images each time that so many have gone through the network.
 
     Attributes:
@@ -46,15 +47,17 @@ class ClassScore:
         *,
         flip: bool,
         index: int | None = None,
+        to_probabilities: Callable[[Tensor], Tensor] = lambda logits: logits.softmax(dim=-1),
         on_images: Callable[[int], None] = lambda number: None,
     ) -> None:
         self.network, self.image, self.flip, self.on_images = network, image, flip, on_images
+        self.to_probabilities = to_probabilities
         with torch.no_grad():
             features = network.features(self._as_input(self.views(image)))
             logits = self._by_view(network.head(next(reversed(features.values()))))
         on_images(1)
         self.stage_sizes = {name: (output.shape[2], output.shape[3]) for name, output in features.items()}
-        self.probabilities = averaged(list(logits))[0].softmax(dim=0)
+        self.probabilities = to_probabilities(averaged(list(logits)))[0]
         self.index = int(self.probabilities.argmax()) if index is None else index
         self._denominators = logits.logsumexp(dim=2)
 
@@ -65,7 +68,7 @@ class ClassScore:
     def probability(self, images: Tensor) -> Tensor:
         """Return the probability that the classifier gives the class, for each image: float32 (N,)."""
         with torch.no_grad():
-            return averaged(list(self._logits(images))).softmax(dim=1)[:, self.index]
+            return self.to_probabilities(averaged(list(self._logits(images))))[:, self.index]
 
     def at_stage(self, stage: str) -> tuple[Tensor, Tensor]:
         """Return a stage's output for each view of the image, and the score's gradient there: float64 (V, C, h, w)."""

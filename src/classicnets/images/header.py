@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
@@ -87,13 +87,19 @@ def _quiet() -> Iterator[None]:
 
 def orientation_of(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8."""
+    orientation = exif_of(image, ExifTags.Base.Orientation)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def exif_of(image: Image.Image, tag: ExifTags.Base) -> Any:
+    """The value of an EXIF tag, of the image or of the shot; None if the image has none, or its metadata is damaged."""
     try:
         with _quiet():
             # Not the method of PNGs, which decodes the pixels to look for EXIF data behind them.
-            orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+            exif = Image.Image.getexif(image)
+            return exif[tag] if tag in exif else exif.get_ifd(ExifTags.IFD.Exif).get(tag)
     except Exception:  # damaged metadata is no reason to refuse the picture
-        return 1
-    return orientation if orientation in range(1, 9) else 1
+        return None
 
 
 def seen_size(image: Image.Image) -> tuple[int, int]:

@@ -69,6 +69,26 @@ class TrainingOutputs(NamedTuple):
     auxiliary: tuple[Tensor, ...] = ()
 
 
+class Classified(NamedTuple):
+    """What a head makes of the trunk's output: the logits (N, num_classes), and the features that they are made of.
+
+    `features` (N, D) is what the last layer, `head.classifier`, reads; positions are averaged if there are several.
+    """
+
+    logits: Tensor
+    features: Tensor
+
+
+def through_head(head: nn.Module, x: Tensor) -> Classified:
+    """Return what a head makes of the trunk's output, float (N, C, H, W), and the features on the way."""
+    features = x
+    for name, layer in head.named_children():
+        if name == "classifier":
+            features = x.mean(dim=(2, 3)) if x.ndim == 4 else x
+        x = layer(x)
+    return Classified(x, features)
+
+
 class _Built(type):
     """Calling the class builds a network and then records its modules, for `ConvNet.__setattr__`."""
 
@@ -113,6 +133,13 @@ class ConvNet(nn.Module, metaclass=_Built):
         for name, stage in self.trunk.named_children():
             outputs[name] = x = self._run(stage, x)
         return outputs
+
+    def classified(self, x: Tensor) -> Classified:
+        """Return the logits, as `forward` does, and the features behind them. `x` are images as in `forward`."""
+        self._check_input(x)
+        for stage in self.trunk:
+            x = self._run(stage, x)
+        return through_head(self.head, x)
 
     def training_outputs(self, x: Tensor) -> TrainingOutputs:
         """Return what the training objective uses: the logits, and those of the auxiliary classifiers if there are any.

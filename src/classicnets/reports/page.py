@@ -22,6 +22,7 @@ from classicnets.errors import DataError
 from classicnets.evaluation.columns import FEW
 from classicnets.evaluation.corruptions import Robustness
 from classicnets.evaluation.report import Report
+from classicnets.evaluation.trust import CHOSEN, SEEN, Trust
 from classicnets.images import svg_uri, thumbnail_uri
 from classicnets.reports.confusion import confusion
 from classicnets.reports.corruptions import corruption_curves, corruption_sheet, spoken
@@ -111,6 +112,8 @@ def report_page(folder: Path, report: Report, images: ImageSet | None, more: Mor
         slices=_slices(report),
         corruptions=_corruptions(folder, report, images),
         reliability=themed(partial(reliability, report)),
+        set_rows=_set_rows(report.trust),
+        sets_caveat=SEEN if report.is_validation else CHOSEN,
         examples=_examples(report, images),
         mistakes=_mistakes(report, images, more.maps if more else {}),
         more=more,
@@ -139,6 +142,20 @@ def _class_rows(report: Report) -> list[tuple[str, str, str, str, str]]:
             f"{score.support:,}",
         )
         for name, score in ((name, report.per_class[name]) for name in _shown_classes(report, _MOST_CLASSES))
+    ]
+
+
+def _set_rows(trust: Trust | None) -> list[tuple[str, str, str, str, str]]:
+    """The table of measured sets."""
+    return [
+        (
+            percent(row.coverage, 0),
+            row.method.upper(),
+            percent(row.measured),
+            f"{percent(row.interval.low)} to {percent(row.interval.high)}",
+            f"{row.mean_size:.2f} ({row.size_interval.low:.2f} to {row.size_interval.high:.2f})",
+        )
+        for row in (trust.sets if trust else ())
     ]
 
 

@@ -217,10 +217,11 @@ def start(
                 earlier, data=given, device=device, threads=threads, checkpoint_every=checkpoint_every,
                 progress=progress,
             )  # fmt: skip
-        prepared = prepared_for(plan)
-        if minutes is not None:
+        if minutes is None:
+            prepared = prepared_for(plan)
+        else:
             plan, prepared = fit_to_minutes(
-                minutes, plan, prepared, begun=begun,
+                minutes, plan, begun=begun,
                 size_is_free=recipe is None and not sets("image_size", settings),
                 resolve=lambda fitted: resolve(model, plan.data, recipe=recipe, settings=[*settings, *fitted]),
                 prepare=prepared_for,

@@ -33,13 +33,14 @@ def make_config(
     classes: Sequence[str],
     preprocess: Preprocess,
     tta: str,
+    trust: Mapping[str, Any],
     provenance: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return the content of config.json, without the SHA-256 of the weights."""
+    """Return the content of config.json, without the SHA-256 of its files of tensors."""
     return {
         "architecture": architecture,
         "num_classes": len(classes),
-        "num_features": _num_features(model),
+        "num_features": num_features(model),
         "label_names": list(classes),
         "pretrained_cfg": {
             "input_size": [preprocess.channels, *preprocess.input_size],
@@ -56,19 +57,37 @@ def make_config(
             "config": model.config.to_dict(),
             "preprocess": preprocess.to_dict(),
             "tta": tta,
+            **trust,
             "provenance": provenance,
         },
     }
 
 
-def with_sha256(config: Mapping[str, Any], sha256: str) -> dict[str, Any]:
-    """Return the config with the SHA-256 of its weights file."""
-    return {**config, "classicnets": {**config["classicnets"], "sha256": sha256}}
+def with_sha256(config: Mapping[str, Any], sha256: str, novelty_sha256: str = "") -> dict[str, Any]:
+    """Return the config with the SHA-256 of its weights file, and of the tensors of its novelty score if it has one."""
+    ours = {**config["classicnets"], "sha256": sha256}
+    if novelty_sha256:
+        ours["novelty"] = {**ours["novelty"], "sha256": novelty_sha256}
+    return {**config, "classicnets": ours}
 
 
-def _num_features(model: ConvNet) -> int:
+def num_features(model: ConvNet) -> int:
     """The input channels of the last layer that has weights: what timm calls num_features."""
     return [p.shape[1] for part in (model.trunk, model.head) for p in part.parameters() if p.ndim > 1][-1]
+
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class NoveltySection(BaseModel):
+    """The threshold of the novelty score, and the SHA-256 of the file that holds the score's tensors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    threshold: Annotated[float, Field(allow_inf_nan=False)]
+    false_alarm_rate: Annotated[float, Field(ge=0, le=1)]
+    num_images: Annotated[int, Field(ge=1)]
+    sha256: Sha256 | None = None
 
 
 class OurSection(BaseModel):
@@ -81,8 +100,11 @@ class OurSection(BaseModel):
     config: dict[str, Any]
     preprocess: dict[str, Any]
     tta: Literal["none", "flip"]
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    conformal: dict[str, Any] | None = None
+    novelty: NoveltySection | None = None
     provenance: dict[str, Any]
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Sha256
 
 
 class SavedConfig(BaseModel):

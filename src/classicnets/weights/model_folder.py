@@ -1,11 +1,15 @@
 """A saved classifier on disk: `config.json`, `model.safetensors`, `README.md`, in the layout of the Hugging Face hub.
 
+A classifier that can tell images that are unlike its training images has the tensors of that score in a file of its
+own, `novelty-SHA.safetensors`: "SHA" are the first digits of its SHA-256, so a new file never replaces an older one.
+
 Another process may read the folder while it is saved, and the process that saves may be killed. The config holds the
 SHA-256 of its weights, and files are replaced one by one in an order that always leaves a matching pair:
 
-    .config.json       the new config, written first
+    novelty-...        the new tensors, beside those of the old config
+    .config.json       the new config
     model.safetensors  replaced; until here the old pair matches, from here on .config.json and the new weights do
-    config.json        .config.json, renamed
+    config.json        .config.json, renamed; then the old config's novelty-... is deleted
 
 So a reader that finds no match met a writer between two steps, and reads again; if nothing has changed meanwhile, the
 weights are damaged. One process saves at a time.
@@ -13,10 +17,13 @@ weights are damaged. One process saves at a time.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from safetensors.torch import save
 from torch import Tensor
 
 from classicnets.errors import ChecksumMismatch, ClassicNetsError, ConfigError, WeightsError
@@ -35,6 +42,7 @@ from classicnets.weights.readme import model_card
 
 _FILES = ("config.json", "model.safetensors", "README.md")
 _PENDING = ".config.json"
+_NOVELTY = re.compile(r"novelty-[0-9a-f]{12}\.safetensors")
 _ATTEMPTS = 100
 
 
@@ -59,15 +67,23 @@ def find_folder(path: str | Path) -> Path:
 # ---- reading
 
 
-def read_folder(folder: Path) -> tuple[SavedConfig, dict[str, Tensor]]:
-    """Read a config and the weights that belong to it, also while another process saves to `folder`.
+class Saved(NamedTuple):
+    """What a classifier's folder holds: its config, its weights, and the tensors of its novelty score or none."""
 
-    Raises WeightsError if either is missing, damaged or not finite, ChecksumMismatch if they do not belong together.
+    config: SavedConfig
+    state: dict[str, Tensor]
+    novelty: dict[str, Tensor]
+
+
+def read_folder(folder: Path) -> Saved:
+    """Read a config and the tensors that belong to it, also while another process saves to `folder`.
+
+    Raises WeightsError if a file is missing, damaged or not finite, ChecksumMismatch if they do not belong together.
     """
     before = _versions(folder)
     for attempt in range(_ATTEMPTS):
         try:
-            saved, state = _read_once(folder)
+            found = _read_once(folder)
         except WeightsError:
             after = _versions(folder)
             if after == before or attempt == _ATTEMPTS - 1:
@@ -75,15 +91,15 @@ def read_folder(folder: Path) -> tuple[SavedConfig, dict[str, Tensor]]:
             before = after
         else:
             break
-    for name, tensor in state.items():
+    for name, tensor in (*found.state.items(), *found.novelty.items()):
         if not _is_finite(tensor):
             raise WeightsError(
                 f"{folder / 'model.safetensors'}: {name} holds numbers that are not finite. Such a model cannot answer."
             )
-    return saved, state
+    return found
 
 
-def _read_once(folder: Path) -> tuple[SavedConfig, dict[str, Tensor]]:
+def _read_once(folder: Path) -> Saved:
     path = folder / "model.safetensors"
     saved = read_config(folder / "config.json")
     version = _version(path)
@@ -103,7 +119,24 @@ def _read_once(folder: Path) -> tuple[SavedConfig, dict[str, Tensor]]:
         raise ChecksumMismatch(
             f"{path} keeps changing while it is read. Wait until the process that writes it is done."
         )
-    return saved, state
+    return Saved(saved, state, _read_novelty(folder, saved))
+
+
+def _read_novelty(folder: Path, saved: SavedConfig) -> dict[str, Tensor]:
+    """The tensors of the novelty score, if the config names some."""
+    sha256 = saved.classicnets.novelty.sha256 if saved.classicnets.novelty else None
+    if sha256 is None:
+        return {}
+    path = novelty_file(folder, sha256)
+    tensors = load_safetensors(path)
+    if sha256_of(path) != sha256:
+        raise ChecksumMismatch(f"{path} is damaged or was changed: its SHA-256 is another one. Get the folder again.")
+    return tensors
+
+
+def novelty_file(folder: Path, sha256: str) -> Path:
+    """Return the file in a classifier's folder that holds the novelty tensors with this SHA-256."""
+    return folder / f"novelty-{sha256[:12]}.safetensors"
 
 
 def _pending_config(folder: Path, sha256: str) -> SavedConfig | None:
@@ -131,14 +164,17 @@ def _version(path: Path) -> tuple[int, ...]:
 # ---- writing
 
 
-def write_folder(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+def write_folder(
+    folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], *, novelty: Mapping[str, Tensor]
+) -> None:
     """Write a classifier to `folder`, replacing an older one there. A reader sees the old one or the new one.
 
-    `config` is what `make_config` returns. Nothing is written unless `read_folder` and `build` will take it.
+    `config` is what `make_config` returns; `novelty` are the tensors of its novelty score, or none. Nothing is written
+    unless `read_folder` and `build` will take it.
     Raises ConfigError for a folder that holds other files and for what could not be loaded, StorageError if the disk
     refuses.
     """
-    _require_loadable(config, state)
+    _require_loadable(config, state, novelty)
     others = sorted(_other_files(folder)) if folder.is_dir() else []
     if others or folder.is_file():
         raise ConfigError(
@@ -146,19 +182,19 @@ def write_folder(folder: Path, config: Mapping[str, Any], state: Mapping[str, Te
         )
     if folder.is_dir():
         recover(folder)
-        _write_files(folder, config, state)
+        _write_files(folder, config, state, novelty)
     else:
         with written_aside(folder) as new:
             new.mkdir()
-            _write_files(new, config, state)
+            _write_files(new, config, state, novelty)
 
 
-def _require_loadable(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+def _require_loadable(config: Mapping[str, Any], state: Mapping[str, Tensor], novelty: Mapping[str, Tensor]) -> None:
     """Take the way of a reader, before anything is written. Raises ConfigError."""
     text = to_text(with_sha256(config, "0" * 64))
     if len(text.encode()) > MAX_CONFIG_BYTES:
         raise ConfigError(f"The classifier cannot be saved: its config is larger than {MAX_CONFIG_BYTES >> 20} MiB.")
-    broken = [name for name, tensor in state.items() if not _is_finite(tensor)]
+    broken = [name for name, tensor in (*state.items(), *novelty.items()) if not _is_finite(tensor)]
     if broken:
         raise ConfigError(
             f"The classifier cannot be saved: {broken[0]} holds numbers that are not finite. Such a model cannot "
@@ -177,18 +213,34 @@ def _is_finite(tensor: Tensor) -> bool:
 def _other_files(folder: Path) -> list[str]:
     """The names in `folder` that no `save` wrote, whole or killed."""
     names = (file.name for file in folder.iterdir())
-    return [name for name in names if name not in (*_FILES, _PENDING) and not name.endswith(".aside")]
+    ours = (*_FILES, _PENDING)
+    return [n for n in names if n not in ours and not n.endswith(".aside") and not _NOVELTY.fullmatch(n)]
 
 
-def _write_files(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+def _write_files(
+    folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], novelty: Mapping[str, Tensor]
+) -> None:
+    sha256 = _write_novelty(folder, novelty) if novelty else ""
     weights = folder / "model.safetensors"
     with written_aside(weights) as new:
         save_safetensors(new, state)
-        config = with_sha256(config, sha256_of(new))
+        config = with_sha256(config, sha256_of(new), sha256)
         _write_text(folder / _PENDING, to_text(config))
     _write_text(folder / "config.json", to_text(config))
     (folder / _PENDING).unlink(missing_ok=True)
+    for file in folder.glob("novelty-*.safetensors"):
+        if file != novelty_file(folder, sha256) and _NOVELTY.fullmatch(file.name):
+            file.unlink(missing_ok=True)
     _write_text(folder / "README.md", model_card(config))
+
+
+def _write_novelty(folder: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write the tensors of the novelty score under the name of their SHA-256, and return that."""
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    sha256 = hashlib.sha256(content).hexdigest()
+    with written_aside(novelty_file(folder, sha256)) as new:
+        new.write_bytes(content)
+    return sha256
 
 
 def _write_text(path: Path, text: str) -> None:

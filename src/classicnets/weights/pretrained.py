@@ -14,12 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torchvision import models
-from torchvision.transforms._presets import ImageClassification
 
 from classicnets.errors import ConfigError, KeysMismatch, WeightsError, unknown_name
 from classicnets.models.catalog import create, find
@@ -31,6 +29,9 @@ from classicnets.weights.files import load_into
 from classicnets.weights.model_folder import read_folder
 from classicnets.weights.read import read
 from classicnets.weights.translate import TORCHVISION, first_convolution, fitting, remarks
+
+if TYPE_CHECKING:
+    from torchvision.transforms._presets import ImageClassification
 
 logger = logging.getLogger("classicnets")
 
@@ -200,7 +201,9 @@ def _published(name: str, which: str, num_classes: int | None) -> Found:
     find(name)
     if name not in TORCHVISION:
         raise WeightsError(f"torchvision publishes no weights for {name}. It does for {', '.join(TORCHVISION)}.")
-    published = models.get_model_weights(TORCHVISION[name])
+    from torchvision.models import get_model_weights  # torchvision takes long to import
+
+    published = get_model_weights(TORCHVISION[name])
     known = [weights.name for weights in published]
     if which and which not in known:
         raise unknown_name("torchvision weights", which, known, next_step=f"For {name} there are {', '.join(known)}.")
@@ -249,7 +252,7 @@ def _in_folder(name: str, path: Path) -> Found:
         raise WeightsError(f"{path} holds neither model.safetensors nor model/model.safetensors. Give a run folder.")
     config: Path | None = folder / "config.json"
     if (folder / "config.json").is_file():
-        saved, state = read_folder(folder)
+        saved, state, _ = read_folder(folder)
         found = Found(state, str(path), "model folder")
     else:
         found = _in_file(folder / "model.safetensors", str(path))

@@ -11,7 +11,12 @@ _MOST_CLASSES = 200
 
 def model_card(config: Mapping[str, Any]) -> str:
     """Return the model card, Markdown with the hub's YAML header, from the content of `config.json`."""
-    return "\n".join([*_header(config), *_use(config), *_data(config), *_figures(config), *_limits(config)]) + "\n"
+    return (
+        "\n".join(
+            [*_header(config), *_use(config), *_data(config), *_figures(config), *_trust(config), *_limits(config)]
+        )
+        + "\n"
+    )
 
 
 def _header(config: Mapping[str, Any]) -> Iterator[str]:
@@ -94,6 +99,25 @@ def _figures(config: Mapping[str, Any]) -> Iterator[str]:
         yield json.dumps(recipe, indent=2, ensure_ascii=False).replace("```", "` ` `")
         yield "```"
         yield ""
+
+
+def _trust(config: Mapping[str, Any]) -> Iterator[str]:
+    ours = config["classicnets"]
+    if not {"temperature", "conformal", "novelty"} & ours.keys():
+        return
+    yield "## How far its answers can be trusted"
+    yield ""
+    yield f"Scores are softmax(logits / {ours.get('temperature', 1):.4g}); the validation images set this temperature."
+    if "conformal" in ours:
+        yield "`classifier.predict(image, coverage=0.9).set` holds the true class with a probability of at least 90 %."
+    if (novelty := ours.get("novelty")) is not None:
+        yield (
+            f"`unlike_training` marks images that are unlike the training images. Of images like them, "
+            f"{novelty['false_alarm_rate']:.0%} are marked by mistake; {novelty['num_images']:,} validation images set "
+            "the threshold."
+        )
+    yield "All of this holds for images that come from where the validation images come from."
+    yield ""
 
 
 def _limits(config: Mapping[str, Any]) -> Iterator[str]:

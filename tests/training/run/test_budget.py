@@ -2,12 +2,13 @@
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from classicnets.errors import ConfigError
-from classicnets.training import EpochDone, reopen, start
+from classicnets.training import EpochDone, entry, reopen, start
 from classicnets.training.recipe.files import parse_recipe, with_settings
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run import budget
@@ -101,19 +102,51 @@ def test_a_run_with_minutes_is_the_run_with_its_epochs(tmp_path, monkeypatch):
 def test_images_are_made_smaller_only_if_the_recipe_was_chosen_and_its_epochs_do_not_fit(
     photo_folder, tmp_path, monkeypatch
 ):
-    slow = Timing(full=4.0, small=4.0, frozen=1.0, statistics=0, validation=0, saving=0, end=0)
-    fast = Timing(full=1.0, small=1.0, frozen=1.0, statistics=0, validation=0, saving=0, end=0)
+    """A step of 128 pixels takes 4 s, of fewer in proportion to their number; an epoch is a step."""
+    timed = []
+
+    def measured(prepared, **_):
+        timed.append(prepared.session.recipe.image_size)
+        seconds = 4 * (timed[-1] / 128) ** 2
+        return Timing(full=seconds, small=seconds, frozen=1.0, statistics=0, validation=0, saving=0, end=0)
+
+    monkeypatch.setattr(budget, "measure", measured)
+    for module in (budget, entry):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 0.0))  # preparing takes no time
     monkeypatch.setattr("classicnets.training.recipe.plan.natural_size", lambda *_, **__: 128)
-    takes(monkeypatch, slow, fast)
-    job = start("resnet20_cifar", photo_folder, minutes=1.3, out=tmp_path / "chosen")
-    assert job.recipe.image_size == job._session.preprocess.input_size[0] == 96  # of 30 epochs of 4 s, 0.6 fit
-    assert 60 <= job.recipe.epochs <= 74
-    assert any("image_size is 96 instead of 128" in note for note in job.notes)
-    takes(monkeypatch, slow)
+    for minutes, sizes, epochs in (
+        (1.3, [48, 96], 32),  # 30 epochs of 128 pixels take 2 minutes
+        (0.2, [48], 20),  # smaller ones show too little
+        (3.9, [48, 128], 55),
+    ):
+        timed.clear()
+        job = start("resnet20_cifar", photo_folder, minutes=minutes, out=tmp_path / f"{minutes}")
+        assert timed == sizes  # the smallest first, because a short budget leaves no time to time large ones
+        assert job.recipe.image_size == job._session.preprocess.input_size[0] == sizes[-1]
+        assert job.recipe.epochs == epochs
+        assert any(f"image_size is {sizes[-1]} instead of 128" in note for note in job.notes) == (sizes[-1] < 128)
     for name, more in (("size", {"settings": ["image_size=128"]}), ("recipe", {"recipe": "photos"})):
+        timed.clear()
         job = start("resnet20_cifar", photo_folder, minutes=1.3, out=tmp_path / name, **more)
+        assert timed == [128]
         assert job.recipe.image_size == 128
-        assert 15 <= job.recipe.epochs <= 18
+        assert job.recipe.epochs == 18
+
+
+def test_many_photos_are_read_for_one_size_if_that_is_enough(photo_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "_FEW_PHOTOS", 10)
+    takes(monkeypatch, Timing(full=0.1, small=0.1, frozen=1, statistics=0, validation=0, saving=0, end=0))
+    monkeypatch.setattr("classicnets.training.recipe.plan.natural_size", lambda *_, **__: 96)
+    sizes = []
+    prepare = entry.prepare
+
+    def counted(recipe, *arguments, **more):
+        sizes.append(recipe.image_size)
+        return prepare(recipe, *arguments, **more)
+
+    monkeypatch.setattr(entry, "prepare", counted)
+    start("resnet20_cifar", photo_folder, minutes=1, out=tmp_path / "run")
+    assert set(sizes) == {96}
 
 
 def test_the_average_follows_the_number_of_steps_that_fit(photo_folder, tmp_path, monkeypatch):

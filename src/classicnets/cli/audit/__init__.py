@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from classicnets.cli.audit import labels, next_
+from classicnets.cli.audit import curve, labels, next_, shortcuts
 
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to `app`."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
-    for command in (labels, next_):
+    for command in (labels, shortcuts, curve, next_):
         command.register(group)
-    app.add_typer(group, name="audit", help="Is the data right? Wrong labels, what to label next.")
+    app.add_typer(group, name="audit", help="Is the data right? Wrong labels, shortcuts, enough images, what is next.")

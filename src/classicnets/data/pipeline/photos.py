@@ -20,14 +20,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from classicnets.data.imageset import ImageSet, OnError, cannot_be_read
 from classicnets.data.pipeline.mapped import MEMORY_LIMIT, default_cache, in_cache, key_of
 from classicnets.data.words import in_bytes
 from classicnets.errors import BadImage, DataError, StorageError
 from classicnets.images import image_size, read_pixels, read_state, within_limit
-from classicnets.preprocess import Preprocess
+from classicnets.preprocess import Preprocess, resize
 from classicnets.system.cache import packed_limit
 from classicnets.system.memory import in_huge_pages
 from classicnets.system.threads import in_threads
@@ -243,9 +242,7 @@ class _Reader:
         except DataError as error:
             raise BadImage(name, str(error)) from None
         photo = photo.expand(self.preprocess.channels, -1, -1)[None].contiguous(memory_format=torch.channels_last)
-        if tuple(photo.shape[2:]) != size:
-            photo = F.resize(photo, list(size), antialias=True)
-        return photo[0]
+        return resize(photo, size)[0]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as vision
 
 from classicnets.preprocess import luma
 
@@ -135,7 +134,9 @@ def _contrast(images: Tensor, changes: Tensor) -> Tensor:
 
 
 def _sharpness(images: Tensor, changes: Tensor) -> Tensor:
-    return _away_from(_each_channel(lambda planes: vision.adjust_sharpness(planes, 0), images), images, changes)
+    from torchvision.transforms.v2.functional import adjust_sharpness  # torchvision takes long to import
+
+    return _away_from(_each_channel(lambda planes: adjust_sharpness(planes, 0), images), images, changes)
 
 
 def _away_from(origin: Tensor, images: Tensor, changes: Tensor) -> Tensor:
@@ -161,11 +162,15 @@ def _solarize(images: Tensor, depth: Tensor) -> Tensor:
 
 
 def _auto_contrast(images: Tensor, _: Tensor) -> Tensor:
-    return _each_channel(vision.autocontrast, images)
+    from torchvision.transforms.v2.functional import autocontrast
+
+    return _each_channel(autocontrast, images)
 
 
 def _equalize(images: Tensor, _: Tensor) -> Tensor:
-    return _each_channel(vision.equalize, images)
+    from torchvision.transforms.v2.functional import equalize
+
+    return _each_channel(equalize, images)
 
 
 def _each_channel(change: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

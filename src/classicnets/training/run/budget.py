@@ -1,6 +1,6 @@
 """A training that fits a number of minutes: its first steps are timed, then its epochs and image size are chosen.
 
-prepare -> time steps, validation and saving -> too slow? prepare again with smaller images -> the number of epochs
+prepare -> time steps, validation and saving -> another image size? prepare and time again -> the number of epochs
 
 The timed steps leave no trace: weights, optimizer and statistics are restored, and the result is bit for bit that of
 the same recipe without a budget.
@@ -22,10 +22,13 @@ from typing import NamedTuple
 from classicnets.classifier import Classifier
 from classicnets.data.pipeline.pack import Packed
 from classicnets.errors import ConfigError
+from classicnets.evaluation.novelty import chosen_for_novelty
+from classicnets.models.catalog import create
 from classicnets.system.memory import memory_kept
-from classicnets.training.recipe.plan import Plan
+from classicnets.training.recipe.plan import Plan, switches
 from classicnets.training.recipe.schema import FinetuneSection, ProgressiveSection, Recipe
 from classicnets.training.recipe.settings import sets
+from classicnets.training.run.calibrate import training_images
 from classicnets.training.run.checkpoint import Checkpoint, save_checkpoint
 from classicnets.training.run.identity import identity
 from classicnets.training.run.prepare import Prepared
@@ -42,8 +45,9 @@ _SHARE_TIMED = 0.02  # of the minutes, spent on the timed steps of each kind
 _MOST_STEPS = 20
 _LONG_STEP = 0.25  # seconds; what follows from such a step is computed, because timing it takes too long
 _TIMED_IMAGES = 16  # of the validation images, in each process
-_SMALLEST = 64  # images are not made smaller than this
+_SMALLEST = 48  # images are not made smaller than this
 _MOST_SIZES = 3  # image sizes that are tried
+_FEW_PHOTOS = 5_000  # are read again for another size in seconds
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Timing:
         statistics: measuring the batch norms' statistics, which a young run does after each epoch.
         validation: a validation.
         saving: saving a checkpoint and the classifier.
-        end: measuring the test images and writing the report.
+        end: calibrating the classifier, measuring the test images and writing the report.
     """
 
     full: float
@@ -104,7 +108,6 @@ def check_minutes(minutes: float, settings: Iterable[str]) -> None:
 def fit_to_minutes(
     minutes: float,
     plan: Plan,
-    prepared: Prepared,
     *,
     begun: float,
     size_is_free: bool,
@@ -116,9 +119,9 @@ def fit_to_minutes(
     Args:
         minutes: from `begun` to the end of the report, above 0.
         plan: the training as it is without a budget.
-        prepared: what was prepared for it; no step has been taken.
         begun: when the training began, by `time.monotonic`.
-        size_is_free: whether the images may be made smaller. They are if fewer epochs fit than the recipe has.
+        size_is_free: whether the images may be made smaller. They are if fewer epochs fit than the recipe has. Of
+            few photos, the smallest size is timed first, because a short budget leaves no time to time a large one.
         resolve: resolves the same training again with further settings.
         prepare: prepares a plan.
 
@@ -131,31 +134,31 @@ def fit_to_minutes(
     """
     wanted, natural = plan.recipe.epochs, plan.recipe.image_size
     assert natural is not None
-    processes, smallest = prepared.session.processes, prepared.state.model.config.min_size
+    network = create(plan.recipe.model.name, device="meta", **switches(plan.recipe))
+    smallest = network.config.min_size
+    least = min(natural, max(_SMALLEST, smallest)) if size_is_free else natural
+    side = least if len(plan.data.train) < _FEW_PHOTOS else natural
 
     def fit(prepared: Prepared) -> _Fit:
+        processes, recipe, steps = prepared.session.processes, prepared.session.recipe, len(prepared.session.loader)
         timing = measure(prepared, most_seconds=minutes * 60 * _SHARE_TIMED)
         # The first process decides for all: the others' clocks differ.
         left = processes.on_main(lambda: minutes * 60 * _PLANNED - (time.monotonic() - begun))
         timing = processes.on_main(lambda: timing)
-        recipe, steps = prepared.session.recipe, len(prepared.session.loader)
-        return _Fit(timing, left, timing.epochs_within(left, recipe, steps, smallest))
+        share = max(left - timing.end, 0.0) / timing.training(recipe, wanted, steps, smallest)
+        return _Fit(timing, left, timing.epochs_within(left, recipe, steps, smallest), share)
 
-    chosen: list[str] = []
-    for tries_left in reversed(range(_MOST_SIZES)):
-        found = fit(prepared)
-        side = plan.recipe.image_size
-        assert side is not None
-        floor = max(_SMALLEST, smallest)
-        if found.epochs >= wanted or not size_is_free or side <= floor or not tries_left:
+    chosen = [f"image_size={side}"] if side != natural else []
+    prepared = prepare(resolve([*chosen, "epochs=1"]) if chosen else plan)
+    found = fit(prepared)
+    for _ in range(_MOST_SIZES - 1):
+        better = min(natural, max(least, round(side * found.share**0.5 / 16) * 16))
+        if better == side:
             break
-        whole = found.timing.training(plan.recipe, wanted, len(prepared.session.loader), smallest)
-        share = max(found.left - found.timing.end, 0.0) / whole
-        smaller = max(floor, min(side - 16, int(side * share**0.5) // 16 * 16))
-        chosen = [f"image_size={smaller}"]
-        likely = int(wanted * min(1.0, share * (side / smaller) ** 2))
-        plan = resolve([*chosen, f"epochs={max(1, likely)}"])
-        prepared = prepare(plan)
+        likely = int(wanted * min(1.0, found.share * (side / better) ** 2))
+        side, chosen = better, [f"image_size={better}"]
+        prepared = prepare(resolve([*chosen, f"epochs={max(1, likely)}"]))
+        found = fit(prepared)
     for is_last in (False, True):  # a run of few steps has another optimizer, whose steps take another time
         plan = resolve([*chosen, f"epochs={max(1, found.epochs)}"])
         if not _steps_differ(plan.recipe, prepared.session.recipe):
@@ -178,11 +181,12 @@ def fit_to_minutes(
 
 
 class _Fit(NamedTuple):
-    """What fits: the timing, the seconds that are left for training and report, and the epochs."""
+    """What fits: the timing, the seconds left for training and report, the epochs, and the share of those wanted."""
 
     timing: Timing
     left: float
     epochs: int
+    share: float
 
 
 def _steps_differ(one: Recipe, other: Recipe) -> bool:
@@ -259,7 +263,7 @@ def _step_times(events: Iterator[StepDone | EpochDone]) -> Generator[float, None
 
 
 def _validation_seconds(prepared: Prepared) -> tuple[float, float]:
-    """The seconds of a validation, and of measuring the test images."""
+    """The seconds of a validation, and of calibrating the classifier and measuring the test images."""
     session, state = prepared.session, prepared.state
     validation, network = session.validation, state.validated_model
     few = _first(validation.packed, _TIMED_IMAGES * session.processes.world)
@@ -274,7 +278,10 @@ def _validation_seconds(prepared: Prepared) -> tuple[float, float]:
     classifier = Classifier.of(validation.card, network)
     mine = few.images[session.processes.shard.of(len(few))]
     at_the_end = _seconds_of(lambda: classifier.logits(mine)) / len(few)
-    return whole, at_the_end * len(tested)
+    chosen = chosen_for_novelty(session.loader.packed.labels)
+    some = chosen[:_TIMED_IMAGES]
+    reading = _seconds_of(lambda: training_images(session, prepared.data, classifier, some)) / len(some) * len(chosen)
+    return whole, at_the_end * (len(validation.packed) + len(chosen) + len(tested)) + reading
 
 
 def _save_aside(prepared: Prepared) -> None:

@@ -1,6 +1,7 @@
 """`Job`: a training that runs while you iterate over it, and writes its run folder.
 
-    fit ... -> checkpoints, best weights, metrics -> with data.refit: fit again -> evaluate on the test images -> report
+    fit ... -> checkpoints, best weights, metrics -> with data.refit: fit again
+        -> calibrate on the validation images -> evaluate on the test images -> report
 
 Iterating yields the events of `fit`, with `data.refit` also `Refitting` and those of a second `fit`, then `Finished`.
 An event is yielded after its results are in the run folder.
@@ -22,10 +23,13 @@ from classicnets.classifier import Classifier
 from classicnets.data.record import write_record
 from classicnets.errors import ConfigError, StorageError, TrainingDiverged
 from classicnets.evaluation import Report, evaluate
+from classicnets.evaluation.calibration import Temperature
+from classicnets.evaluation.trust import with_temperature_only
 from classicnets.reports import write_report
 from classicnets.system.memory import memory_kept
 from classicnets.system.threads import threads_kept
 from classicnets.training.recipe.schema import Recipe
+from classicnets.training.run.calibrate import TRAINED_ON, all_outputs, calibrated, first_temperature
 from classicnets.training.run.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from classicnets.training.run.folder import Run
 from classicnets.training.run.pace import threads_for, work_of_step
@@ -117,6 +121,7 @@ class Job:
         self._reached: dict[str, Any] | None = None
         self._place = run  # where checkpoints, metrics and threads of the training under way are kept
         self._best: EpochDone | None = None  # the best epoch of the first training, during the second
+        self._temperature: Temperature | None = None  # that of the first training's classifier, during the second
         self._seen = self._session.processes.on_main(lambda: len(run.events))
         self._goes_on = self._seen > 0
 
@@ -187,6 +192,9 @@ class Job:
 
     def _begin_refit(self) -> Refitting:
         """From here on, train a new network on training and validation images, or go on where it was left."""
+        self._temperature = first_temperature(
+            self._session.processes.on_main(lambda: self.run.classifier), self._session
+        )
         processes, best, place = self._session.processes, self._state.best_epoch, self.run.refit
         found, _ = processes.on_main(lambda: newest_checkpoint(place.path / "checkpoints"))
         self._prepared = processes.main_first(lambda: prepare_refit(self._prepared, self.recipe, best.epoch, found))
@@ -335,6 +343,8 @@ class Job:
             reached["refit"] = _REFIT
         training = reached | {"recipe": self.recipe.model_dump(mode="json")}
         card = replace(card, provenance={**card.provenance, "training": training})
+        if self._temperature:
+            card = with_temperature_only(card, self._temperature, TRAINED_ON)
         Classifier.of(card, state.validated_model).save(self.run.path / "model")
 
     def _finish(self) -> Finished:
@@ -342,6 +352,8 @@ class Job:
         processes, data = self._session.processes, self._prepared.data
         best = processes.on_main(lambda: self.run.classifier)
         best.model.to(self._session.precision.device)
+        if not self._best:
+            best = calibrated(best, self._session, data)
         if data.test is not None and self._prepared.test is not None:
             part, images, packed = "test", data.test, self._prepared.test
         else:
@@ -350,12 +362,12 @@ class Job:
                 "The data has no test images, so the accuracy is measured on the validation images. They also chose "
                 "the best epoch, so expect a lower accuracy on new images."
             )
-        logits = processes.rows(best.logits(packed.images[processes.shard.of(len(packed))]), len(packed))
-        report = evaluate(best, images, packed=packed, logits=logits, data=f"{data.name} {part}")
+        logits, novelty = all_outputs(best, packed.images, processes)
+        report = evaluate(best, images, packed=packed, logits=logits, novelty=novelty, data=f"{data.name} {part}")
 
         def write() -> Path:
             measured = replace(best.card, provenance={**best.card.provenance, "metrics": report.headline()})
-            Classifier.of(measured, best.model).save(self.run.path / "model")
+            Classifier.of(measured, best.model, best.novelty_score).save(self.run.path / "model")
             page = write_report(self.run.path, report, images)
             self.run.log("finished", **report.headline())
             return page
