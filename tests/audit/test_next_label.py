@@ -172,6 +172,13 @@ def test_twelve_labelled_images_without_weights(tmp_path: Path, pool: Path) -> N
     assert "--weights" in found.notes[-1]
 
 
+def test_a_class_with_two_labelled_images(photo_folder: Path, pool: Path, run: Path) -> None:
+    for file in sorted((photo_folder / "square").iterdir())[2:]:
+        file.unlink()
+    found = next_to_label(photo_folder, pool, weights=run, count=5)
+    assert (found.num_labelled, len(found.wanted)) == (26, 5)
+
+
 def test_it_is_public() -> None:
     assert cn.next_to_label is next_to_label
 
