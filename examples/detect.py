@@ -2,7 +2,7 @@
 
 Lin et al. 2017 (arXiv:1612.03144): the pyramid brings what the deep stages know to the finer ones; a first head
 proposes boxes on every level, and a second one names and corrects them. The trunk is ours, everything else is
-torchvision's. It trains on drawn shapes in about a minute, measures itself on new ones, and saves a figure.
+torchvision's. It trains on drawn shapes in a minute or two, measures itself on new ones, and saves a figure.
 
     python examples/detect.py [FIGURE.png]
 """
@@ -124,7 +124,7 @@ def figure(pictures: Sequence[Picture], answers: Sequence[Answer]) -> Figure:
 
 def outline(axis: Axes, picture: Picture, boxes: Tensor, labels: Tensor, texts: Sequence[str]) -> None:
     """Draw a picture, and a box with a text for each shape."""
-    axis.imshow(picture.image.permute(1, 2, 0))
+    axis.imshow(picture.image.permute(1, 2, 0).numpy())
     axis.set(xticks=[], yticks=[])
     for (x1, y1, x2, y2), label, text in zip(boxes.tolist(), labels.tolist(), texts, strict=True):
         colour = COLOURS[label]

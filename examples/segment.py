@@ -86,9 +86,9 @@ def show(images: Tensor, truth: Tensor, answers: Tensor, path: str) -> None:
     palette = ListedColormap(COLOURS)
     figure, axes = plt.subplots(3, len(images), figsize=(1.5 * len(images), 4.8), layout="constrained")
     for column, (image, *masks) in enumerate(zip(images, truth, answers, strict=True)):
-        axes[0, column].imshow(image.permute(1, 2, 0))
+        axes[0, column].imshow(image.permute(1, 2, 0).numpy())
         for row, mask in enumerate(masks, start=1):
-            axes[row, column].imshow(mask, cmap=palette, vmin=0, vmax=len(CLASSES) - 1, interpolation="nearest")
+            axes[row, column].imshow(mask.numpy(), cmap=palette, vmin=0, vmax=len(CLASSES) - 1, interpolation="nearest")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
     for row, name in enumerate(("image", "truth", "answer")):
