@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from scipy.stats import binomtest, fisher_exact
+from torch.nn.functional import one_hot
 
 from classicnets.data import ImageSet
 from classicnets.data.pipeline.pack import Packed
@@ -15,6 +17,7 @@ from classicnets.evaluation import Report, evaluate
 from classicnets.evaluation.choose import joined
 from classicnets.evaluation.metrics import wilson_interval
 from classicnets.evaluation.slices import Slice, Slices, below_rest, slices_of
+from classicnets.reports.page import write_html
 from classifiers import images_for, tiny_classifier
 from photos import PHOTO_CLASSES, encode, make_photo
 
@@ -156,6 +159,19 @@ def test_a_table_s_columns_reach_the_report(tmp_path: Path) -> None:
     values = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))["slices"]
     assert len(values["found"]) == len(report.slices.found)
     assert values["found"][0]["accuracy"] == report.slices.found[0].accuracy
+
+
+def test_the_page_names_what_is_weak(tmp_path: Path, no_figures: None) -> None:
+    classifier = tiny_classifier()
+    columns = {"camera": ("<b>phone</b>", "slr") * 60, "serial": tuple(f"n{i}" for i in range(120))}
+    images = replace(images_for(classifier, 120), columns=columns)
+    wrong = (torch.arange(120) % 2 == 0).long()
+    logits = one_hot((images.labels + wrong) % 3, 3).float()
+    packed = Packed(images.images, images.labels, images.ids, 3)
+    page = write_html(tmp_path, evaluate(classifier, images, packed=packed, logits=logits), images).read_text("utf-8")
+    for words in ("Where is it weak?", "camera: &lt;b&gt;phone&lt;/b&gt;: 0", "Accuracy by slice"):
+        assert words in page
+    assert "serial makes no slices: it has 120 different values for 120 images, nearly one each." in page
 
 
 def test_columns_follow_subsets_and_unions() -> None:
