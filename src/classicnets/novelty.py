@@ -18,6 +18,7 @@ from torch import Tensor
 from classicnets.errors import WeightsError
 
 _MOST_DIRECTIONS = 64
+_LEFT = 4.0  # what the main directions leave over counts less by this: few images know it badly
 _FEW = 4  # training images of a class, on average: with fewer, all classes share one mean
 
 
@@ -31,7 +32,7 @@ class NoveltyScore:
         basis: their main directions, orthonormal columns, float32 (D, r).
         whiten: makes the spread around the classes' means the same in all directions, float32 (r, r).
         means: the means of the classes in whitened main directions, float32 (M, r).
-        rest: the mean square of each direction that the main ones leave over, float32 (); 1 if they leave none.
+        rest: four times the mean square of a direction that the main ones leave over, float32 (); 1 if none is left.
     """
 
     centre: Tensor
@@ -82,7 +83,7 @@ class NoveltyScore:
         rest = torch.ones((), dtype=torch.float64)
         if directions < width:
             left = (x - centre).square().sum(dim=1) - ((x - centre) @ basis).square().sum(dim=1)
-            rest = (left.mean() / (width - directions)).clamp(min=0.01 * float(spread) + 1e-12)
+            rest = _LEFT * (left.mean() / (width - directions)).clamp(min=0.01 * float(spread) + 1e-12)
         return cls(
             centre.float(), basis.float(), whiten.float(), ((means - centre) @ basis @ whiten).float(), rest.float()
         )
@@ -120,6 +121,8 @@ def _evened(features: Tensor) -> Tensor:
 def _main_directions(centred: Tensor, number: int) -> Tensor:
     """The directions with the largest variance: orthonormal columns (D, number), by the smaller of two products."""
     n, width = centred.shape
-    if width <= n:
-        return torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -number:]
-    return torch.linalg.qr(centred.T @ torch.linalg.eigh(centred @ centred.T).eigenvectors[:, -number:]).Q
+    product = centred.T @ centred if width <= n else centred @ centred.T
+    vectors: Tensor = torch.linalg.eigh(product).eigenvectors[:, -number:]
+    if width > n:
+        vectors = torch.linalg.qr(centred.T @ vectors).Q
+    return vectors
