@@ -18,8 +18,8 @@ from torch import Tensor
 from classicnets.errors import WeightsError
 
 _MOST_DIRECTIONS = 64
+_LEFT = 4.0  # what the main directions leave over counts less by this: few images know it badly
 _FEW = 4  # training images of a class, on average: with fewer, all classes share one mean
-_TINY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class NoveltyScore:
         basis: their main directions, orthonormal columns, float32 (D, r).
         whiten: makes the spread around the classes' means the same in all directions, float32 (r, r).
         means: the means of the classes in whitened main directions, float32 (M, r).
-        rest: the mean squared distance per direction that the main directions leave over, float32 ().
+        rest: four times the mean square of a direction that the main ones leave over, float32 (); 1 if none is left.
     """
 
     centre: Tensor
@@ -72,19 +72,18 @@ class NoveltyScore:
         means = torch.zeros(len(counts), x.shape[1], dtype=torch.float64).index_add_(0, groups, x) / counts[:, None]
         n, width = x.shape
         directions = min(_MOST_DIRECTIONS, width, max(1, n // 4))
-        basis = torch.linalg.svd(x - centre, full_matrices=False).Vh[:directions].T
+        basis = _main_directions(x - centre, directions)
         within = x - means[groups]
         main = within @ basis
-        covariance = main.T @ main / n
-        covariance = (1 - _shrinkage(n, directions)) * covariance + _shrinkage(n, directions) * torch.eye(
-            directions, dtype=torch.float64
-        ) * covariance.trace() / directions
-        values, vectors = torch.linalg.eigh(
-            covariance + _TINY * torch.eye(directions, dtype=torch.float64) * covariance.trace()
-        )
-        whiten = vectors / values.clamp(min=1e-12).sqrt()
-        left = ((x - centre).square().sum(dim=1) - ((x - centre) @ basis).square().sum(dim=1)).clamp(min=0)
-        rest = left.mean().clamp(min=1e-9)
+        covariance, even = main.T @ main / n, torch.eye(directions, dtype=torch.float64)
+        spread = covariance.trace() / directions
+        share = directions / (n + directions)  # few images know their covariance badly: it is drawn to the same for all
+        values, vectors = torch.linalg.eigh((1 - share) * covariance + share * spread * even)
+        whiten = vectors / values.clamp(min=1e-6 * float(spread) + 1e-12).sqrt()
+        rest = torch.ones((), dtype=torch.float64)
+        if directions < width:
+            left = (x - centre).square().sum(dim=1) - ((x - centre) @ basis).square().sum(dim=1)
+            rest = _LEFT * (left.mean() / (width - directions)).clamp(min=0.01 * float(spread) + 1e-12)
         return cls(
             centre.float(), basis.float(), whiten.float(), ((means - centre) @ basis @ whiten).float(), rest.float()
         )
@@ -119,5 +118,11 @@ def _evened(features: Tensor) -> Tensor:
     return unit
 
 
-def _shrinkage(n: int, directions: int) -> float:
-    return directions / (n + directions)
+def _main_directions(centred: Tensor, number: int) -> Tensor:
+    """The directions with the largest variance: orthonormal columns (D, number), by the smaller of two products."""
+    n, width = centred.shape
+    product = centred.T @ centred if width <= n else centred @ centred.T
+    vectors: Tensor = torch.linalg.eigh(product).eigenvectors[:, -number:]
+    if width > n:
+        vectors = torch.linalg.qr(centred.T @ vectors).Q
+    return vectors

@@ -18,7 +18,7 @@ from classicnets.errors import WeightsError
 from classicnets.evaluation.novelty import chosen_for_novelty, fit_novelty, measure_false_alarms
 from classicnets.evaluation.trust import calibrate
 from classicnets.models.contract import Classified
-from classicnets.novelty import NoveltyScore
+from classicnets.novelty import NoveltyScore, _main_directions
 from classifiers import images_for, tiny_classifier
 
 
@@ -74,6 +74,16 @@ def test_degenerate_features_give_finite_scores(train: Tensor, labels: Tensor) -
     score = NoveltyScore.fit(train, torch.zeros(len(train), 6), labels)
     scores = score(torch.cat([train, torch.rand(5, train.shape[1])]), torch.zeros(len(train) + 5, 6))
     assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize(("n", "width"), [(40, 200), (200, 40)])
+def test_the_main_directions_are_those_of_the_singular_value_decomposition(n: int, width: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(n, width, generator=random, dtype=torch.float64) * torch.linspace(5, 0.1, width)
+    ours = _main_directions(x, 6)
+    theirs = torch.linalg.svd(x, full_matrices=False).Vh[:6].T
+    torch.testing.assert_close(ours.T @ ours, torch.eye(6, dtype=torch.float64))
+    torch.testing.assert_close(ours @ ours.T, theirs @ theirs.T)
 
 
 def test_too_few_images_give_no_threshold_and_the_reason() -> None:
