@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from cleanlab.count import compute_confident_joint
+from cleanlab.count import compute_confident_joint, get_confident_thresholds
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from sklearn.linear_model import LogisticRegression
@@ -37,8 +37,18 @@ def test_suspects_and_their_expected_number_are_those_of_cleanlab(seed: int) -> 
     joint = compute_confident_joint(given, p, calibrate=False)  # calibrated below as in Sec. 3.1: cleanlab rounds it
     right = (joint.diagonal() / joint.sum(axis=1) * np.bincount(given)).sum()
     assert found.expected_wrong == pytest.approx(len(labels) - right, rel=1e-4)
-    margins = get_label_quality_scores(given, p, method="normalized_margin")
-    np.testing.assert_allclose(found.score.numpy(), 1 - margins, atol=1e-5)
+    own = get_label_quality_scores(given, p, method="self_confidence")
+    usual = get_confident_thresholds(given, p)[given]
+    np.testing.assert_allclose(found.score.numpy(), usual / (usual + own), atol=1e-5)
+
+
+def test_a_label_is_measured_by_what_its_class_usually_gets() -> None:
+    sure, unsure = [[0.9, 0.1]] * 4, [[0.4, 0.6]] * 4
+    labels = torch.tensor([0] * 4 + [1] * 4 + [0, 1])
+    probabilities = torch.tensor([*sure, *unsure, [0.5, 0.5], [0.5, 0.5]])
+    score = confident_learning(probabilities, labels).score
+    assert score[8] > score[9], "0.5 is unusual for the first class only"
+    assert score[0] == pytest.approx(0.477, abs=0.001)
 
 
 def test_the_surest_come_first_and_have_a_proposal() -> None:

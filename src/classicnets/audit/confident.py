@@ -19,10 +19,11 @@ class Confident(NamedTuple):
 
     Attributes:
         proposed: the confident class of a suspect, and the label of any other image: int64 (N,).
-        score: how sure it is that the label is wrong, float32 (N,), 0..1. It ranks all images.
+        score: how unusual the label's probability is for its class: t / (t + p) with the class's threshold t, float32
+            (N,), 0..1. 1 means that the label is ruled out, 0.5 that it is as probable as usual. It ranks all images.
         suspects: indices of the suspects, int64 (M,), the surest first.
         expected_wrong: the estimated number of wrong labels: the off-diagonal of the confident joint, with each row
-            scaled to the number of images with that label (Sec. 3.1).
+            scaled to the number of images with that label (Sec. 3.1). Models that confuse classes raise it.
     """
 
     proposed: Tensor
@@ -48,15 +49,15 @@ def confident_learning(probabilities: Tensor, labels: Tensor, *, judged: Tensor 
     own = probabilities.gather(1, labels[:, None]).squeeze(1)
     thresholds = torch.zeros(num_classes).index_add_(0, labels, own) / images.clamp(min=1)
     thresholds[images == 0] = 2.0  # a class that no image is labelled as is never proposed
-    others, confident, reached = torch.empty_like(own), torch.empty_like(labels), torch.empty_like(own)
+    confident, reached = torch.empty_like(labels), torch.empty_like(own)
     for rows in torch.arange(len(labels)).split(max(1, _NUMBERS // num_classes)):
-        some, given = probabilities[rows], labels[rows, None]
-        others[rows] = some.scatter(1, given, -1.0).amax(dim=1)
+        some = probabilities[rows]
         best = torch.where(some >= thresholds, some, -1.0).max(dim=1)
         confident[rows], reached[rows] = best.indices, best.values
     counted = reached >= 0 if judged is None else (reached >= 0) & judged
     proposed = torch.where(counted, confident, labels)
-    score = (1 - (own - others)) / 2  # of the margin, which is -1 where the model is certain of another class
+    usual = thresholds[labels].clamp(min=1e-12)
+    score = usual / (usual + own)
     suspects = (proposed != labels).nonzero().flatten()
     suspects = suspects[score[suspects].argsort(descending=True, stable=True)]
     differing = labels[suspects].bincount(minlength=num_classes)
