@@ -99,10 +99,14 @@ def _noise(errors: np.ndarray) -> np.ndarray:
     sizes, folds, repeats = errors.shape
     if repeats == 1:
         rest = errors.mean(axis=2) - errors.mean(axis=(0, 2))  # what a fold is off by at all sizes is not noise
-        return np.maximum(rest.std(axis=1, ddof=1) if folds > 1 else np.zeros(sizes), 1e-4) / np.sqrt(folds)
-    of_one = np.sqrt(errors.var(axis=2, ddof=1).mean(axis=1))
-    of_one[-1] = of_one[-2]
-    return np.maximum(of_one, 1e-4) / np.sqrt(folds * np.r_[np.full(sizes - 1, repeats), 1])
+        of_one: np.ndarray = rest.std(axis=1, ddof=1) if folds > 1 else np.zeros(sizes)
+        parts = np.ones(sizes)
+    else:
+        of_one = np.sqrt(errors.var(axis=2, ddof=1).mean(axis=1))
+        of_one[-1] = of_one[-2]
+        parts = np.r_[np.full(sizes - 1, repeats), 1]
+    noise: np.ndarray = np.maximum(of_one, 1e-4) / np.sqrt(folds * parts)
+    return noise
 
 
 def resampled(answers: Answers, units: list[list[int]], chosen: np.ndarray, seed: int) -> np.ndarray:
@@ -125,4 +129,5 @@ def resampled(answers: Answers, units: list[list[int]], chosen: np.ndarray, seed
     drawn = random.multinomial(len(own), np.full(len(own), 1 / len(own)), _RESAMPLES).astype(float)
     rates = drawn @ wrong / (drawn @ number)[:, None]
     share = np.sqrt(answers.judged.sum() / counted.sum())  # a class has fewer images, so its rate is noisier
-    return np.clip(rates + share * answers.noise * random.standard_normal(rates.shape), 0, 1)
+    noisy: np.ndarray = np.clip(rates + share * answers.noise * random.standard_normal(rates.shape), 0, 1)
+    return noisy

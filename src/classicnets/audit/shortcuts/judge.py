@@ -8,6 +8,7 @@ its labels is exact.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -83,7 +84,9 @@ class Halves:
             forest = RandomForestClassifier(
                 _TREES, max_depth=_DEPTH, class_weight="balanced", random_state=self.seed, n_jobs=1
             )
-            forest.fit(matrix[learned], self.labels[learned])
+            with warnings.catch_warnings():  # many classes of few images are no mistake here
+                warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+                forest.fit(matrix[learned], self.labels[learned])
             answers[asked] = forest.predict(matrix[asked])
             importance += forest.feature_importances_
             p_values.append(_p_value(self.labels[asked], answers[asked], self.permuted[judged]))
