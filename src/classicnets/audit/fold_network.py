@@ -33,7 +33,7 @@ _SWITCHES = (
     'model.switches.shortcut="projection"',
 )
 _SIDE = 32  # of larger images
-_IMAGES_SEEN, _FEWEST_EPOCHS, _MOST_EPOCHS = 40_000, 5, 30
+_IMAGES_SEEN, _FEWEST_EPOCHS, _MOST_EPOCHS = 12_000, 5, 30
 
 
 def small_images(data: ImageSet, model: str | None, progress: Report) -> ImageSet:
