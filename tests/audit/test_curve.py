@@ -154,7 +154,7 @@ def test_with_weights(corners: Data, tmp_path: Path) -> None:
     assert found.overall.now == 100, "training and validation images, no test images"
     assert [round(p.images) for p in found.overall.points][-1] == 80
     assert found.overall.points[-1].accuracy > 0.5
-    page = found.save(tmp_path / "audit")
+    page = found.save(tmp_path / "audit") / "curve.html"
     assert "Are there enough images?" in page.read_text("utf-8")
     answer = json.loads((tmp_path / "audit" / "curve.json").read_text("utf-8"))
     assert answer["overall"]["more"].keys() == {"gain", "low", "high"}

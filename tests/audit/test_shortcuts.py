@@ -201,7 +201,7 @@ def test_a_planted_shortcut_is_found_named_and_shown(benchmark: dict[str, Any], 
     assert first.p_value < 0.05
     assert first.measured.interval.low > 0.6
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(tmp_path.rglob("*.*"))} == before
-    page = found.save(tmp_path / "audit")
+    page = found.save(tmp_path / "audit") / "shortcuts.html"
     text = page.read_text("utf-8")
     assert text.count("data:image") > 10, "figures and pictures"
     assert "JPEG quality alone tells" in text

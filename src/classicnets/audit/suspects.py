@@ -9,7 +9,6 @@ audit/
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -17,9 +16,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from classicnets.audit.folder import csv_bytes, json_bytes, write_new_folder
 from classicnets.data.imageset import ImageSet
 from classicnets.errors import DataError
-from classicnets.system.storage import check_new, written_aside
 
 _FORMAT = 1
 
@@ -115,19 +114,13 @@ class LabelAudit:
         """
         from classicnets.audit.label_page import labels_page
 
-        folder = Path(folder)
-        check_new(folder)
-        page = labels_page(self)
-        with written_aside(folder, replace=False) as new:
-            new.mkdir()
-            with (new / "suspects.csv").open("w", encoding="utf-8", newline="") as out:
-                writer = csv.writer(out, lineterminator="\n")
-                writer.writerow(("path", "label", "proposed", "score"))
-                writer.writerows((s.path, s.label, s.proposed, f"{s.score:.4f}") for s in self.suspects)
-            (new / "labels.html").write_text(page, "utf-8")
-            content = {"format": _FORMAT, **self.to_dict()}
-            (new / "audit.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        return folder
+        rows = ((s.path, s.label, s.proposed, f"{s.score:.4f}") for s in self.suspects)
+        files = {
+            "suspects.csv": csv_bytes(("path", "label", "proposed", "score"), rows),
+            "labels.html": labels_page(self).encode(),
+            "audit.json": json_bytes({"format": _FORMAT, **self.to_dict()}),
+        }
+        return write_new_folder(folder, files)
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> LabelAudit:

@@ -7,15 +7,14 @@ next/
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from classicnets.audit.folder import csv_bytes, write_new_folder
 from classicnets.data.imageset import ImageSet
 from classicnets.data.words import counted
-from classicnets.system.storage import check_new, written_aside
 
 
 class Wanted(NamedTuple):
@@ -88,14 +87,6 @@ class NextLabels:
         """
         from classicnets.audit.next_page import next_page
 
-        folder = Path(folder)
-        check_new(folder)
-        page = next_page(self)
-        with written_aside(folder, replace=False) as new:
-            new.mkdir()
-            with (new / "next.csv").open("w", encoding="utf-8", newline="") as out:
-                writer = csv.writer(out, lineterminator="\n")
-                writer.writerow(Wanted._fields)
-                writer.writerows((one.path, f"{one.score:.4f}", one.reason, one.guess) for one in self.wanted)
-            (new / "next.html").write_text(page, "utf-8")
-        return folder
+        rows = ((one.path, f"{one.score:.4f}", one.reason, one.guess) for one in self.wanted)
+        files = {"next.csv": csv_bytes(Wanted._fields, rows), "next.html": next_page(self).encode()}
+        return write_new_folder(folder, files)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from classicnets.audit.curve.fit import PowerLaws
+from classicnets.audit.folder import json_bytes, write_new_folder
 from classicnets.evaluation.metrics import Interval
 from classicnets.reports.text import percent
-from classicnets.system.finite import finite
-from classicnets.system.storage import check_new, written_aside
 
 ENOUGH = 0.005
 """If doubling the images adds less than this to the accuracy, at the upper end of the interval, they are enough."""
 MORE = 100  # images of each class
-
-_FILES = ("curve.html", "curve.png", "curve.json")
 
 
 class Point(NamedTuple):
@@ -148,38 +144,25 @@ class LearningCurve:
         return curve_page(self)
 
     def save(self, folder: str | Path) -> Path:
-        """Write curve.html, curve.png and curve.json into a folder, and return the page's path.
+        """Write curve.html, curve.png and curve.json to a new folder, and return it.
 
-        Args:
-            folder: created if necessary; it may hold other files.
-
-        Raises ConfigError if one of the three files exists, StorageError if they cannot be written.
+        Raises ConfigError if the folder exists, StorageError if it cannot be written.
 
         >>> learning_curve("photos/").save("audit")  # doctest: +SKIP
-        PosixPath('audit/curve.html')
+        PosixPath('audit')
         """
         from classicnets.audit.curve.page import draw  # needs matplotlib
         from classicnets.reports.canvas import png
 
-        check_folder(folder)
-        contents = (
-            self.to_html().encode(),
-            png(draw(self)),
-            json.dumps(finite(self.to_dict()), indent=2, ensure_ascii=False).encode(),
-        )
-        for name, content in zip(_FILES, contents, strict=True):
-            with written_aside(Path(folder) / name) as new:
-                new.write_bytes(content)
-        return Path(folder) / _FILES[0]
+        files = {
+            "curve.html": self.to_html().encode(),
+            "curve.png": png(draw(self)),
+            "curve.json": json_bytes(self.to_dict()),
+        }
+        return write_new_folder(folder, files)
 
     def __str__(self) -> str:
         return "\n".join([f"{self.name}: {self.sentence}", *(f"note: {note}" for note in self.notes)])
-
-
-def check_folder(folder: str | Path) -> None:
-    """Raise ConfigError if a file that `LearningCurve.save` writes exists. Call it before the work."""
-    for name in _FILES:
-        check_new(Path(folder) / name)
 
 
 def points_of(sizes: np.ndarray, accuracies: Sequence[float], rates: np.ndarray) -> tuple[Point, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,19 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from classicnets.audit.folder import json_bytes, write_new_folder
 from classicnets.audit.shortcuts.clue import Clue, Feature
 from classicnets.audit.shortcuts.judge import Measured
 from classicnets.data.imageset import ImageSet
 from classicnets.data.words import counted
 from classicnets.reports.text import percent
-from classicnets.system.finite import finite
-from classicnets.system.storage import check_new, written_aside
 
 SIGNIFICANT = 0.05
 GAINS = {"file": 0.4, "table": 0.4, "pixels": 0.6}
 """From which gain over chance, in 0..1, a clue of that kind is a shortcut. Pixels may show the object itself."""
-
-_FILES = ("shortcuts.html", "shortcuts.png", "shortcuts.json")
 
 
 class Verdict(StrEnum):
@@ -161,39 +157,26 @@ class ShortcutAudit:
         return shortcuts_page(self)
 
     def save(self, folder: str | Path) -> Path:
-        """Write shortcuts.html, shortcuts.png and shortcuts.json into a folder, and return the page's path.
+        """Write shortcuts.html, shortcuts.png and shortcuts.json to a new folder, and return it.
 
-        Args:
-            folder: created if necessary; it may hold other files.
-
-        Raises ConfigError if one of the three files exists, StorageError if they cannot be written.
+        Raises ConfigError if the folder exists, StorageError if it cannot be written.
 
         >>> audit_shortcuts("photos/").save("audit")  # doctest: +SKIP
-        PosixPath('audit/shortcuts.html')
+        PosixPath('audit')
         """
         from classicnets.audit.shortcuts.page import overview  # needs matplotlib
         from classicnets.reports.canvas import png
 
-        check_folder(folder)
-        contents = (
-            self.to_html().encode(),
-            png(overview(self)),
-            json.dumps(finite(self.to_dict()), indent=2, ensure_ascii=False).encode(),
-        )
-        for name, content in zip(_FILES, contents, strict=True):
-            with written_aside(Path(folder) / name) as new:
-                new.write_bytes(content)
-        return Path(folder) / _FILES[0]
+        files = {
+            "shortcuts.html": self.to_html().encode(),
+            "shortcuts.png": png(overview(self)),
+            "shortcuts.json": json_bytes(self.to_dict()),
+        }
+        return write_new_folder(folder, files)
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.sentence}", *map(str, self.shortcuts)]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
-
-
-def check_folder(folder: str | Path) -> None:
-    """Raise ConfigError if a file that `ShortcutAudit.save` writes exists. Call it before the work."""
-    for name in _FILES:
-        check_new(Path(folder) / name)
 
 
 def by_class(feature: Feature, labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -9,6 +9,7 @@ import typer
 
 from classicnets.cli.options import DATA
 from classicnets.cli.output import JsonFlag, answer, note, print_json, print_table, progress_bars
+from classicnets.system.storage import check_new
 
 if TYPE_CHECKING:
     from classicnets.audit.curve import LearningCurve
@@ -43,7 +44,8 @@ def curve(
     run: Annotated[Path | None, typer.Option(help="A run whose weights are used; the same as --weights.")] = None,
     images: Annotated[int, typer.Option(min=30, help="At most how many images are used.")] = 10_000,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for a page, a figure and JSON. Default: none is written.")
+        Path | None,
+        typer.Option(metavar="DIR", help="A new folder for a page, a figure and JSON. Default: none."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the folds, the parts and the training of networks.")] = 0,
     as_json: JsonFlag = False,
@@ -53,17 +55,16 @@ def curve(
     Says "enough" if twice the images would add less than half a point, at the upper end of the 95 % interval.
     """
     from classicnets.audit.curve import learning_curve
-    from classicnets.audit.curve.outcome import check_folder
     from classicnets.system.threads import limit_threads
 
     if out is not None:
-        check_folder(out)
+        check_new(out)
     limit_threads()
     with progress_bars() as report:
         found = learning_curve(
             data, weights=weights, model=model, run=run, most_images=images, seed=seed, progress=report
         )
-    page = None if out is None else found.save(out)
+    page = None if out is None else found.save(out) / "curve.html"
     if as_json:
         print_json({**found.to_dict(), "page": None if page is None else str(page)})
         return

@@ -9,6 +9,7 @@ import typer
 
 from classicnets.cli.options import DATA
 from classicnets.cli.output import JsonFlag, answer, note, print_json, print_table, progress_bars
+from classicnets.system.storage import check_new
 
 if TYPE_CHECKING:
     from classicnets.audit.shortcuts import ShortcutAudit
@@ -34,7 +35,7 @@ def shortcuts(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder for a page with pictures, a figure and JSON. Default: none is written."
+            metavar="DIR", help="A new folder for a page with pictures, a figure and JSON. Default: none is written."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the sample, the halves and the forests.")] = 0,
@@ -46,13 +47,12 @@ def shortcuts(
     on images that it has not seen. Shortcuts are warnings: the exit code is 0. No file is changed.
     """
     from classicnets.audit.shortcuts import audit_shortcuts
-    from classicnets.audit.shortcuts.finding import check_folder
 
     if out is not None:
-        check_folder(out)
+        check_new(out)
     with progress_bars() as report:
         found = audit_shortcuts(data, seed=seed, progress=report)
-    page = None if out is None else found.save(out)
+    page = None if out is None else found.save(out) / "shortcuts.html"
     if as_json:
         print_json({**found.to_dict(), "page": None if page is None else str(page)})
         return
