@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -80,13 +79,20 @@ def test_corrections_that_do_not_fit_are_said_before_training(
 def test_the_page_answers_until_it_is_stopped(run_cli, photo_folder: Path, model: Path) -> None:
     assert run_cli("audit", "labels", photo_folder, "--weights", model, "--out", "audit").code == 0
     command = [sys.executable, "-u", "-m", "classicnets", "audit", "labels", "--page", "audit"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ}) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().removeprefix("page: ").strip()
-        with urllib.request.urlopen(url, timeout=30) as page:
-            assert b"Correct the labels of photos" in page.read()
-        process.send_signal(signal.SIGINT)
-        rest = process.stdout.read()
+
+    def hear_ctrl_c() -> None:  # a test that runs in the background inherits that SIGINT is ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().removeprefix("page: ").strip()
+            with urllib.request.urlopen(url, timeout=30) as page:
+                assert b"Correct the labels of photos" in page.read()
+            process.send_signal(signal.SIGINT)
+            rest, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert "audit/corrections.csv: 0 kept, 0 relabelled, 0 dropped" in rest
     assert "train MODEL DATA --corrections audit/corrections.csv" in rest
