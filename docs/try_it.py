@@ -17,7 +17,6 @@ import io
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
+
+from PIL import Image
 
 from classicnets.cli.main import main
 
@@ -167,9 +168,14 @@ def record(page: Path, *, fast: bool) -> int:
             end = match.end("body")
         for drawn, kept in PICTURES.get(page.name, {}).items():
             if not fast:
-                shutil.copyfile(drawn, DOCS / kept)
+                keep_picture(Path(drawn), DOCS / kept)
     page.write_text("".join([*written, text[end:]]), "utf-8")
     return changed
+
+
+def keep_picture(drawn: Path, kept: Path) -> None:
+    """Copy a picture with at most 256 colours: noise would make it three times as large."""
+    Image.open(drawn).convert("RGB").quantize(256).save(kept, optimize=True)
 
 
 def copy_outputs(english: Path, chinese: Path) -> None:
