@@ -27,6 +27,8 @@ from typing import Any
 
 from report import RESULTS, write_results
 
+from classicnets.evaluation.metrics import wilson_interval
+
 ROWS = RESULTS / "photos.json"
 OURS, THIRD = "classicnets", "classicnets, 1/3 of the minutes"
 TUNED = "trained weights"
@@ -175,17 +177,16 @@ def ablate(names: Iterable[str], folders: Iterable[Path], minutes: float, seed: 
         )
 
 
-def wilson(share: float, count: float) -> str:
-    """The 95 % interval of a share of `count` images (Wilson 1927)."""
-    z = 1.96
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5 / (1 + z * z / count)
-    return f"{middle - half:.3f} to {middle + half:.3f}"
-
-
 def accuracy(rows: list[Row]) -> float:
     """The mean accuracy of runs."""
     return statistics.mean(row["top1"] for row in rows)
+
+
+def interval(rows: list[Row]) -> str:
+    """The 95 % interval of one run's test images, at the runs' mean accuracy (Wilson 1927)."""
+    images = rows[0]["num_images"]
+    low, high = wilson_interval(accuracy(rows) * images, images)
+    return f"{low:.3f} to {high:.3f}"
 
 
 def comparison(rows: list[Row]) -> list[list[str]]:
@@ -201,7 +202,7 @@ def comparison(rows: list[Row]) -> list[list[str]]:
             lines.append([
                 name, who, f"{minutes:g}", str(len(group)), _span(group, "image_size"), _span(group, "epochs"),
                 f"{accuracy(group):.3f}", f"{min(tops):.3f} to {max(tops):.3f}",
-                wilson(accuracy(group), group[0]["num_images"]), ahead, _span(group, "seconds"),
+                interval(group), ahead, _span(group, "seconds"),
             ])  # fmt: skip
     return lines
 

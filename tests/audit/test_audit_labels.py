@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 import classicnets as cn
 from classicnets import create_model
 from classicnets.audit import fold_network
-from classicnets.audit.evidence import choose_trunk, fold_numbers, out_of_fold
+from classicnets.audit.evidence import choose_trunk, fold_numbers, gather
 from classicnets.audit.suspects import LabelAudit
 from classicnets.data import Data, ImageSet, load_data
 from classicnets.errors import ConfigError, DataError, UnknownName, WeightsError
@@ -91,7 +91,7 @@ def test_a_trunk_is_found_where_train_would_find_it(corners: Data, model_folder:
     file = tmp_path / "weights.safetensors"
     save_file(create_model("resnet20_cifar").state_dict(), file)
     assert choose_trunk(file, "resnet20_cifar", data=data) is not None
-    assert out_of_fold(data, trunk=trunk, folds=2).shape == (80, 4)
+    assert gather(data, trunk=trunk, folds=2).probabilities.shape == (80, 4)
     with pytest.raises(ConfigError, match="--model"):
         choose_trunk(file, data=data)
     with pytest.raises(ConfigError, match="not both"):
@@ -101,9 +101,9 @@ def test_a_trunk_is_found_where_train_would_find_it(corners: Data, model_folder:
     with pytest.raises(WeightsError, match="holds a resnet20_cifar"):
         choose_trunk(model_folder, "resnet18", data=data)
     with pytest.raises(UnknownName):
-        out_of_fold(data, trunk=None, model="resnet21")
+        gather(data, trunk=None, model="resnet21")
     with pytest.raises(ConfigError, match="2 or more"):
-        out_of_fold(data, trunk=None, folds=1)
+        gather(data, trunk=None, folds=1)
 
 
 def test_the_trunks_own_images_are_noted(corners: Data, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import textwrap
 from collections.abc import Sequence
@@ -17,6 +15,7 @@ from classicnets.data.words import counted
 from classicnets.errors import ConfigError
 from classicnets.models.facts import FACTS, human, list_models
 from classicnets.models.published import CIFAR10, IMAGENET, PUBLISHED, Published
+from classicnets.system.csv_text import csv_text
 from classicnets.system.progress import Report
 
 
@@ -74,20 +73,19 @@ class Comparison:
 
     def to_csv(self) -> str:
         """Return a CSV table with a row per network, in the units of `to_dict`. What is not known is empty."""
-        out = io.StringIO()
         columns = [
             "model", "family", "image", "parameters", "macs", "weight_bytes", "activation_bytes", "depth",
             "receptive_field", "seconds_one_image", "seconds_batch", "batch_size", "top1", "data", "source",
         ]  # fmt: skip
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(columns)
-        for one in self.networks:
-            writer.writerow([
+        rows = (
+            [
                 one.model, one.family, "x".join(map(str, one.image)), one.parameters, one.macs, one.weight_bytes,
                 one.activation_bytes, one.depth, sides(one.receptive_field), *(one.latency or ("", "")),
                 self.conditions.batch_size if self.conditions else "", *(one.published or ("", "", "")),
-            ])  # fmt: skip
-        return out.getvalue()
+            ]
+            for one in self.networks
+        )  # fmt: skip
+        return csv_text(columns, rows)
 
     def to_text(self) -> str:
         """Return tables for a terminal of 80 columns: what the networks are, and how fast and accurate they are."""

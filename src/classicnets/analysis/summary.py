@@ -6,8 +6,6 @@ Everything is derived from the module itself, in one pass without data (see `tra
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import json
 import math
 import textwrap
@@ -28,6 +26,7 @@ from classicnets.errors import ConfigError
 from classicnets.models.catalog import create, find
 from classicnets.models.contract import ConvNet
 from classicnets.models.facts import human
+from classicnets.system.csv_text import csv_text
 
 Pair = tuple[int, int]
 """A size along rows and columns."""
@@ -126,12 +125,8 @@ class Summary:
 
     def to_csv(self, *, layers: bool = False) -> str:
         """Return the numbers as a CSV table: a row per stage, or with `layers` per layer. Pairs are written HxW."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(Row.__dataclass_fields__)
-        for row in self.layers if layers else self.stages:
-            writer.writerow([_cell(value) for value in vars(row).values()])
-        return out.getvalue()
+        rows = self.layers if layers else self.stages
+        return csv_text(Row.__dataclass_fields__, ([_cell(value) for value in vars(row).values()] for row in rows))
 
     def to_svg(self) -> str:
         """Return the network's drawing as an SVG document: stages, branches and shortcuts, repeats drawn once."""

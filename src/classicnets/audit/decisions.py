@@ -9,8 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from classicnets.audit.images import images_of
 from classicnets.audit.label_page import described, pictures_of
-from classicnets.audit.labels import images_of
 from classicnets.audit.suspects import LabelAudit
 from classicnets.data.corrections import ACTIONS, Correction, read_corrections, write_corrections
 from classicnets.errors import BadImage, ConfigError, DataError

@@ -31,7 +31,7 @@ from classicnets.training.recipe.choose import natural_size
 from classicnets.weights.config import SavedConfig, read_config
 from classicnets.weights.pretrained import find_weights, pretrained
 
-__all__ = ["Evidence", "Head", "Trunk", "choose_trunk", "features", "fit_head", "gather", "out_of_fold"]
+__all__ = ["Evidence", "Head", "Trunk", "choose_trunk", "features", "fit_head", "gather"]
 
 _PUBLISHED = "resnet18"  # the network of "torchvision" without a name
 _TRUNK_SIDE = 128  # smaller images are enlarged to this at most: at 224 pixels a trunk takes three times as long
@@ -133,23 +133,6 @@ class Evidence(NamedTuple):
     probabilities: Tensor
     features: Tensor
     fold_of: Tensor
-
-
-def out_of_fold(
-    data: ImageSet,
-    *,
-    trunk: Trunk | None,
-    folds: int = 5,
-    seed: int = 0,
-    model: str | None = None,
-    progress: Report = no_report,
-) -> Tensor:
-    """Return the probabilities of `gather`, float32 (N, K). It takes the same arguments.
-
-    >>> out_of_fold(load_data("digits").train, trunk=None).shape  # doctest: +SKIP
-    torch.Size([1439, 10])
-    """
-    return gather(data, trunk=trunk, folds=folds, seed=seed, model=model, progress=progress).probabilities
 
 
 def gather(

@@ -19,12 +19,12 @@ _LARGE, _SMALL = 168, 84  # pixels of the longer side
 
 def labels_page(audit: LabelAudit) -> str:
     """Return the page as HTML. Raises BadImage if a picture cannot be decoded."""
-    shown = audit.suspects[:MOST_SHOWN]
+    shown, pictured = audit.suspects[:MOST_SHOWN], pictures_of(audit.images)
     return render(
         "labels.html.j2",
         audit=audit,
         pairs=[(pair.label, pair.proposed, f"{pair.suspects:,}") for pair in audit.pairs[:MOST_PAIRS]],
-        suspects=[described(suspect, pictures_of(audit.images), large=_LARGE, small=_SMALL) for suspect in shown],
+        suspects=[described(suspect, pictured, large=_LARGE, small=_SMALL) for suspect in shown],
     )
 
 

@@ -5,9 +5,7 @@ images -> out-of-fold probabilities -> confident learning -> suspects, with the 
 
 from __future__ import annotations
 
-from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -16,27 +14,15 @@ from torch.nn.functional import normalize
 
 from classicnets.audit.confident import confident_learning
 from classicnets.audit.evidence import Trunk, choose_trunk, gather
+from classicnets.audit.images import Audited, images_of, without_damaged
 from classicnets.audit.suspects import LabelAudit, Suspect
 from classicnets.data.imageset import Data, ImageSet, OnError
-from classicnets.data.load import read_readable
-from classicnets.data.pipeline.pack import pack
 from classicnets.data.words import counted, listed
-from classicnets.errors import ConfigError, DataError
-from classicnets.evaluation.choose import PARTS, part_of
-from classicnets.preprocess import Preprocess
+from classicnets.errors import DataError
 from classicnets.system.progress import Report, no_report
 
 _NEIGHBOURS = 3  # images of a class that are shown beside a suspect
 _FEW_RIGHT = 0.6  # of the labels: models that agree with fewer say little about them
-
-
-class Audited(NamedTuple):
-    """The images of an audit, what they are called, and what `load_data` takes to load them again ("" if nothing)."""
-
-    images: ImageSet
-    name: str
-    source: str
-    notes: tuple[str, ...] = ()
 
 
 def audit_labels(
@@ -117,37 +103,6 @@ def audit_labels(
         notes=(*chosen.notes, *(trunk.notes if trunk else ()), *_warnings(images, judged, agreeing, trunk, chosen)),
         images=images,
     )
-
-
-def images_of(data: str | PathLike[str] | Data | ImageSet, part: str, on_error: OnError) -> Audited:
-    """Return the images of a part, without those whose header cannot be read. Raises ConfigError or DataError."""
-    if part not in PARTS:
-        raise ConfigError(f"part is {part!r}; it must be train, val, test or all.")
-    if isinstance(data, ImageSet):
-        return Audited(data, "images", "")
-    if isinstance(data, Data):
-        images = part_of(data.parts, part, data.name, option="--part")
-        return Audited(images, f"{data.name} {PARTS[part]}".strip(), data.source)
-    given, bad = read_readable(data if isinstance(data, str) else Path(data), on_error)
-    part = part if len(given.parts) > 1 else "all"
-    images = part_of(given.parts, part, given.name, option="--part")
-    return Audited(images, f"{given.name} {PARTS[part]}".strip(), given.source, (*given.notes, *_left_out(len(bad))))
-
-
-def without_damaged(chosen: Audited, progress: Report) -> Audited:
-    """The images whose pixels can be decoded."""
-    tiny = Preprocess(input_size=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3)
-    if chosen.images.paths is None:
-        return chosen
-    packed = pack(chosen.images, tiny, on_error="skip", progress=partial(progress, "Looking for damage"))
-    names = set(packed.ids)
-    kept = [i for i, id in enumerate(chosen.images.ids) if id in names]
-    notes = (*chosen.notes, *_left_out(len(packed.skipped)))
-    return chosen._replace(images=chosen.images.subset(kept), notes=notes)
-
-
-def _left_out(number: int) -> list[str]:
-    return [f"{counted(number, 'image')} cannot be read and {'is' if number == 1 else 'are'} left out."] * bool(number)
 
 
 def _judged(labels: Tensor, fold_of: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from classicnets.audit.evidence import Trunk, choose_trunk, features, fold_numbers
 from classicnets.audit.fold_network import SMALL_NETWORK, small_images, train_fold
 from classicnets.audit.head import Head, fit_head
-from classicnets.audit.labels import images_of, without_damaged
+from classicnets.audit.images import TINY, images_of, without_damaged
 from classicnets.audit.selection import Likeliest, likeliest, select
 from classicnets.audit.wanted import NextLabels, Wanted
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
@@ -26,7 +26,6 @@ from classicnets.data.record import image_keys
 from classicnets.data.words import counted
 from classicnets.errors import BadImage, ConfigError, DataError
 from classicnets.images import find_images
-from classicnets.preprocess import Preprocess
 from classicnets.system.paths import expanded
 from classicnets.system.progress import Report, no_report
 
@@ -39,7 +38,6 @@ Pool = str | PathLike[str] | Sequence[str | PathLike[str]] | ImageSet
 _UNSURE = 0.5  # the margin below which the two likeliest classes are named
 _USUAL = 0.95  # the share of labelled images that are nearer to another labelled image than a strange one
 _MOST_ASKED = 1_000  # labelled images whose distances say what is usual
-_TINY = Preprocess(input_size=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3)  # to find out whether files can be decoded
 
 
 def next_to_label(
@@ -188,7 +186,7 @@ def _left(pool: ImageSet, known: set[str], on_error: OnError, progress: Report) 
 def _readable(images: ImageSet, progress: Report) -> tuple[ImageSet, tuple[BadImage, ...]]:
     """The images that can be decoded, and those that cannot."""
     try:
-        packed = pack(images, _TINY, on_error="skip", progress=partial(progress, "Checking the pool"))
+        packed = pack(images, TINY, on_error="skip", progress=partial(progress, "Checking the pool"))
     except DataError:  # none of them can
         return images.subset([]), tuple(_why_not(images, i) for i in range(len(images)))
     kept = set(packed.ids)

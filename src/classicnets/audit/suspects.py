@@ -16,9 +16,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from classicnets.audit.folder import csv_bytes, json_bytes, write_new_folder
+from classicnets.audit.folder import json_bytes, write_new_folder
 from classicnets.data.imageset import ImageSet
 from classicnets.errors import DataError
+from classicnets.system.csv_text import csv_text
 
 _FORMAT = 1
 
@@ -116,7 +117,7 @@ class LabelAudit:
 
         rows = ((s.path, s.label, s.proposed, f"{s.score:.4f}") for s in self.suspects)
         files = {
-            "suspects.csv": csv_bytes(("path", "label", "proposed", "score"), rows),
+            "suspects.csv": csv_text(("path", "label", "proposed", "score"), rows).encode(),
             "labels.html": labels_page(self).encode(),
             "audit.json": json_bytes({"format": _FORMAT, **self.to_dict()}),
         }

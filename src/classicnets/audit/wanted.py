@@ -12,9 +12,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from classicnets.audit.folder import csv_bytes, write_new_folder
+from classicnets.audit.folder import write_new_folder
 from classicnets.data.imageset import ImageSet
 from classicnets.data.words import counted
+from classicnets.system.csv_text import csv_text
 
 
 class Wanted(NamedTuple):
@@ -88,5 +89,5 @@ class NextLabels:
         from classicnets.audit.next_page import next_page
 
         rows = ((one.path, f"{one.score:.4f}", one.reason, one.guess) for one in self.wanted)
-        files = {"next.csv": csv_bytes(Wanted._fields, rows), "next.html": next_page(self).encode()}
+        files = {"next.csv": csv_text(Wanted._fields, rows).encode(), "next.html": next_page(self).encode()}
         return write_new_folder(folder, files)

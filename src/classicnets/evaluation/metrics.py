@@ -168,7 +168,7 @@ def bootstrap_interval(right: int, total: int, *, level: float = 0.95) -> Interv
     end is then the exact binomial one (Clopper-Pearson): 36 right of 36 gives 90.3 % to 100 %.
 
     Args:
-        right: the number of right answers, 0..total.
+        right: the number of right answers, 0..total; over several runs, its mean.
         total: the number of images, 1 or more.
         level: the share of resamples that the interval covers, in 0..1.
 
@@ -187,13 +187,13 @@ def bootstrap_interval(right: int, total: int, *, level: float = 0.95) -> Interv
     return Interval(low / total, high / total)
 
 
-def wilson_interval(right: int, total: int, *, level: float = 0.95) -> Interval:
+def wilson_interval(right: float, total: int, *, level: float = 0.95) -> Interval:
     """The score interval of a share (Wilson 1927, J. American Statistical Association 22:209), both ends in 0..1.
 
     It holds its level with few images and near 0 and 1 as well.
 
     Args:
-        right: the number of right answers, 0..total.
+        right: the number of right answers, 0..total; over several runs, its mean.
         total: the number of images, 1 or more.
         level: the chance that the interval holds the true share, in 0..1.
 

@@ -11,7 +11,6 @@ evaluation/
 from __future__ import annotations
 
 import csv
-import io
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +34,7 @@ from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Interv
 from classicnets.evaluation.slices import Slices, slices_of
 from classicnets.evaluation.trust import Trust, measure_trust
 from classicnets.scorer import Answer, Guess, PrecisionName, Scorer, outputs_of
+from classicnets.system.csv_text import csv_text
 from classicnets.system.storage import written_aside
 
 logger = logging.getLogger("classicnets")
@@ -195,9 +195,9 @@ class Report:
         folder = Path(folder)
         scores = [(name, *score) for name, score in self.per_class.items()]
         texts = {
-            "per_class.csv": _csv(("class", *ClassScores._fields), scores),
-            "confusion.csv": _csv(*self._confusion_table()),
-            "predictions.csv": _csv(_columns(len(self.classes)), map(_row, self.answers)),
+            "per_class.csv": csv_text(("class", *ClassScores._fields), scores),
+            "confusion.csv": csv_text(*self._confusion_table()),
+            "predictions.csv": csv_text(_columns(len(self.classes)), map(_row, self.answers)),
             "report.json": json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n",
         }
         for name, text in texts.items():
@@ -360,12 +360,6 @@ def _confusion(values: Any, num_classes: int) -> ConfusionMatrix:
     if len(values) != num_classes:
         raise ValueError(f"a confusion matrix of {len(values)} rows for {num_classes} classes")
     return ConfusionMatrix.from_rows(values)
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue()
 
 
 def _columns(num_classes: int) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import textwrap
 from collections.abc import Sequence
@@ -18,6 +16,7 @@ from classicnets.evaluation.paired import Counts, count, difference_interval, ho
 from classicnets.runs.answers import Answers, Common, common_images, read_answers
 from classicnets.runs.compare import short_names
 from classicnets.runs.pair import Disagreement, PairedRuns
+from classicnets.system.csv_text import csv_text
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,19 @@ class RunComparison:
 
     def to_csv(self) -> str:
         """Return a CSV table with a row per pair; accuracies, their difference and its interval are shares."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([
+        columns = [
             "first", "second", "images", "accuracy_first", "accuracy_second", "difference", "low", "high", "p_value",
             "p_value_corrected", "significant", *Counts._fields,
-        ])  # fmt: skip
-        for pair in self.pairs:
-            counts = pair.counts
-            writer.writerow([
-                pair.first, pair.second, counts.images, counts.accuracy_first, counts.accuracy_second,
-                counts.difference, *pair.interval, pair.p_value, pair.corrected, pair.is_significant, *counts,
-            ])  # fmt: skip
-        return out.getvalue()
+        ]  # fmt: skip
+        rows = (
+            [
+                pair.first, pair.second, pair.counts.images, pair.counts.accuracy_first, pair.counts.accuracy_second,
+                pair.counts.difference, *pair.interval, pair.p_value, pair.corrected, pair.is_significant,
+                *pair.counts,
+            ]
+            for pair in self.pairs
+        )  # fmt: skip
+        return csv_text(columns, rows)
 
     def to_text(self) -> str:
         """Return the runs as a table and each pair below it, for a terminal."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import io
 import json
 import os
 import platform
@@ -31,6 +30,7 @@ from classicnets.classifier import Classifier
 from classicnets.data.corrections import read_corrections, write_corrections
 from classicnets.errors import BadImage, ConfigError, Locked, StorageError
 from classicnets.evaluation import Report
+from classicnets.system.csv_text import csv_text
 from classicnets.system.locks import lock
 from classicnets.system.paths import numbered
 from classicnets.system.storage import recover, written_aside
@@ -296,9 +296,7 @@ class Run:
             new.write_text(text, "utf-8", newline="")
 
     def _write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([header, *rows])
-        self._write(name, text.getvalue())
+        self._write(name, csv_text(header, rows))
 
 
 def _rounded(value: float) -> float:
