@@ -30,6 +30,7 @@ from classicnets.cli import (
     recipes,
     report,
     runs,
+    serve,
     study,
     train,
     tune,
@@ -62,6 +63,7 @@ for command in (
     look,
     report,
     study,
+    serve,
     convert,
     doctor,
 ):

@@ -1,0 +1,65 @@
+"""`Admission`: how many requests are computed at once, how many wait, and how many bytes they hold together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from classicnets.serving.limits import Limits
+from classicnets.serving.refusal import busy
+
+Answer = TypeVar("Answer")
+
+
+class Admission:
+    """Runs work in threads, off the event loop, and refuses what is too much.
+
+    Attributes:
+        inside: how many requests are computed or wait.
+        held: how many bytes of bodies are held.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.inside = self.held = 0
+        self._turns = asyncio.Semaphore(limits.workers)
+        self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="classicnets-serve")
+
+    def hold(self, number: int) -> None:
+        """Count bytes that arrived. Raises Refusal (503) if all requests together hold too many."""
+        if self.held + number > self.limits.bodies:
+            raise busy()
+        self.held += number
+
+    def release(self, number: int) -> None:
+        """Count bytes that are not held any more."""
+        self.held -= number
+
+    async def run(self, work: Callable[[], Answer]) -> Answer:
+        """Return what `work` returns, computed in a thread when its turn comes.
+
+        A caller that is cancelled while it waits leaves its place at once. Work that has begun ends, and its place is
+        free then. Raises Refusal (503) if too many wait.
+        """
+        if self.inside >= self.limits.workers + self.limits.waiting:
+            raise busy()
+        self.inside += 1
+        try:
+            await self._turns.acquire()
+        except BaseException:
+            self.inside -= 1
+            raise
+        loop = asyncio.get_running_loop()
+        future = self._threads.submit(work)
+        future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._leave, done))
+        return await asyncio.shield(asyncio.wrap_future(future))
+
+    def _leave(self, _: Future[Any]) -> None:
+        self.inside -= 1
+        self._turns.release()
+
+    def close(self) -> None:
+        """Wait until all work has ended."""
+        self._threads.shutdown(wait=True)

@@ -1,0 +1,87 @@
+"""`serve`: run the application until a signal asks it to stop; then finish what was accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from classicnets.errors import ConfigError
+from classicnets.serving.app import State, create_app
+from classicnets.serving.limits import Limits
+from classicnets.serving.models import Served, serve_names
+from classicnets.system.threads import usable_cores
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+_HEADERS = 64 * 2**10  # bytes of a request's headers
+_NOTICED = 0.5  # seconds in which a balancer sees that the server is not ready any more
+
+
+def check_address(host: str, key: str | None, *, insecure: bool) -> None:
+    """Raise ConfigError if others could use the server without a key, and nobody said that they may."""
+    if host not in LOCAL and key is None and not insecure:
+        raise ConfigError(
+            f"On {host}, others can use this server. Give it a key with --api-key KEY, or say --insecure."
+        )
+
+
+def serve(
+    paths: Sequence[Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    key: str | None = None,
+    insecure: bool = False,
+    hosts: Sequence[str] = (),
+    limits: Limits | None = None,
+) -> None:
+    """Serve runs and bundles over HTTP until SIGTERM or Ctrl-C; then finish the requests that were accepted.
+
+    Args:
+        paths: runs, model folders or bundles, each with its own name: NAME=PATH, or the folder's name.
+        host: the address to listen on.
+        port: the port; 0 takes a free one.
+        key: what requests must show in the header X-API-Key, or None.
+        insecure: whether an address other than this machine's own may be used without a key.
+        hosts: more names that the Host header of requests may have.
+        limits: what is taken; by default a worker for each core.
+
+    Raises ConfigError for an address without a key, and what `load` raises.
+
+    >>> serve([Path("runs/birds")], port=8080)  # doctest: +SKIP
+    """
+    check_address(host, key, insecure=insecure)
+    models = [Served(name, path) for name, path in serve_names(paths).items()]
+    allowed = [*LOCAL, "[::1]", host, *hosts]
+    app, state = create_app(models, limits=limits or Limits(workers=usable_cores()), hosts=allowed, key=key)
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", access_log=False, server_header=False,
+        h11_max_incomplete_event_size=_HEADERS, timeout_keep_alive=5, http="h11", lifespan="on",
+    )  # fmt: skip
+    _Server(config, state).run()
+
+
+class _Server(uvicorn.Server):
+    """A server that says it is not ready before it stops, and ends with exit code 0."""
+
+    def __init__(self, config: uvicorn.Config, state: State) -> None:
+        super().__init__(config)
+        self._serving = state
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        yield
+
+    def _stop(self) -> None:
+        if not self._serving.ready:
+            self.force_exit = True
+            return
+        self._serving.ready = False
+        asyncio.get_running_loop().call_later(_NOTICED, setattr, self, "should_exit", True)
