@@ -1,8 +1,9 @@
-"""What this machine is, found without PyTorch: its processor, the instructions it has, its cores, and versions."""
+"""What this machine is: its processor, the instructions that speed depends on, its cores and its memory."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,51 +12,54 @@ from typing import Any
 from classicnets.system.threads import cpu_quota, usable_cores
 
 _CPUINFO = Path("/proc/cpuinfo")
-
-INSTRUCTION_SETS = {"avx512f": "AVX512", "avx2": "AVX2", "avx": "AVX", "sve": "SVE", "asimd": "NEON"}
-"""The widest vectors first, by the name of the feature that Linux gives them."""
-
-MATRIX_FEATURES = {
-    "avx512_vnni": "AVX512-VNNI (int8)",
-    "avx_vnni": "AVX-VNNI (int8)",
-    "avx512_bf16": "AVX512-BF16",
-    "amx_int8": "AMX-INT8",
-    "amx_bf16": "AMX-BF16",
-    "asimddp": "dot products (int8)",
-    "i8mm": "I8MM (int8)",
-    "bf16": "BF16",
+_SETS = {
+    "avx2": "avx2",
+    "fma": "fma",
+    "avx_vnni": "avx_vnni",
+    "avx512f": "avx512f",
+    "avx512_vnni": "avx512_vnni",
+    "avx512_bf16": "avx512_bf16",
+    "avx512_fp16": "avx512_fp16",
+    "amx_tile": "amx_tile",
+    "amx_bf16": "amx_bf16",
+    "amx_int8": "amx_int8",
+    "asimd": "neon",
+    "asimddp": "neon_dotprod",
+    "bf16": "neon_bf16",
+    "i8mm": "neon_i8mm",
+    "sve": "sve",
 }
-"""What multiplies int8 or bf16 matrices in hardware: the feature and its name."""
+"""A flag of /proc/cpuinfo, and what the instruction set is called here."""
 
 
-def machine(engine: str | None = None) -> dict[str, Any]:
-    """Return what decides how fast, and to which last bit, this machine computes. JSON-ready.
+def cpu_name() -> str:
+    """Return the processor's name, or its architecture if the system does not tell.
 
-    Args:
-        engine: "openvino", "onnxruntime" or "torch", whose version is then among the versions.
-
-    Returns:
-        system, architecture, cpu (its name), instruction_set, features (see `cpu_features`), cores (that this process
-        may use), quota (in cores, or None) and versions.
-
-    >>> sorted(machine()["versions"])
-    ['numpy', 'python']
+    >>> cpu_name()  # doctest: +SKIP
+    'AMD EPYC'
     """
-    features = cpu_features()
-    return {
-        "system": platform.system(),
-        "architecture": platform.machine(),
-        "cpu": cpu_name(),
-        "instruction_set": instruction_set(features),
-        "features": features,
-        "cores": usable_cores(),
-        "quota": cpu_quota(),
-        "versions": {"python": platform.python_version()} | versions("numpy", *([engine] if engine else [])),
-    }
+    return _field("model name") or platform.processor() or platform.machine()
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Return the instruction sets for vectors and matrices that the processor has; empty if the system does not tell.
+
+    >>> instruction_sets()  # doctest: +SKIP
+    ('avx2', 'fma')
+    """
+    flags = set((_field("flags") or _field("Features")).split())
+    return tuple(name for flag, name in _SETS.items() if flag in flags)
+
+
+def memory_bytes() -> int | None:
+    """Return how much memory the machine has, in bytes, or None if the system does not tell."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of the packages that are installed."""
+    """Return the version of each package that is installed."""
     found = {}
     for package in packages:
         with contextlib.suppress(PackageNotFoundError):
@@ -63,32 +67,33 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
-def cpu_name() -> str:
-    """Return the processor's name, or the architecture if the system gives no name."""
-    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+def machine(*packages: str) -> dict[str, Any]:
+    """Return what speed and the last bits of an answer depend on, as JSON values.
 
+    Args:
+        packages: installed packages whose versions matter, such as "openvino".
 
-def cpu_features() -> list[str]:
-    """Return which keys of `INSTRUCTION_SETS` and `MATRIX_FEATURES` the processor has. Linux only."""
-    info = _cpuinfo()
-    found = set((info.get("flags") or info.get("Features") or "").split())
-    return [name for name in (*INSTRUCTION_SETS, *MATRIX_FEATURES) if name in found]
-
-
-def instruction_set(features: list[str]) -> str:
-    """Return the name of the widest instruction set among `features`, or "unknown".
-
-    >>> instruction_set(["avx2", "avx"])
-    'AVX2'
+    >>> machine("numpy")["usable_cores"]  # doctest: +SKIP
+    2
     """
-    return next((name for feature, name in INSTRUCTION_SETS.items() if feature in features), "unknown")
+    memory = memory_bytes()
+    return {
+        "cpu": cpu_name(),
+        "architecture": platform.machine(),
+        "instruction_sets": list(instruction_sets()),
+        "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
+        "quota": cpu_quota(),
+        "memory_gib": None if memory is None else round(memory / 2**30, 1),
+        "system": platform.platform(),
+        "versions": {"python": platform.python_version()} | versions(*packages),
+    }
 
 
-def _cpuinfo() -> dict[str, str]:
-    """What /proc/cpuinfo says about the first processor."""
+def _field(name: str) -> str:
+    """A field of the first processor in /proc/cpuinfo; "" if there is none."""
     try:
-        first, _, _ = _CPUINFO.read_text("utf-8", errors="replace").partition("\n\n")
+        lines = _CPUINFO.read_text("utf-8", "replace").splitlines()
     except OSError:
-        return {}
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
+        return ""
+    return next((value.strip() for key, _, value in (line.partition(":") for line in lines) if key.strip() == name), "")
