@@ -48,3 +48,8 @@ def test_the_facts_are_json() -> None:
     facts = machine.machine()
     assert json.loads(json.dumps(facts)) == facts
     assert 1 <= facts["usable_cores"] <= facts["cores"]
+
+
+def test_versions_are_of_what_is_installed() -> None:
+    assert machine.versions("numpy", "there-is-no-such-package").keys() == {"numpy"}
+    assert machine.machine("torch")["versions"].keys() == {"python", "torch"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,22 @@ def memory_bytes() -> int | None:
     return None
 
 
-def machine() -> dict[str, Any]:
-    """Return what speed depends on, as JSON values.
+def versions(*packages: str) -> dict[str, str]:
+    """Return the version of each package that is installed."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
-    >>> machine()["usable_cores"]  # doctest: +SKIP
+
+def machine(*packages: str) -> dict[str, Any]:
+    """Return what speed and the last bits of an answer depend on, as JSON values.
+
+    Args:
+        packages: installed packages whose versions matter, such as "openvino".
+
+    >>> machine("numpy")["usable_cores"]  # doctest: +SKIP
     2
     """
     memory = memory_bytes()
@@ -73,6 +86,7 @@ def machine() -> dict[str, Any]:
         "quota": cpu_quota(),
         "memory_gib": None if memory is None else round(memory / 2**30, 1),
         "system": platform.platform(),
+        "versions": {"python": platform.python_version()} | versions(*packages),
     }
 
 
