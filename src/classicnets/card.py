@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
 
 from classicnets.conformal import Conformal
 from classicnets.errors import ConfigError
@@ -16,6 +18,8 @@ from classicnets.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Logits = TypeVar("Logits", np.ndarray, "Tensor")
 
 
 @dataclass(frozen=True)
@@ -85,21 +89,26 @@ class Card:
                 f"has {len(self.classes)}."
             )
 
-    def scaled(self, logits: Tensor) -> Tensor:
+    def scaled(self, logits: Logits) -> Logits:
         """Return logits divided by the temperature; their softmax is the scores. `logits` are float (N, K)."""
         return logits if self.temperature == 1 else logits / self.temperature
 
-    def probabilities(self, logits: Tensor) -> Tensor:
+    def probabilities(self, logits: Logits) -> Logits:
         """Return the scores of every class: float (N, K), rows that sum to 1.
 
         Every score that is shown or kept comes from here: predict, evaluate, explain and look.
 
         Args:
-            logits: float (N, K), as `Scorer.logits` returns them.
+            logits: float (N, K), as `Scorer.logits` returns them, an array or a tensor.
 
         >>> card.probabilities(classifier.logits(images)).sum(dim=1)  # doctest: +SKIP
         """
-        return self.scaled(logits).softmax(dim=-1)
+        scaled = self.scaled(logits)
+        if isinstance(scaled, np.ndarray):
+            powers: np.ndarray = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+            powers /= powers.sum(axis=-1, keepdims=True)
+            return powers
+        return scaled.softmax(dim=-1)
 
     def missing(self, name: Literal["coverage", "novelty"]) -> str:
         """Why the card has no scores for sets ("coverage") or no novelty threshold, if `provenance["trust"]` says."""

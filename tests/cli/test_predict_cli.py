@@ -9,8 +9,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
 from classicnets.classifier import Classifier
@@ -68,7 +68,7 @@ def trusted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     val = images_for(classifier, 60)
     of_val = classifier.classified(val.images)
     classifier = calibrate(classifier, of_val, val.labels, of_val, val.labels)
-    photos = torch.stack([classifier.preprocess.read(make_photo(kind, i)) for kind in PHOTO_CLASSES for i in range(12)])
+    photos = np.stack([classifier.preprocess.read(make_photo(kind, i)) for kind in PHOTO_CLASSES for i in range(12)])
     novelty = replace(classifier.card.novelty, threshold=float(classifier.outputs(photos).novelty.median()))
     card = replace(classifier.card, novelty=novelty)
     return Classifier.of(card, classifier.model, classifier.novelty_score).save(tmp_path_factory.mktemp("t") / "model")
