@@ -22,7 +22,9 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from classicnets.deployment.graph import Deployable
 from classicnets.deployment.onnx_ops import FUNCTIONS, LAYERS, Writer, size
+from classicnets.deployment.whole_image import write_geometry
 from classicnets.errors import ExportMismatch
+from classicnets.preprocess import Preprocess
 
 INPUT = "images"
 """The name of the graph's input: uint8 (N, C, H, W)."""
@@ -31,34 +33,40 @@ _OPSET, _IR = 20, 10  # of 2023: every engine of the last two years reads it
 _ONLY_TRAINING = {"BatchNormalization", "Dropout", "Identity"}
 
 
-def write_onnx(network: Deployable, path: Path, *, metadata: Mapping[str, Any] | None = None) -> None:
+def write_onnx(
+    network: Deployable, path: Path, *, whole_image: Preprocess | None = None, metadata: Mapping[str, Any] | None = None
+) -> None:
     """Write the network to one new file.
 
     Args:
         network: what `deployable` returns.
         path: the file.
+        whole_image: the preprocessing whose resize and crop become a part of the graph. It then takes images of any
+            size, uint8 (N, C, H, W); None takes images of the network's size.
         metadata: facts to keep in the file, by name; values that are not texts are written as JSON.
 
     Raises ExportMismatch if the graph is not as it must be, StorageError if the disk refuses.
 
     >>> write_onnx(deployable(classifier), Path("model.onnx"))  # doctest: +SKIP
     """
-    model = to_onnx(network)
+    model = to_onnx(network, whole_image=whole_image)
     for key, value in (metadata or {}).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     path.write_bytes(model.SerializeToString())
 
 
-def to_onnx(network: Deployable) -> onnx.ModelProto:
-    """Return the network as an ONNX model. Raises ExportMismatch if the graph is not as it must be."""
+def to_onnx(network: Deployable, *, whole_image: Preprocess | None = None) -> onnx.ModelProto:
+    """Return the network as an ONNX model, as `write_onnx` writes it. Raises ExportMismatch."""
     traced = _Tracer().trace(network)
     module = fx.GraphModule(network, traced)
     with torch.inference_mode():
         ShapeProp(module).propagate(torch.zeros(1, *network.input_shape, dtype=torch.uint8))
     writer = Writer()
-    results = _write_nodes(writer, module, network.outputs)
-    shapes: dict[str, tuple[int, list[Any]]] = {INPUT: (TensorProto.UINT8, ["N", *network.input_shape])}
+    pixels = write_geometry(writer, INPUT, whole_image) if whole_image else INPUT
+    results = _write_nodes(writer, module, pixels, network.outputs)
+    seen = ["N", network.input_shape[0], "H", "W"] if whole_image else ["N", *network.input_shape]
+    shapes: dict[str, tuple[int, list[Any]]] = {INPUT: (TensorProto.UINT8, seen)}
     for name, node in zip(network.outputs, results, strict=True):
         shapes[name] = (TensorProto.FLOAT, ["N", *size(node)[1:]])
     infos = {name: helper.make_tensor_value_info(name, *shape) for name, shape in shapes.items()}
@@ -95,14 +103,14 @@ class _Tracer(fx.Tracer):
         return type(m) in LAYERS
 
 
-def _write_nodes(writer: Writer, module: fx.GraphModule, outputs: tuple[str, ...]) -> list[fx.Node]:
+def _write_nodes(writer: Writer, module: fx.GraphModule, pixels: str, outputs: tuple[str, ...]) -> list[fx.Node]:
     """Write every node of the traced module, and return those of the outputs, which get their names."""
     results: list[fx.Node] = next(node for node in module.graph.nodes if node.op == "output").args[0]
     named = dict(zip(results, outputs, strict=True))
     values: dict[fx.Node, str] = {}
     for node in module.graph.nodes:
         if node.op == "placeholder":
-            values[node] = INPUT
+            values[node] = pixels
         elif node.op == "get_attr":
             values[node] = writer.constant(getattr(module, str(node.target)), str(node.target))
         elif node.op == "call_module":
