@@ -1,0 +1,341 @@
+"""`export`: a trained classifier becomes a bundle, which is checked before anyone sees it.
+
+    classifier -> model.onnx -> the engine's own files -> answers as PyTorch does? -> int8 or bf16 -> accurate enough?
+               -> golden images, labels, README, bundle.json -> renamed to its place
+
+Everything is written aside. If a check fails, or the process is killed, there is no bundle.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from datetime import UTC, datetime
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classicnets import __version__
+from classicnets.classifier import Classifier
+from classicnets.deployment.bundle import Bundle
+from classicnets.deployment.bundle_files import write_golden, write_labels
+from classicnets.deployment.engines import ENGINES, FILES, Engine, Goal, Precision, Session, Settings, open_session
+from classicnets.deployment.graph import deployable
+from classicnets.deployment.image_size import with_image_size
+from classicnets.deployment.manifest import FORMAT, NAME, Input, Manifest
+from classicnets.deployment.readme import readme
+from classicnets.deployment.run_images import RunImages, large_photos, validation_images
+from classicnets.deployment.timing import interleaved
+from classicnets.deployment.verify import Accuracy, Reference, accuracy, check_parity
+from classicnets.errors import ConfigError, DataError, ExportMismatch, MissingExtra, unknown_name
+from classicnets.evaluation.choose import run_of
+from classicnets.models.catalog import family_of
+from classicnets.system.machine import machine
+from classicnets.system.paths import numbered
+from classicnets.system.progress import Report, no_report
+from classicnets.system.storage import check_new, sha256_of, written_aside
+
+EngineName = Literal["onnx", "onnxruntime", "openvino", "torch"]
+"""What `export` takes; "onnx" is ONNX Runtime."""
+
+_TIMED = 2.0  # seconds that int8 and fp32 take turns
+
+
+def export(
+    run: Classifier | str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    *,
+    engine: EngineName = "openvino",
+    precision: Precision = "fp32",
+    max_drop: float = 0.5,
+    image_size: int | None = None,
+    whole_image: bool = False,
+    goal: Goal = "latency",
+    progress: Report = no_report,
+) -> Bundle:
+    """Write a classifier as a bundle: a folder that answers without PyTorch, and proves that it answers rightly.
+
+    Args:
+        run: a run folder, a model folder, or a classifier.
+        out: a new folder. By default `bundle` in the run folder, or `bundle-2` and so on; a classifier needs it.
+        engine: what will compute: "openvino", "onnx" for ONNX Runtime, or "torch".
+        precision: "fp32" answers as PyTorch does. "bf16" and "int8" are faster on processors that have them, and may
+            lose accuracy.
+        max_drop: how many percentage points of accuracy "bf16" and "int8" may lose on validation images, 0 or more.
+        image_size: height and width of the network's input in pixels; by default what it was trained with.
+        whole_image: also write `whole_image.onnx`, whose graph resizes and crops an image of any size itself.
+        goal: "latency" for one image at a time, "throughput" for many.
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    Returns the bundle, loaded from its place.
+
+    Raises:
+        ConfigError: an argument cannot be used, or `out` exists.
+        MissingExtra: the engine, or what writes its files, is not installed.
+        ExportMismatch: the exported network does not answer as PyTorch does, or loses more accuracy than allowed.
+        StorageError: the disk refuses. Whatever is raised, nothing is left behind.
+
+    >>> export("runs/birds", "birds-bundle", engine="openvino").predict("crow.jpg").label  # doctest: +SKIP
+    'crow'
+    """
+    chosen = _engine(engine)
+    _check(precision, max_drop, image_size)
+    classifier, folder = _opened(run)
+    place = _place(out, folder)
+    if image_size is not None:
+        classifier = with_image_size(classifier, image_size, folder, report=progress)
+    images = validation_images(classifier, folder, report=progress)
+    if precision != "fp32" and images.labels is None:
+        raise DataError(f"{precision} needs labelled validation images, to measure what it loses. {images.notes[0]}")
+    reference = Reference.of(
+        classifier, images.validation, images.labels, progress=partial(progress, "Answering in PyTorch")
+    )
+    asked = Settings(precision=precision, goal=goal)
+    try:
+        with written_aside(place, replace=False) as aside:
+            aside.mkdir()
+            made = _Made(classifier, folder, images, reference, chosen, asked, max_drop, progress)
+            _write(aside, made, whole_image=whole_image)
+    except FileExistsError:
+        check_new(place)
+        raise
+    return Bundle.load(place)
+
+
+class _Made(NamedTuple):
+    """What a bundle is made of."""
+
+    classifier: Classifier
+    run: Path | None
+    images: RunImages
+    reference: Reference
+    engine: Engine
+    settings: Settings
+    max_drop: float
+    progress: Report
+
+
+class _Reduced(NamedTuple):
+    """A network in less than fp32, or why it stayed in fp32."""
+
+    session: Session
+    settings: Settings
+    accuracy: Accuracy | None
+    more: dict[str, Any]
+
+
+def _write(folder: Path, made: _Made, *, whole_image: bool) -> None:
+    """Write and check everything in a folder that is not in its place yet."""
+    classifier, images, card = made.classifier, made.images, made.classifier.card
+    _write_networks(folder, made, whole_image=whole_image)
+    parity = {
+        name: check_parity(open_session(name, folder), made.reference, name=name).to_dict()
+        for name in _checked(made.engine)
+    }
+    reduced = _in_precision(folder, made)
+    golden = write_golden(folder, images.validation, reduced.session)
+    write_labels(folder, card.classes)
+    measured = {
+        "images": images.name,
+        "parity": parity,
+        "accuracy": None if reduced.accuracy is None else reduced.accuracy.to_dict(),
+        "asked": made.settings.precision,
+        "executed": reduced.session.executed,
+        "reduced_decoding": _reduced_decoding(classifier, images),
+        "machine": machine(*ENGINES.values(), "numpy", "pillow"),
+        "notes": list(images.notes),
+        "kept_higher": [],
+        "int8": None,
+        **reduced.more,
+    }
+    manifest = Manifest(
+        format=FORMAT,
+        classicnets=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        engine=made.engine,
+        settings=reduced.settings,
+        files={},
+        input=_input(classifier),
+        outputs=deployable(classifier).outputs,
+        card=card.to_dict(),
+        golden=golden,
+        measured=measured,
+    )
+    sizes = {name: (folder / name).stat().st_size for name in _network_files(folder)}
+    text = readme(manifest, card.preprocess, sizes, whole_image=whole_image)
+    (folder / "README.md").write_text(text, "utf-8", newline="\n")
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    hashes = {name: sha256_of(folder / name) for name in files}
+    manifest.model_copy(update={"files": hashes}).write(folder)
+
+
+def _write_networks(folder: Path, made: _Made, *, whole_image: bool) -> None:
+    from classicnets.deployment.onnx_file import write_onnx
+
+    classifier, card = made.classifier, made.classifier.card
+    network, about = deployable(classifier), {"classes": card.classes, "model": card.model_name}
+    made.progress("Writing the network", 0, 1)
+    write_onnx(network, folder / "model.onnx", metadata=about)
+    if whole_image:
+        write_onnx(network, folder / "whole_image.onnx", whole_image=card.preprocess, metadata=about)
+    if made.engine == "openvino":
+        from classicnets.deployment.openvino_ir import write_ir
+
+        write_ir(folder / "model.onnx", folder / "model.xml")
+    if made.engine == "torch":
+        classifier.save(folder / "network")
+    made.progress("Writing the network", 1, 1)
+
+
+def _in_precision(folder: Path, made: _Made) -> _Reduced:
+    """Open the network in the precision that was asked for, and measure what it loses."""
+    progress = partial(made.progress, "Measuring accuracy")
+    if made.settings.precision == "int8":
+        return _in_int8(folder, made)
+    session = open_session(made.engine, folder, made.settings)
+    measured = accuracy(session, made.reference, progress=progress)
+    if made.settings.precision != "fp32" and measured is not None and measured.drop > made.max_drop:
+        raise ExportMismatch(
+            f"{made.settings.precision} loses {measured.words}; {made.max_drop:g} are allowed. Nothing was written. "
+            f"Allow more with --max-drop, or export with --precision fp32."
+        )
+    return _Reduced(session, made.settings, measured, {})
+
+
+def _in_int8(folder: Path, made: _Made) -> _Reduced:
+    """Replace the engine's files by int8 ones that are accurate enough, if they are faster here."""
+    from classicnets.deployment.quantize import calibration_images, quantize_within
+
+    card, reference, engine = made.classifier.card, made.reference, made.engine
+    assert reference.labels is not None
+    if engine == "torch":
+        raise ConfigError("int8 is made for OpenVINO and ONNX Runtime. Choose --engine openvino or onnx.")
+    file = FILES[engine][0]
+    (folder / "int8").mkdir()
+
+    def answer(path: Path) -> NDArray[np.float32]:
+        return answers(open_session(engine, path.parent, made.settings), reference.images).probabilities
+
+    quantized = quantize_within(
+        engine,
+        folder / file,
+        folder / "int8" / file,
+        calibration_images(training_images(made.classifier, made.run), card.preprocess),
+        family=family_of(card.model_name).name,
+        answer=answer,
+        reference=reference.answers.probabilities,
+        labels=reference.labels,
+        max_drop=made.max_drop,
+        progress=lambda sentence: made.progress(sentence, 0, 1),
+    )
+    fp32, int8 = (open_session(engine, place, made.settings) for place in (folder, folder / "int8"))
+    speedup = _speedup(fp32, int8, made)
+    if speedup < INT8_GAIN:
+        shutil.rmtree(folder / "int8")
+        note = f"int8 is {speedup:.2f} times as fast as fp32 here, so the bundle stays in fp32."
+        kept = _in_precision(folder, made._replace(settings=replace(made.settings, precision="fp32")))
+        return kept._replace(more={"int8": quantized.to_dict() | {"speedup": speedup, "kept": False, "note": note}})
+    for name in FILES[engine]:
+        (folder / "int8" / name).replace(folder / name)
+    (folder / "int8").rmdir()
+    session = open_session(engine, folder, made.settings)
+    about = {
+        "kept_higher": list(quantized.kept_higher),
+        "int8": quantized.to_dict() | {"speedup": speedup, "kept": True},
+    }
+    return _Reduced(session, made.settings, accuracy(session, reference), about)
+
+
+def _speedup(fp32: Session, int8: Session, made: _Made) -> float:
+    """How many times as fast int8 is, for one image or, if throughput is the goal, for 32."""
+    images = np.resize(
+        made.reference.images, (32 if made.settings.goal == "throughput" else 1, *made.reference.images.shape[1:])
+    )
+    ways = {"fp32": partial(fp32.run, images), "int8": partial(int8.run, images)}
+    times = interleaved(ways, seconds=_TIMED)
+    return times["int8"].speedup_over(times["fp32"])
+
+
+def _checked(engine: Engine) -> list[Engine]:
+    """The engines that read a file of the bundle and are installed: ONNX Runtime reads model.onnx in all of them."""
+    also: list[Engine] = ["onnxruntime"] if importlib.util.find_spec("onnxruntime") else []
+    return list(dict.fromkeys([engine, *also]))
+
+
+def _reduced_decoding(classifier: Classifier, images: RunImages) -> dict[str, Any] | None:
+    """How far answers differ between photos that are decoded as a whole and at a reduced scale."""
+    photos = large_photos(classifier.card, images)
+    if photos is None:
+        return None
+    plain, reduced = (
+        classifier.card.probabilities(classifier.logits(pixels)).numpy() for pixels in (photos.plain, photos.reduced)
+    )
+    same = plain.argmax(axis=1) == reduced.argmax(axis=1)
+    return {
+        "photos": photos.name,
+        "images": len(plain),
+        "difference": float(np.abs(plain - reduced).max()),
+        "top1": float(same.mean()),
+    }
+
+
+def _input(classifier: Classifier) -> Input:
+    preprocess = classifier.preprocess
+    colours: dict[int, Literal["RGB", "grey", "other"]] = {1: "grey", 3: "RGB"}
+    shape = ("N", preprocess.channels, *preprocess.input_size)
+    return Input(shape=shape, colours=colours.get(preprocess.channels, "other"))
+
+
+def _network_files(folder: Path) -> list[str]:
+    known = ["model.onnx", "whole_image.onnx", *(name for names in FILES.values() for name in names)]
+    return [name for name in dict.fromkeys(known) if (folder / name).is_file()]
+
+
+# ---- what the user gives
+
+
+def _engine(name: str) -> Engine:
+    """The engine of that name. Raises UnknownName, or MissingExtra if it is not installed."""
+    known = {"onnx": "onnxruntime", **{engine: engine for engine in ENGINES}}
+    if name not in known:
+        raise unknown_name("engine", name, get_args(EngineName), next_step="Known: onnx, openvino, torch, auto.")
+    engine: Engine = known[name]  # type: ignore[assignment]
+    for package in ("onnx", ENGINES[engine]):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra(
+                f'Exporting for {name} needs the package {package}. Install it with: pip install "classicnets[deploy]"'
+            )
+    return engine
+
+
+def _check(precision: str, max_drop: float, image_size: int | None) -> None:
+    if precision not in get_args(Precision):
+        known = get_args(Precision)
+        raise unknown_name("precision", precision, known, next_step=f"Known: {', '.join(known)}, auto.")
+    if not 0 <= max_drop <= 100:
+        raise ConfigError(f"--max-drop is in percentage points of accuracy, from 0 to 100; got {max_drop:g}.")
+    if image_size is not None and image_size < 1:
+        raise ConfigError(f"--image-size is in pixels, 1 or more; got {image_size}.")
+
+
+def _opened(run: Classifier | str | PathLike[str]) -> tuple[Classifier, Path | None]:
+    """The classifier, and its run folder if it has one. Raises ConfigError for a bundle, and what `load` raises."""
+    if isinstance(run, Classifier):
+        return run, None
+    if (Path(run) / NAME).is_file():
+        raise ConfigError(f"{Path(run)} is a bundle already. Give the run that it was made from.")
+    return Classifier.load(run), run_of(run)
+
+
+def _place(out: str | PathLike[str] | None, run: Path | None) -> Path:
+    """Where the bundle goes. Raises ConfigError if something is there, or nothing says where."""
+    if out is not None:
+        check_new(Path(out))
+        return Path(out)
+    if run is None:
+        raise ConfigError("Say where the bundle goes: --out FOLDER, a new folder.")
+    return next(place for place in numbered(run / "bundle") if not os.path.lexists(place))
