@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
 
 from classicnets.conformal import Conformal
 from classicnets.errors import ConfigError
@@ -16,6 +19,8 @@ from classicnets.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Logits = TypeVar("Logits", np.ndarray, "Tensor")
 
 
 @dataclass(frozen=True)
@@ -85,21 +90,54 @@ class Card:
                 f"has {len(self.classes)}."
             )
 
-    def scaled(self, logits: Tensor) -> Tensor:
+    def scaled(self, logits: Logits) -> Logits:
         """Return logits divided by the temperature; their softmax is the scores. `logits` are float (N, K)."""
         return logits if self.temperature == 1 else logits / self.temperature
 
-    def probabilities(self, logits: Tensor) -> Tensor:
+    def probabilities(self, logits: Logits) -> Logits:
         """Return the scores of every class: float (N, K), rows that sum to 1.
 
         Every score that is shown or kept comes from here: predict, evaluate, explain and look.
 
         Args:
-            logits: float (N, K), as `Scorer.logits` returns them.
+            logits: float (N, K), as `Scorer.logits` returns them, an array or a tensor.
 
         >>> card.probabilities(classifier.logits(images)).sum(dim=1)  # doctest: +SKIP
         """
-        return self.scaled(logits).softmax(dim=-1)
+        scaled = self.scaled(logits)
+        if isinstance(scaled, np.ndarray):
+            powers: np.ndarray = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+            powers /= powers.sum(axis=-1, keepdims=True)
+            return powers
+        return scaled.softmax(dim=-1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values, for `from_dict`."""
+        return {
+            "model_name": self.model_name,
+            "classes": list(self.classes),
+            "preprocess": self.preprocess.to_dict(),
+            "tta": self.tta,
+            "temperature": self.temperature,
+            "conformal": None if self.conformal is None else self.conformal.to_dict(),
+            "novelty": None if self.novelty is None else asdict(self.novelty),
+            "provenance": self.provenance,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Card:
+        """Return the card that `to_dict` wrote. Raises ConfigError or UnknownName if it is something else."""
+        try:
+            parts = {f.name: values[f.name] for f in fields(cls)}
+            parts["classes"] = tuple(parts["classes"])
+            parts["preprocess"] = Preprocess.from_dict(parts["preprocess"])
+            if parts["conformal"] is not None:
+                parts["conformal"] = Conformal.from_dict(parts["conformal"], len(parts["classes"]))
+            if parts["novelty"] is not None:
+                parts["novelty"] = NoveltyThreshold(**parts["novelty"])
+            return cls(**parts)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"the card cannot be read ({error})") from None
 
     def missing(self, name: Literal["coverage", "novelty"]) -> str:
         """Why the card has no scores for sets ("coverage") or no novelty threshold, if `provenance["trust"]` says."""

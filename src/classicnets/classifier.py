@@ -25,7 +25,7 @@ from classicnets.errors import BadImage, ConfigError, UnknownName, WeightsError
 from classicnets.models.contract import Classified, ConvNet
 from classicnets.novelty import NoveltyScore
 from classicnets.preprocess import Preprocess
-from classicnets.scorer import Answer, Image, Outputs, PrecisionName
+from classicnets.scorer import Answer, Image, Outputs, PrecisionName, Values
 from classicnets.system.devices import Precision, choose_device
 from classicnets.weights.config import OurSection, build, make_config, num_features
 from classicnets.weights.files import load_into
@@ -145,7 +145,7 @@ class Classifier:
 
     def logits(
         self,
-        images: Tensor,
+        images: Values,
         *,
         batch_size: int = 256,
         precision: PrecisionName = "fp32",
@@ -158,7 +158,7 @@ class Classifier:
         is the average.
 
         Args:
-            images: uint8 (N, C, H, W), as `preprocess.geometry` makes them.
+            images: uint8 (N, C, H, W), as `preprocess.geometry` makes them, an array or a tensor.
             batch_size: how many images go through the network at a time, 1 or more.
             precision: the arithmetic of the forward pass; "fp32" is the model's own floating-point type.
             progress: called with the number of images done and the number of all images.
@@ -166,8 +166,9 @@ class Classifier:
         Raises ConfigError for images of another shape.
 
         Example:
-            >>> clf.logits(torch.stack([clf.preprocess.read("cat.jpg")]))  # doctest: +SKIP
+            >>> clf.logits(np.stack([clf.preprocess.read("cat.jpg")]))  # doctest: +SKIP
         """
+        images = torch.as_tensor(images)
         logits = torch.empty(len(images), len(self.classes))
         for rows, views in self._passed(images, self.model, batch_size, precision, progress):
             logits[rows] = averaged(views)
@@ -175,18 +176,18 @@ class Classifier:
 
     def outputs(
         self,
-        images: Tensor,
+        images: Values,
         *,
         batch_size: int = 256,
         precision: PrecisionName = "fp32",
         progress: Callable[[int, int], None] | None = None,
-    ) -> Outputs:
+    ) -> Outputs[Tensor]:
         """Return the logits of prepared images, and how unlike the training images each one is, in one pass.
 
         Arguments and logits are those of `logits`. The novelty is None if the classifier has no `novelty_score`.
 
         Example:
-            >>> clf.outputs(torch.stack([clf.preprocess.read("cat.jpg")])).novelty  # doctest: +SKIP
+            >>> clf.outputs(np.stack([clf.preprocess.read("cat.jpg")])).novelty  # doctest: +SKIP
         """
         if self.novelty_score is None:
             return Outputs(self.logits(images, batch_size=batch_size, precision=precision, progress=progress))
@@ -195,7 +196,7 @@ class Classifier:
 
     def classified(
         self,
-        images: Tensor,
+        images: Values,
         *,
         batch_size: int = 256,
         precision: PrecisionName = "fp32",
@@ -206,11 +207,11 @@ class Classifier:
         Arguments and logits are those of `logits`. With `tta="flip"` the features are averaged over both views.
 
         Example:
-            >>> clf.classified(torch.stack([clf.preprocess.read("cat.jpg")])).features  # doctest: +SKIP
+            >>> clf.classified(np.stack([clf.preprocess.read("cat.jpg")])).features  # doctest: +SKIP
         """
         network = network_of(self.model)
         logits, features = [torch.empty(0, len(self.classes))], [torch.empty(0, num_features(network))]
-        for _, views in self._passed(images, network.classified, batch_size, precision, progress):
+        for _, views in self._passed(torch.as_tensor(images), network.classified, batch_size, precision, progress):
             logits.append(averaged([view.logits for view in views]).cpu())
             features.append(torch.stack([view.features.float() for view in views]).mean(dim=0).cpu())
         return Classified(torch.cat(logits), torch.cat(features))
@@ -358,9 +359,6 @@ class Classifier:
         load_into(classifier.model, state, name=str(folder / "model.safetensors"))
         classifier.model.eval().to(memory_format=torch.channels_last).to(choose_device(device))
         return classifier
-
-
-load = Classifier.load
 
 
 def _trust_values(card: Card) -> dict[str, Any]:

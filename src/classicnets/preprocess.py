@@ -1,23 +1,28 @@
 """`Preprocess`: turn a decoded image into network input. Nothing else knows resize, crop, mean and std.
 
 It has two halves. `geometry` turns uint8 into uint8, so its result can be kept on disk. `normalize` turns uint8 into
-floats, a whole batch at a time. Training, evaluation, prediction and serving all use both, so they cannot differ.
+floats, a whole batch at a time. Evaluation, prediction and serving all use both, so they cannot differ. Only
+`normalize` needs PyTorch: an exported network normalises its own input.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, get_args
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
+from PIL import Image
 
 from classicnets.errors import BadImage, ConfigError, DataError, unknown_name
 from classicnets.images import MAX_PIXELS, ImageSource, name_of, read_pixels
 from classicnets.system.memory import in_huge_pages
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels = TypeVar("Pixels", np.ndarray, "Tensor")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -61,8 +66,8 @@ class Preprocess:
     Raises ConfigError for any value that cannot be used.
 
     >>> preprocess = Preprocess(input_size=(224, 224), crop_fraction=0.875, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    >>> preprocess(torch.zeros(3, 480, 640, dtype=torch.uint8)).shape
-    torch.Size([1, 3, 224, 224])
+    >>> preprocess.geometry(np.zeros((3, 480, 640), np.uint8)).shape
+    (3, 224, 224)
     """
 
     input_size: tuple[int, int]
@@ -104,7 +109,7 @@ class Preprocess:
         """The number of channels of the network input."""
         return len(self.mean)
 
-    def read(self, source: ImageSource, *, name: str | None = None) -> Tensor:
+    def read(self, source: ImageSource, *, name: str | None = None) -> np.ndarray:
         """Decode an image and apply `geometry`: uint8 (channels, *input_size), values 0 to 255.
 
         A JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, in a fraction of the time. It is
@@ -118,7 +123,7 @@ class Preprocess:
         Raises BadImage as `read_image` does, or if the image has a number of channels that does not fit.
 
         >>> preprocess.read("cat.jpg").shape  # doctest: +SKIP
-        torch.Size([3, 224, 224])
+        (3, 224, 224)
         """
         name = name or name_of(source)
         image = read_pixels(source, name=name, reduction=self.reduction, bit_depth=self.bit_depth)
@@ -147,21 +152,25 @@ class Preprocess:
         # Without spare pixels rather than not at all.
         return 2 if very_large and height >= 2 * needed[0] and width >= 2 * needed[1] else 1
 
-    def geometry(self, images: Tensor) -> Tensor:
+    def geometry(self, images: Pixels) -> Pixels:
         """Convert the channels, resize and crop. The result of an image does not depend on the others in its batch.
 
         Args:
-            images: uint8 (..., C, H, W), values 0 to 255. Grey is repeated to become RGB, and RGB becomes grey by
-                luma (ITU-R 601).
+            images: uint8 (..., C, H, W), values 0 to 255, an array or a tensor. Grey is repeated to become RGB, and
+                RGB becomes grey by luma (ITU-R 601).
 
-        Returns uint8 (..., channels, *input_size), contiguous. Raises DataError for another dtype, and if the number
-        of channels does not fit.
+        Returns uint8 (..., channels, *input_size), contiguous: an array for an array, a tensor on the CPU for a
+        tensor. Raises DataError for another dtype, and if the number of channels does not fit.
 
-        >>> preprocess.geometry(torch.zeros(8, 3, 480, 640, dtype=torch.uint8)).shape  # doctest: +SKIP
-        torch.Size([8, 3, 224, 224])
+        >>> preprocess.geometry(np.zeros((8, 3, 480, 640), np.uint8)).shape  # doctest: +SKIP
+        (8, 3, 224, 224)
         """
-        images = _centre(self._resized(self.converted(images)), self.input_size)
-        return images.expand(*images.shape[:-3], self.channels, *self.input_size).contiguous()
+        return _on_array(self._geometry, images)
+
+    def _geometry(self, images: np.ndarray) -> np.ndarray:
+        images = _centre(self._resized(self._converted(images)), self.input_size)
+        whole = np.broadcast_to(images, (*images.shape[:-3], self.channels, *self.input_size))
+        return np.require(whole, requirements=["C", "W"])
 
     def window(self, height: int, width: int) -> Window:
         """Return which part of an image the network sees.
@@ -182,22 +191,25 @@ class Preprocess:
             sizes.append(seen * scale)
         return Window(*starts, *sizes)
 
-    def converted(self, images: Tensor) -> Tensor:
+    def converted(self, images: Pixels) -> Pixels:
         """Convert the channels only: uint8 (..., C, H, W) to (..., channels, H, W), or (..., 1, H, W) to be repeated.
 
         Args:
-            images: uint8, values 0 to 255.
+            images: uint8, values 0 to 255, an array or a tensor.
 
         Raises DataError as `geometry` does.
 
-        >>> preprocess.converted(torch.zeros(3, 480, 640, dtype=torch.uint8)).shape  # doctest: +SKIP
-        torch.Size([3, 480, 640])
+        >>> preprocess.converted(np.zeros((3, 480, 640), np.uint8)).shape  # doctest: +SKIP
+        (3, 480, 640)
         """
-        if images.dtype != torch.uint8:
+        return _on_array(self._converted, images)
+
+    def _converted(self, images: np.ndarray) -> np.ndarray:
+        if images.dtype != np.uint8:
             raise DataError(f"geometry takes uint8 images with values 0 to 255, got {images.dtype}.")
         channels = images.shape[-3]
         if channels == 3 and self.channels == 1:
-            return luma(images)
+            return _luma(images)
         if channels not in (1, self.channels):
             raise DataError(
                 f"The image has {channels} channels and the network takes {self.channels}. Only grey and RGB are "
@@ -214,6 +226,8 @@ class Preprocess:
         >>> preprocess.normalize(torch.zeros(8, 3, 224, 224, dtype=torch.uint8)).dtype  # doctest: +SKIP
         torch.float32
         """
+        import torch
+
         mean = torch.tensor(self.mean, device=images.device).mul_(255)
         std = torch.tensor(self.std, device=images.device).mul_(255)
         if images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
@@ -223,7 +237,7 @@ class Preprocess:
         return images.sub(mean).div_(std).to(torch.float32, memory_format=torch.channels_last)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Turn one image, uint8 (C, H, W), into a batch of one: float32 (1, channels, *input_size)."""
+        """Turn one image, a uint8 tensor (C, H, W), into a batch of one: float32 (1, channels, *input_size)."""
         return self.normalize(self.geometry(image)[None])
 
     def to_dict(self) -> dict[str, Any]:
@@ -248,10 +262,9 @@ class Preprocess:
             raise ConfigError(f"The preprocess settings lack {', '.join(missing)}; all of them must be given.")
         return cls(**values)
 
-    def _resized(self, images: Tensor) -> Tensor:
+    def _resized(self, images: np.ndarray) -> np.ndarray:
         images = _centre(images, self._middle(*images.shape[-2:]))
-        size = self._resized_size(images.shape[-2], images.shape[-1])
-        return resize(images, size, self.interpolation)
+        return _resize(images, self._resized_size(images.shape[-2], images.shape[-1]), self.interpolation)
 
     def _middle(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) in the middle of an image that is resized: all of it, unless it is very long."""
@@ -276,34 +289,25 @@ class Preprocess:
         return _scaled(height, width, target, choose(target[0] / height, target[1] / width))
 
 
-def resize(images: Tensor, size: tuple[int, int], interpolation: Interpolation = "bilinear") -> Tensor:
-    """Resize images to (height, width) pixels, antialiased, as torchvision's transforms v2 do.
-
-    `torch.nn.functional.interpolate` does the work, because `import torchvision` takes longer than most commands.
-
-    Args:
-        images: uint8 (..., C, H, W). Channels-last images stay so.
-        size: the new (height, width), each 1 or more.
-        interpolation: "nearest" takes pixels as they are; "bilinear" and "bicubic" are antialiased.
-
-    Returns uint8 (..., C, height, width).
-
-    >>> resize(torch.zeros(3, 480, 640, dtype=torch.uint8), (240, 320)).shape
-    torch.Size([3, 240, 320])
-    """
-    if tuple(images.shape[-2:]) == size:
+def _resize(images: np.ndarray, size: tuple[int, int], interpolation: Interpolation) -> np.ndarray:
+    """Resize uint8 images (..., C, H, W) to (height, width) with Pillow, antialiased except for "nearest"."""
+    if images.shape[-2:] == size:
         return images
-    flat = images.reshape(-1, *images.shape[-3:])
-    if len(flat) == 1 and flat.is_contiguous(memory_format=torch.channels_last):
-        flat = flat.as_strided(flat.shape, (flat.numel(), *flat.stride()[1:]))  # else the result is not channels-last
-    if interpolation == "nearest":
-        resized = F.interpolate(flat, size, mode="nearest-exact")
-    elif flat.is_cpu and flat.numel():
-        resized = F.interpolate(flat, size, mode=interpolation, antialias=True, align_corners=False)
-    else:
-        raw = F.interpolate(flat.float(), size, mode=interpolation, antialias=True, align_corners=False)
-        resized = raw.clamp(0, 255).round().to(images.dtype)
-    return resized.reshape(*images.shape[:-2], *size)
+    resized = np.empty((*images.shape[:-2], *size), np.uint8)
+    for image, out in zip(
+        images.reshape(-1, *images.shape[-3:]), resized.reshape(-1, *resized.shape[-3:]), strict=True
+    ):
+        if len(image) == 3:
+            rows = np.ascontiguousarray(image.transpose(1, 2, 0))
+            out[...] = _resize_rows(rows, size, interpolation).transpose(2, 0, 1)
+        else:
+            for plane, made in zip(image, out, strict=True):
+                made[...] = _resize_rows(np.ascontiguousarray(plane), size, interpolation)
+    return resized
+
+
+def _resize_rows(rows: np.ndarray, size: tuple[int, int], interpolation: Interpolation) -> np.ndarray:
+    return np.asarray(Image.fromarray(rows).resize(size[::-1], Image.Resampling[interpolation.upper()]))
 
 
 def _scaled(height: int, width: int, target: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -313,13 +317,15 @@ def _scaled(height: int, width: int, target: tuple[int, int], scale: float) -> t
     return max(1, target[1] * height // width), target[1]
 
 
-def _centre(images: Tensor, size: tuple[int, int]) -> Tensor:
+def _centre(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The middle of images, of `size` (height, width); black pixels where an image has none."""
-    if tuple(images.shape[-2:]) == size:
+    top, left = (_start(side, seen) for side, seen in zip(images.shape[-2:], size, strict=True))
+    images = images[..., max(0, top) :, max(0, left) :][..., : size[0], : size[1]]
+    if images.shape[-2:] == size:
         return images
-    (top, left) = (-_start(side, seen) for side, seen in zip(images.shape[-2:], size, strict=True))
-    bottom, right = size[0] - images.shape[-2] - top, size[1] - images.shape[-1] - left
-    return F.pad(images, (left, right, top, bottom))  # less than 0 cuts off
+    whole = np.zeros((*images.shape[:-2], *size), np.uint8)
+    whole[..., max(0, -top) :, max(0, -left) :][..., : images.shape[-2], : images.shape[-1]] = images
+    return whole
 
 
 def _normalized_rows(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -328,6 +334,8 @@ def _normalized_rows(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     It takes whole rows of pixels, because three numbers a pixel need twice as long. It takes a few images at a time, so
     that the second pass over them finds them in the processor's cache.
     """
+    import torch
+
     n, channels, height, width = images.shape
     rows = images.permute(0, 2, 3, 1).reshape(n, height, width * channels)
     means, stds = mean.repeat(width), std.repeat(width)
@@ -343,10 +351,24 @@ def _start(side: int, seen: int) -> int:
     return round((side - seen) / 2) if side >= seen else -((seen - side) // 2)
 
 
-def luma(images: Tensor) -> Tensor:
+def luma(images: Pixels) -> Pixels:
     """Convert RGB to grey by ITU-R 601 luma: uint8 (..., 3, H, W) to (..., 1, H, W). Grey keeps its values exactly."""
-    red, green, blue = images.to(torch.int32).unbind(-3)
-    return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).to(torch.uint8).unsqueeze(-3)
+    return _on_array(_luma, images)
+
+
+def _luma(images: np.ndarray) -> np.ndarray:
+    red, green, blue = np.moveaxis(images.astype(np.int32), -3, 0)
+    grey: np.ndarray = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
+    return grey.astype(np.uint8)[..., None, :, :]
+
+
+def _on_array(function: Callable[[np.ndarray], np.ndarray], images: Pixels) -> Pixels:
+    """Apply a function of arrays to an array, or to a tensor, which gives a tensor on the CPU."""
+    if isinstance(images, np.ndarray):
+        return function(images)
+    import torch
+
+    return torch.from_numpy(function(images.cpu().numpy()))
 
 
 def _is_int(value: object) -> bool:

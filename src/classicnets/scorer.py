@@ -14,18 +14,30 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    Union,
+    runtime_checkable,
+)
 
 import numpy as np
-import torch
 from PIL.Image import Image as PILImage
-from torch import Tensor
 
 from classicnets.card import Card
 from classicnets.conformal import Conformal, SetMethod, check_coverage
 from classicnets.errors import BadImage, ConfigError
-from classicnets.images import ImageSource, name_of
+from classicnets.images import ImageSource, is_tensor, name_of
 from classicnets.system.threads import in_threads
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Image = ImageSource
 """What `read_image` takes: a path, bytes, a file object, a PIL image, a uint8 array or a uint8 tensor."""
@@ -34,8 +46,15 @@ PrecisionName = Literal["fp32", "bf16", "auto"]
 """The arithmetic of a forward pass; "auto" is bf16 if the hardware has it, else fp32."""
 
 
+Values: TypeAlias = Union[np.ndarray, "Tensor"]
+"""Numbers: an array, or a tensor on the CPU. `numpy.asarray` and `torch.as_tensor` take both."""
+
+
+Kind = TypeVar("Kind", bound=Values)
+
+
 class Scorer(Protocol):
-    """A card, and logits for the images that it prepares."""
+    """A card, and logits for the images that it prepares. It takes and returns arrays or tensors, as it likes."""
 
     @property
     def card(self) -> Card:
@@ -44,12 +63,12 @@ class Scorer(Protocol):
 
     def logits(
         self,
-        images: Tensor,
+        images: Values,
         *,
         batch_size: int = 256,
         precision: PrecisionName = "fp32",
         progress: Callable[[int, int], None] | None = None,
-    ) -> Tensor:
+    ) -> Values:
         """Return the logits of prepared images: float32 (N, K), on the CPU.
 
         Args:
@@ -61,16 +80,16 @@ class Scorer(Protocol):
         ...
 
 
-class Outputs(NamedTuple):
+class Outputs(NamedTuple, Generic[Kind]):
     """What a network says of N images.
 
     Attributes:
-        logits: float32 (N, K), on the CPU.
+        logits: float32 (N, K), an array or a tensor on the CPU.
         novelty: how unlike the training images each one is, float32 (N,), higher is less like them; None if unknown.
     """
 
-    logits: Tensor
-    novelty: Tensor | None = None
+    logits: Kind
+    novelty: Kind | None = None
 
 
 @runtime_checkable
@@ -79,12 +98,12 @@ class NoveltyScorer(Scorer, Protocol):
 
     def outputs(
         self,
-        images: Tensor,
+        images: Values,
         *,
         batch_size: int = 256,
         precision: PrecisionName = "fp32",
         progress: Callable[[int, int], None] | None = None,
-    ) -> Outputs:
+    ) -> Outputs[Any]:
         """Return the logits of prepared images, and their novelty scores. Arguments are those of `logits`."""
         ...
 
@@ -237,7 +256,7 @@ class _Asked(NamedTuple):
 
 def _is_single(images: object) -> bool:
     """Whether this is one image. Some could be iterated over: the rows of an array, the lines of a file."""
-    if isinstance(images, np.ndarray | Tensor):
+    if isinstance(images, np.ndarray) or is_tensor(images):
         return images.ndim < 4
     is_content = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | PILImage)
     return is_content or hasattr(images, "read") or not isinstance(images, Iterable)
@@ -254,13 +273,13 @@ def _predict_many(
     while batch := list(itertools.islice(images, batch_size)):
         named = [(name_of(image, f"image {i}"), image) for i, image in batch]
         prepared = list(in_threads(lambda one: _prepare(scorer.card, *one), named, chunk=1))
-        good = [image for image in prepared if isinstance(image, Tensor)]
-        answers = iter(_answers(scorer, torch.stack(good), top_k, precision, asked) if good else ())
+        good = [image for image in prepared if isinstance(image, np.ndarray)]
+        answers = iter(_answers(scorer, np.stack(good), top_k, precision, asked) if good else ())
         for (name, _), image in zip(named, prepared, strict=True):
             yield image if isinstance(image, BadImage) else replace(next(answers), path=name)
 
 
-def _prepare(card: Card, name: str, image: Image) -> Tensor | BadImage:
+def _prepare(card: Card, name: str, image: Image) -> np.ndarray | BadImage:
     try:
         return card.preprocess.read(image, name=name)
     except BadImage as error:
@@ -269,12 +288,12 @@ def _prepare(card: Card, name: str, image: Image) -> Tensor | BadImage:
 
 def outputs_of(
     scorer: Scorer,
-    images: Tensor,
+    images: Values,
     *,
     batch_size: int = 256,
     precision: PrecisionName = "fp32",
     progress: Callable[[int, int], None] | None = None,
-) -> Outputs:
+) -> Outputs[Any]:
     """Return what a scorer says of prepared images, with novelty scores if its card has a threshold for them.
 
     Arguments are those of `Scorer.logits`.
@@ -285,28 +304,26 @@ def outputs_of(
 
 
 def _answers(
-    scorer: Scorer, images: Tensor, top_k: int, precision: PrecisionName, asked: _Asked | None
+    scorer: Scorer, images: np.ndarray, top_k: int, precision: PrecisionName, asked: _Asked | None
 ) -> Iterator[Answer]:
     """Yield the answer for each prepared image, still without its path."""
     card = scorer.card
     outputs = outputs_of(scorer, images, batch_size=len(images), precision=precision)
-    probabilities = card.probabilities(outputs.logits)
-    ranked = probabilities.sort(dim=1, descending=True, stable=True)
-    inside = None
-    if asked:
-        sets = asked.conformal.sets(probabilities.numpy(), asked.coverage, asked.method)
-        inside = torch.from_numpy(sets).gather(1, ranked.indices)
-    for i, (scores, order) in enumerate(zip(ranked.values, ranked.indices, strict=True)):
-        best = zip(order[:top_k].tolist(), scores[:top_k].tolist(), strict=True)
+    probabilities = card.probabilities(np.asarray(outputs.logits))
+    novelty = None if outputs.novelty is None else np.asarray(outputs.novelty)
+    ranks = np.argsort(-probabilities, axis=1, kind="stable")
+    sets = asked.conformal.sets(probabilities, asked.coverage, asked.method) if asked else None
+    for i, (scores, order) in enumerate(zip(probabilities, ranks, strict=True)):
+        best = zip(order[:top_k].tolist(), scores[order[:top_k]].tolist(), strict=True)
         yield Answer(
             path="",
             predictions=tuple(Guess(card.classes[k], score, k) for k, score in best),
             model=card.model_name,
-            set=None if inside is None else tuple(card.classes[k] for k in order[inside[i]].tolist()),
+            set=None if sets is None else tuple(card.classes[k] for k in order.tolist() if sets[i, k]),
             coverage=asked.coverage if asked else None,
-            unlike_training=_is_unlike(card, outputs.novelty, i),
+            unlike_training=_is_unlike(card, novelty, i),
         )
 
 
-def _is_unlike(card: Card, novelty: Tensor | None, i: int) -> bool | None:
+def _is_unlike(card: Card, novelty: np.ndarray | None, i: int) -> bool | None:
     return None if card.novelty is None or novelty is None else float(novelty[i]) > card.novelty.threshold

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
+from PIL import Image
 from rich.console import Console
 
+from bundles import colour, write_bundle
 from classicnets.classifier import Classifier
 from classicnets.cli import output
 from classicnets.evaluation.trust import calibrate
@@ -68,7 +71,7 @@ def trusted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     val = images_for(classifier, 60)
     of_val = classifier.classified(val.images)
     classifier = calibrate(classifier, of_val, val.labels, of_val, val.labels)
-    photos = torch.stack([classifier.preprocess.read(make_photo(kind, i)) for kind in PHOTO_CLASSES for i in range(12)])
+    photos = np.stack([classifier.preprocess.read(make_photo(kind, i)) for kind in PHOTO_CLASSES for i in range(12)])
     novelty = replace(classifier.card.novelty, threshold=float(classifier.outputs(photos).novelty.median()))
     card = replace(classifier.card, novelty=novelty)
     return Classifier.of(card, classifier.model, classifier.novelty_score).save(tmp_path_factory.mktemp("t") / "model")
@@ -178,3 +181,17 @@ def test_answers_stay_on_stdout_beside_a_progress_bar(capsys, monkeypatch) -> No
         sys.stdout.write("an answer\n")
     assert capsys.readouterr().out == "an answer\n"
     assert "an answer" not in terminal.getvalue()
+
+
+def test_a_bundle_answers_without_torch(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    Image.fromarray(colour(2).transpose(1, 2, 0)).save(tmp_path / "blue.png")
+    code = (
+        "import sys; from classicnets.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: sys.stderr.write(f'{stop.code} {\"torch\" in sys.modules}')"
+    )
+    arguments = ["predict", str(bundle), str(tmp_path / "blue.png"), "--format", "json"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)[0]["predictions"][0]["label"] == "blue"
+    assert done.stderr == "0 False"

@@ -107,10 +107,12 @@ def _show_unit(
 
 def _picture(image: Path, size: tuple[int, int]) -> Tensor:
     """The image as a network of that size gets it, before it is normalised."""
+    import torch
+
     from classicnets.preprocess import Preprocess
 
     preprocess = Preprocess(input_size=size, mean=(0.0,) * 3, std=(1.0,) * 3)
-    return preprocess.geometry(preprocess.read(image)[None])[0]
+    return torch.from_numpy(preprocess.read(image))
 
 
 def _check(*, svg: Path | None, unit: str | None, image: Path | None, as_csv: bool, as_json: bool) -> None:

@@ -297,7 +297,9 @@ def evaluate(
     packed = packed or pack(images, card.preprocess, on_error=on_error, progress=report)
     report = partial(progress, "Classifying") if progress else None
     if logits is None:
-        logits, novelty = outputs_of(scorer, packed.images, batch_size=batch_size, precision=precision, progress=report)
+        outputs = outputs_of(scorer, packed.images, batch_size=batch_size, precision=precision, progress=report)
+        logits = torch.as_tensor(outputs.logits)
+        novelty = None if outputs.novelty is None else torch.as_tensor(outputs.novelty)
     scaled, labels = card.scaled(logits), to_ours[packed.labels]
     best = metrics.ranking(logits, _TOP)
     confusion = metrics.confusion_matrix(labels, best[:, 0], len(card.classes))

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from classicnets.classifier import Classifier, averaged
-from classicnets.scorer import PrecisionName
+from classicnets.scorer import PrecisionName, Values
 
 _SHARE = 224 / 256  # of the side of a view to that of the image it is cut from, if the classifier sees whole images
 
@@ -42,13 +43,14 @@ class TenCrop:
 
     def logits(
         self,
-        images: Tensor,
+        images: Values,
         *,
         batch_size: int = 256,
         precision: PrecisionName = "fp32",
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """Return the logits of images that `card.preprocess` prepared. Arguments are those of `Scorer.logits`."""
+        images = torch.as_tensor(images)
         height, width = self._mirrored.preprocess.input_size
         views = []
         for number, (top, left) in enumerate(self._corners(*images.shape[-2:])):

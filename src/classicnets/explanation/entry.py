@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -69,7 +70,7 @@ def explain(
     chosen = METHODS[method]
     name = name_of(image)
     content = read_bytes(image, name=name) if hasattr(image, "read") else image
-    prepared = preprocess.read(content, name=name).to(next(network.parameters()).device)
+    prepared = torch.from_numpy(preprocess.read(content, name=name)).to(next(network.parameters()).device)
     picture = _picture(content, name, preprocess.bit_depth)
     on_images = _counting(progress, _total(chosen, classifier, verdict))
 
@@ -144,7 +145,7 @@ def _counting(progress: Callable[[int, int], None] | None, total: int) -> Callab
 
 def _picture(content: ImageSource, name: str, bit_depth: int) -> Tensor:
     """The image to draw: uint8 RGB (3, H, W). Of more than three channels, the first three."""
-    pixels = read_pixels(content, name=name, reduction=reduction_to(_DISPLAY), bit_depth=bit_depth)
+    pixels = torch.from_numpy(read_pixels(content, name=name, reduction=reduction_to(_DISPLAY), bit_depth=bit_depth))
     rgb = pixels[:3] if len(pixels) >= 3 else pixels[:1].expand(3, -1, -1)
     longest = max(rgb.shape[1:])
     if longest <= _DISPLAY:

@@ -89,7 +89,7 @@ def look(
             data=data or chosen.name, of=len(chosen.images), on_error=on_error, progress=progress,
         )  # fmt: skip
     shown = [(name_of(one, f"image {i}"), one) for i, one in enumerate(pictures)]
-    prepared = [(name, classifier.preprocess.read(one, name=name)) for name, one in shown]
+    prepared = [(name, torch.from_numpy(classifier.preprocess.read(one, name=name))) for name, one in shown]
     if not prepared and seen is not None:
         prepared = [(seen.images.paths[i], seen.images.pixels[i]) for i in _of_different_classes(seen.images)]
     of_maps = [stage] if stage else evenly(names, _STAGES_OF_MAPS)

@@ -1,4 +1,4 @@
-"""Find images and decode them: from any kind of image to a uint8 tensor, or a `BadImage` that says why not.
+"""Find images and decode them: from any kind of image to uint8 pixels, or a `BadImage` that says why not.
 
 `find` lists files, `source` reads what a user calls an image, `header` opens it and `decode` decodes it. `png` and
 `jpeg` handle what is special about these formats. `deep` reads 16-bit values, `bit_depth` finds how many bits they use.
@@ -11,7 +11,7 @@ from classicnets.images.encode import image_uri, png_uri, recompressed, svg_uri,
 from classicnets.images.find import IMAGE_SUFFIXES, find_files, find_images, is_hidden, is_image
 from classicnets.images.header import reduction_to, within_limit
 from classicnets.images.metadata import Metadata, read_metadata
-from classicnets.images.source import MAX_PIXELS, ImageSource, name_of, pixel_limit, read_bytes, read_state
+from classicnets.images.source import MAX_PIXELS, ImageSource, is_tensor, name_of, pixel_limit, read_bytes, read_state
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -27,6 +27,7 @@ __all__ = [
     "image_uri",
     "is_hidden",
     "is_image",
+    "is_tensor",
     "name_of",
     "pixel_limit",
     "png_uri",

@@ -1,4 +1,4 @@
-"""Decode an image to a uint8 tensor.
+"""Decode an image to a uint8 array or tensor.
 
 The content says what a file is, never its suffix. Pillow reads every header before any pixel is decoded. simplejpeg
 then decodes the pixels of a JPEG, except of a CMYK JPEG, which it does not convert. Pillow decodes all other formats.
@@ -10,11 +10,10 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageFile
-from torch import Tensor
 
 from classicnets.errors import BadImage
 from classicnets.images import jpeg
@@ -24,12 +23,16 @@ from classicnets.images.source import (
     ImageSource,
     RefusedError,
     guarded,
+    is_tensor,
     name_of,
     pixel_limit,
     pixels_of,
     read_bytes,
     read_state,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Reduction = Callable[[int, int], int]
 
@@ -65,11 +68,13 @@ def read_image(
     >>> read_image("cat.jpg").shape  # doctest: +SKIP
     torch.Size([3, 480, 640])
     """
+    import torch
+
     name = name or name_of(source)
     pixels = read_pixels(source, name=name, max_pixels=max_pixels, reduction=reduction, bit_depth=bit_depth)
     if len(pixels) not in (1, 3):
         raise BadImage(name, f"got a tensor of {len(pixels)} channels; a tensor must be (3, H, W), (1, H, W) or (H, W)")
-    return pixels.expand(3, -1, -1).contiguous()
+    return torch.from_numpy(pixels).expand(3, -1, -1).contiguous()
 
 
 def read_pixels(
@@ -79,11 +84,11 @@ def read_pixels(
     max_pixels: int | None = None,
     reduction: Reduction = lambda height, width: 1,
     bit_depth: int = 16,
-) -> Tensor:
-    """Decode an image as `read_image` does, but leave the channels of arrays and tensors as they are: uint8 (C, H, W).
+) -> np.ndarray:
+    """Decode an image as `read_image` does, to an array, and leave the channels of arrays and tensors as they are.
 
-    The pixels of a file stay as the decoder gives them, in channels-last memory: resizing needs them so, and moving
-    them there and back takes longer than decoding.
+    Returns uint8 (C, H, W), without importing PyTorch. The pixels of a file stay as the decoder gives them, in
+    channels-last memory: resizing needs them so, and moving them there and back takes longer than decoding.
 
     Args:
         source: a path, bytes, a binary file object, a PIL image, or a uint8 array or tensor; a tensor may have any
@@ -96,10 +101,10 @@ def read_pixels(
     Raises BadImage if the image cannot be decoded, ConfigError if CLASSICNETS_MAX_PIXELS is not a number of pixels.
 
     >>> read_pixels(np.zeros((4, 6), np.uint8)).shape
-    torch.Size([1, 4, 6])
+    (1, 4, 6)
     """
     name = name or name_of(source)
-    if isinstance(source, np.ndarray | Tensor):
+    if isinstance(source, np.ndarray) or is_tensor(source):
         return pixels_of(source, name=name)
     if isinstance(source, Image.Image):
         pixels = guarded(name, lambda: _decode(source.copy(), bit_depth))
@@ -108,7 +113,7 @@ def read_pixels(
         data = read_bytes(source, name=name)
         pixels = guarded(name, lambda: _decode_file(data, limit, reduction, bit_depth))
     whole = np.require(pixels, requirements=["C", "W"])  # a copy only of what is turned or may not be written to
-    return torch.from_numpy(whole).permute(2, 0, 1)
+    return whole.transpose(2, 0, 1)
 
 
 def image_size(source: ImageSource, *, name: str | None = None, max_pixels: int | None = None) -> tuple[int, int]:
@@ -128,7 +133,7 @@ def image_size(source: ImageSource, *, name: str | None = None, max_pixels: int 
     """
     name = name or name_of(source)
     limit = pixel_limit() if max_pixels is None else max_pixels
-    if isinstance(source, np.ndarray | Tensor):
+    if isinstance(source, np.ndarray) or is_tensor(source):
         _, height, width = pixels_of(source, name=name).shape
         return height, width
     if isinstance(source, Image.Image):

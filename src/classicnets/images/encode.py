@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import TYPE_CHECKING
 
 import simplejpeg
-import torch
 from PIL import Image
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _QUALITY = 88  # of a JPEG, 1..95
 
@@ -40,7 +42,10 @@ def svg_uri(document: str) -> str:
 
 def recompressed(image: Tensor, quality: int) -> Tensor:
     """Return what is left of an image, uint8 (1 or 3, H, W), that is saved as a JPEG of this quality, 1..100."""
+    import torch
+
     colours = "RGB" if len(image) == 3 else "GRAY"
     pixels = image.permute(1, 2, 0).contiguous().numpy()
     data = simplejpeg.encode_jpeg(pixels, quality, colours, colorsubsampling="420" if len(image) == 3 else "Gray")
-    return torch.from_numpy(simplejpeg.decode_jpeg(data, colours)).permute(2, 0, 1)
+    decoded: Tensor = torch.from_numpy(simplejpeg.decode_jpeg(data, colours))
+    return decoded.permute(2, 0, 1)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import io
 import os
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar, Union
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from classicnets.errors import BadImage, ConfigError
 
-ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | np.ndarray | Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ImageSource: TypeAlias = Union[
+    str, os.PathLike[str], bytes, bytearray, memoryview, IO[bytes], Image.Image, np.ndarray, "Tensor"
+]
 """An image: a path, the bytes of an image file, a file object opened in binary mode, a PIL image, a uint8 array
 (H, W, 3), (H, W, 1) or (H, W), or a uint8 tensor (3, H, W), (1, H, W) or (H, W). Colours are RGB."""
 
@@ -55,13 +59,19 @@ def pixel_limit() -> int:
     return limit
 
 
+def is_tensor(source: object) -> TypeGuard[Tensor]:
+    """Return whether this is a PyTorch tensor, without importing PyTorch: without it there are none."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(source, torch.Tensor)
+
+
 def name_of(source: object, default: str = "the image") -> str:
     """Return what to call the image `source`: its path, the name of its file object, or `default`."""
     if isinstance(source, str | os.PathLike):
         return os.fsdecode(source)
     for attribute in ("filename", "name"):  # a PIL image's, a file object's
         name = getattr(source, attribute, None)
-        if isinstance(name, str) and name and not isinstance(source, Tensor):
+        if isinstance(name, str) and name and not is_tensor(source):
             return name
     return default
 
@@ -118,8 +128,8 @@ def read_state(path: Path, *, name: str | None = None) -> os.stat_result:
     return state
 
 
-def pixels_of(source: np.ndarray | Tensor, *, name: str) -> Tensor:
-    """Return the pixels of an array or tensor as a tensor: uint8 (C, H, W), contiguous, on the CPU.
+def pixels_of(source: np.ndarray | Tensor, *, name: str) -> np.ndarray:
+    """Return the pixels of an array or tensor as an array: uint8 (C, H, W), contiguous.
 
     An array is (H, W, 3), (H, W, 1) or (H, W). A tensor is (C, H, W), with as many channels as the network takes, or
     (H, W). Raises BadImage for anything else.
@@ -127,12 +137,12 @@ def pixels_of(source: np.ndarray | Tensor, *, name: str) -> Tensor:
     if isinstance(source, np.ndarray):
         fits = source.dtype == np.uint8 and source.shape[2:] in ((), (1,), (3,))
     else:
-        fits = source.dtype == torch.uint8
+        fits = str(source.dtype) == "torch.uint8"
     if not fits or source.ndim not in (2, 3):
         raise BadImage(name, f"got {_described(source)}; {_ALLOWED}")
     if 0 in source.shape:
         raise BadImage(name, f"got {_described(source)}, which has no pixels")
-    return guarded(name, lambda: _as_tensor(source))
+    return guarded(name, lambda: _as_array(source))
 
 
 def guarded(name: str, step: Callable[[], _Answer]) -> _Answer:
@@ -165,18 +175,18 @@ def _content(file: Any) -> bytes:
     return bytes(data)
 
 
-def _as_tensor(source: np.ndarray | Tensor) -> Tensor:
+def _as_array(source: np.ndarray | Tensor) -> np.ndarray:
     if isinstance(source, np.ndarray):
         rows = source[..., None] if source.ndim == 2 else source
-        return torch.from_numpy(np.array(rows.transpose(2, 0, 1), order="C", subok=False))
-    pixels = source.detach().as_subclass(Tensor).cpu()
-    return (pixels[None] if pixels.ndim == 2 else pixels).contiguous()
+        return np.array(rows.transpose(2, 0, 1), order="C", subok=False)
+    pixels: np.ndarray = source.detach().cpu().numpy()
+    return np.array(pixels[None] if pixels.ndim == 2 else pixels, order="C")
 
 
 def _described(source: object) -> str:
     """What something is, with the type of its numbers and its shape if it has these."""
     kind = type(source).__name__
-    if isinstance(source, np.ndarray | Tensor):
+    if isinstance(source, np.ndarray) or is_tensor(source):
         dtype = str(source.dtype).removeprefix("torch.")
         return f"{'an array' if isinstance(source, np.ndarray) else 'a tensor'}, {dtype} {tuple(source.shape)}"
     return f"an object of type {kind}"

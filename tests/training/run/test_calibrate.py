@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -108,7 +109,7 @@ def test_training_images_are_those_that_predict_would_see(
     session, data = job._session, job._prepared.data
     classifier = Classifier.of(session.validation.card, job._state.model)
     seen = training_images(session, data, classifier, torch.tensor([0, 5, 9]))
-    read = torch.stack([classifier.preprocess.read(data.train.paths[i]) for i in (0, 5, 9)])
+    read = torch.from_numpy(np.stack([classifier.preprocess.read(data.train.paths[i]) for i in (0, 5, 9)]))
     assert seen.shape == read.shape
     assert (seen.float() - read.float()).abs().mean() < 3
 

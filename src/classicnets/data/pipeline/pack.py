@@ -253,7 +253,7 @@ def _fill(
         bad = {}
         for i in rows:
             try:
-                out[i] = preprocess.read(images.paths[i], name=images.ids[i])
+                out[i] = torch.from_numpy(preprocess.read(images.paths[i], name=images.ids[i]))
             except BadImage as error:
                 bad[i] = error
         return bad

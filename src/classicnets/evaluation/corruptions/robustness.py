@@ -146,7 +146,7 @@ def evaluate_corruptions(
     labels = labels_of[packed.labels]
 
     def right(pixels: Tensor) -> Tensor:
-        logits = scorer.logits(pixels, batch_size=batch_size, precision=precision)
+        logits = torch.as_tensor(scorer.logits(pixels, batch_size=batch_size, precision=precision))
         return logits.argmax(dim=1) == labels
 
     clean = right(packed.images)

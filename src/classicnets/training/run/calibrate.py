@@ -67,7 +67,7 @@ def training_images(session: Session, data: Data, classifier: Classifier, chosen
     return torch.cat([preprocess.geometry(picture[None]) for picture in packed.pictures(chosen)])
 
 
-def all_outputs(classifier: Classifier, images: Tensor, processes: Processes) -> Outputs:
+def all_outputs(classifier: Classifier, images: Tensor, processes: Processes) -> Outputs[Tensor]:
     """Return a classifier's outputs for images uint8 (N, C, H, W) in every process; each computes its share."""
     mine = outputs_of(classifier, images[processes.shard.of(len(images))])
     logits = processes.rows(mine.logits, len(images))
