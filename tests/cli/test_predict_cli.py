@@ -195,3 +195,20 @@ def test_a_bundle_answers_without_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert json.loads(done.stdout)[0]["predictions"][0]["label"] == "blue"
     assert done.stderr == "0 False"
+
+
+def test_a_command_that_needs_torch_says_so_where_there_is_none(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    code = "import sys; sys.modules['torch'] = None; from classicnets.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "evaluate", str(bundle), "digits"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "needs torch, which is not installed" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bundle_where_the_network_is_needed(run_cli, tmp_path: Path) -> None:
+    answer = run_cli("explain", write_bundle(tmp_path / "bundle"), tmp_path / "x.png")
+    assert answer.code == 4
+    assert "is a bundle, which has no network to look into" in " ".join(answer.err.split())

@@ -52,6 +52,10 @@ def find_folder(path: str | Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
             return folder
+    if (path / "bundle.json").is_file():
+        raise WeightsError(
+            f"{path} is a bundle, which has no network to look into. Give the run that it was exported from."
+        )
     if not path.exists():
         raise WeightsError(f"{path} does not exist. Give a run folder (runs/...) or its model folder.")
     if (path / "recipe.toml").is_file():
