@@ -79,7 +79,7 @@ def export(
     'crow'
     """
     chosen = _engine(engine)
-    _check(precision, max_drop, image_size)
+    _check(chosen, precision, max_drop, image_size)
     classifier, folder = _opened(run)
     place = _place(out, folder)
     if image_size is not None:
@@ -134,7 +134,7 @@ def _write(folder: Path, made: Made, *, whole_image: bool) -> None:
         settings=reduced.settings,
         files={},
         input=_input(classifier),
-        outputs=deployable(classifier).outputs,
+        outputs=("probabilities", "novelty") if made.reference.answers.novelty is not None else ("probabilities",),
         card=card.to_dict(),
         golden=golden,
         measured=measured,
@@ -217,10 +217,12 @@ def _engine(name: str) -> Engine:
     return engine
 
 
-def _check(precision: str, max_drop: float, image_size: int | None) -> None:
+def _check(engine: Engine, precision: str, max_drop: float, image_size: int | None) -> None:
     if precision not in get_args(Precision):
         known = get_args(Precision)
         raise unknown_name("precision", precision, known, next_step=f"Known: {', '.join(known)}, auto.")
+    if precision == "int8" and engine == "torch":
+        raise ConfigError("int8 is made for OpenVINO and ONNX Runtime. Choose --engine openvino or onnx.")
     if not 0 <= max_drop <= 100:
         raise ConfigError(f"--max-drop is in percentage points of accuracy, from 0 to 100; got {max_drop:g}.")
     if image_size is not None and image_size < 1:

@@ -15,9 +15,14 @@ def write_ir(onnx_file: Path, xml: Path) -> None:
         onnx_file: what `write_onnx` wrote.
         xml: a new file that ends with .xml.
 
+    Raises OSError if the disk refuses.
+
     >>> write_ir(Path("model.onnx"), Path("model.xml"))  # doctest: +SKIP
     """
     import openvino
 
-    core = openvino.Core()
-    openvino.save_model(core.read_model(onnx_file), xml, compress_to_fp16=False)
+    model = openvino.Core().read_model(onnx_file)
+    try:
+        openvino.save_model(model, xml, compress_to_fp16=False)
+    except RuntimeError:  # it does not say why
+        raise OSError("OpenVINO could not write its files") from None

@@ -20,7 +20,7 @@ from classicnets.deployment.engines import FILES, Engine, Session, Settings, ope
 from classicnets.deployment.run_images import RunImages, training_images
 from classicnets.deployment.timing import interleaved
 from classicnets.deployment.verify import Accuracy, Reference, accuracy, answers
-from classicnets.errors import ConfigError, ExportMismatch
+from classicnets.errors import ExportMismatch
 from classicnets.models.catalog import family_of
 from classicnets.system.progress import Report
 
@@ -74,7 +74,7 @@ def in_precision(folder: Path, made: Made) -> Reduced:
         folder: a bundle that is being written, with the engine's files in fp32. int8 replaces them.
         made: what the bundle is made of.
 
-    Raises ExportMismatch if more accuracy is lost than allowed, ConfigError if the engine has no int8.
+    Raises ExportMismatch if more accuracy is lost than allowed.
     """
     progress = partial(made.progress, "Measuring accuracy")
     if made.settings.precision == "int8":
@@ -95,8 +95,7 @@ def _in_int8(folder: Path, made: Made) -> Reduced:
 
     card, reference, engine = made.classifier.card, made.reference, made.engine
     assert reference.labels is not None
-    if engine == "torch":
-        raise ConfigError("int8 is made for OpenVINO and ONNX Runtime. Choose --engine openvino or onnx.")
+    assert engine != "torch"
     file = FILES[engine][0]
     (folder / "int8").mkdir()
 

@@ -24,7 +24,7 @@ MOST_VALIDATION = 2_000
 """How many validation images are looked at."""
 
 _NOISE = 64
-_PHOTOS = 8  # large photos that are decoded twice
+_OWN, _SYNTHETIC = 8, 2  # large photos that are decoded twice
 _LARGE = (3024, 4032)  # height and width of a photo of 12 megapixels
 
 
@@ -108,12 +108,12 @@ def large_photos(card: Card, images: RunImages) -> Decoded | None:
     preprocess = card.preprocess
     if preprocess.channels not in (1, 3) or preprocess.reduction(*_LARGE) == 1:
         return None
-    own = [path for path in _jpegs(images.source) if _is_reduced(path, card)][:_PHOTOS]
+    own = [path for path in _jpegs(images.source) if _is_reduced(path, card)][:_OWN]
     if own:
         return _decoded("the run's own photos", own, card)
     with tempfile.TemporaryDirectory() as folder:
         paths = []
-        for i, pixels in enumerate(images.validation[: _PHOTOS // 2]):
+        for i, pixels in enumerate(images.validation[:_SYNTHETIC]):
             path = Path(folder) / f"{i}.jpg"
             to_picture(pixels).resize(_LARGE[::-1], Image.Resampling.BICUBIC).save(path, quality=90)
             paths.append(path)
