@@ -32,7 +32,7 @@ from classicnets.conformal import Conformal
 from classicnets.errors import BadImage, ChecksumMismatch, ConfigError, KeysMismatch, UnknownName, WeightsError
 from classicnets.models.catalog import create
 from classicnets.scorer import Answer
-from classicnets.weights.files import sha256_of
+from classicnets.system.storage import sha256_of
 from classicnets.weights.model_folder import read_folder
 from classifiers import images_for, tiny_classifier
 from photos import encode, make_photo

@@ -15,6 +15,7 @@ import classicnets as cn
 ROOT = Path(__file__).parents[1]
 
 PUBLIC = [
+    "Bundle",
     "ClassicNetsError",
     "Classifier",
     "Preprocess",

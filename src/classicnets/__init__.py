@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Bundle": "deployment",
     "ClassicNetsError": "errors",
     "Classifier": "classifier",
     "Preprocess": "preprocess",
@@ -29,7 +30,7 @@ _HOME = {
     "inspect": "analysis",
     "learning_curve": "audit.curve",
     "list_models": "models.facts",
-    "load": "classifier",
+    "load": "deployment",
     "load_data": "data",
     "look": "explanation",
     "next_to_label": "audit.next_label",
@@ -48,8 +49,9 @@ if TYPE_CHECKING:
     from classicnets.audit.next_label import next_to_label as next_to_label
     from classicnets.audit.shortcuts import audit_shortcuts as audit_shortcuts
     from classicnets.classifier import Classifier as Classifier
-    from classicnets.classifier import load as load
     from classicnets.data import load_data as load_data
+    from classicnets.deployment import Bundle as Bundle
+    from classicnets.deployment import load as load
     from classicnets.errors import ClassicNetsError as ClassicNetsError
     from classicnets.evaluation import evaluate as evaluate
     from classicnets.explanation import explain as explain

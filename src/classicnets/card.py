@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -109,6 +110,34 @@ class Card:
             powers /= powers.sum(axis=-1, keepdims=True)
             return powers
         return scaled.softmax(dim=-1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values, for `from_dict`."""
+        return {
+            "model_name": self.model_name,
+            "classes": list(self.classes),
+            "preprocess": self.preprocess.to_dict(),
+            "tta": self.tta,
+            "temperature": self.temperature,
+            "conformal": None if self.conformal is None else self.conformal.to_dict(),
+            "novelty": None if self.novelty is None else asdict(self.novelty),
+            "provenance": self.provenance,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Card:
+        """Return the card that `to_dict` wrote. Raises ConfigError or UnknownName if it is something else."""
+        try:
+            parts = {f.name: values[f.name] for f in fields(cls)}
+            parts["classes"] = tuple(parts["classes"])
+            parts["preprocess"] = Preprocess.from_dict(parts["preprocess"])
+            if parts["conformal"] is not None:
+                parts["conformal"] = Conformal.from_dict(parts["conformal"], len(parts["classes"]))
+            if parts["novelty"] is not None:
+                parts["novelty"] = NoveltyThreshold(**parts["novelty"])
+            return cls(**parts)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"the card cannot be read ({error})") from None
 
     def missing(self, name: Literal["coverage", "novelty"]) -> str:
         """Why the card has no scores for sets ("coverage") or no novelty threshold, if `provenance["trust"]` says."""

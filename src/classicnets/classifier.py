@@ -361,9 +361,6 @@ class Classifier:
         return classifier
 
 
-load = Classifier.load
-
-
 def _trust_values(card: Card) -> dict[str, Any]:
     """What config.json keeps of the card's temperature and thresholds: nothing for a classifier that has none."""
     values: dict[str, Any] = {}

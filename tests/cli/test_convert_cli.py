@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from classicnets.classifier import Classifier
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
-from classicnets.weights.files import sha256_of
+from classicnets.system.storage import sha256_of
 
 
 @pytest.fixture

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
+from bundles import colour, write_bundle
 from classicnets.classifier import Classifier
 from classicnets.cli import output
 from classicnets.evaluation.trust import calibrate
@@ -178,3 +181,34 @@ def test_answers_stay_on_stdout_beside_a_progress_bar(capsys, monkeypatch) -> No
         sys.stdout.write("an answer\n")
     assert capsys.readouterr().out == "an answer\n"
     assert "an answer" not in terminal.getvalue()
+
+
+def test_a_bundle_answers_without_torch(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    Image.fromarray(colour(2).transpose(1, 2, 0)).save(tmp_path / "blue.png")
+    code = (
+        "import sys; from classicnets.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: sys.stderr.write(f'{stop.code} {\"torch\" in sys.modules}')"
+    )
+    arguments = ["predict", str(bundle), str(tmp_path / "blue.png"), "--format", "json"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)[0]["predictions"][0]["label"] == "blue"
+    assert done.stderr == "0 False"
+
+
+def test_a_command_that_needs_torch_says_so_where_there_is_none(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    code = "import sys; sys.modules['torch'] = None; from classicnets.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "evaluate", str(bundle), "digits"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "needs torch, which is not installed" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bundle_where_the_network_is_needed(run_cli, tmp_path: Path) -> None:
+    answer = run_cli("explain", write_bundle(tmp_path / "bundle"), tmp_path / "x.png")
+    assert answer.code == 4
+    assert "is a bundle, which has no network to look into" in " ".join(answer.err.split())

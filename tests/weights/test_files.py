@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from classicnets.errors import KeysMismatch, StorageError, WeightsError
-from classicnets.weights.files import load_into, load_safetensors, save_safetensors, sha256_of
+from classicnets.system.storage import sha256_of
+from classicnets.weights.files import load_into, load_safetensors, save_safetensors
 
 
 class Net(nn.Module):

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from classicnets.cli.found import load_scorer
 from classicnets.cli.options import Device
 from classicnets.cli.output import JsonFlag, answer, print_json, print_table, progress_bars
 from classicnets.cli.output import note as say_note
+from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
+    from classicnets.classifier import Classifier
+    from classicnets.deployment import Bundle
     from classicnets.evaluation import Report
     from classicnets.evaluation.corruptions import Robustness
+    from classicnets.evaluation.ten_crop import TenCrop
     from classicnets.evaluation.trust import Trust
 
 _EXAMPLES = """
@@ -62,7 +67,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a model folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, a model folder or a bundle.")],
     data: Annotated[
         str | None,
         typer.Argument(help="Labelled images: a folder, csv:FILE or a data set. By default the run's own images."),
@@ -102,15 +107,11 @@ def evaluate(
     With --corruptions, 15 corruptions at 5 severities are measured too: 75 times the forward passes of the images.
     """
     from classicnets import evaluation
-    from classicnets.classifier import Classifier
     from classicnets.evaluation.choose import given_images, own_images, run_of
     from classicnets.evaluation.corruptions import evaluate_corruptions
-    from classicnets.evaluation.ten_crop import TenCrop
     from classicnets.reports import write_report
-    from classicnets.system.threads import limit_threads
 
-    limit_threads()
-    classifier = Classifier.load(run, device=device)
+    classifier = load_scorer(run, device=device)
     part = split.value if split else None
     if data is None:
         chosen = own_images(classifier, part, run=run_of(run))
@@ -118,7 +119,7 @@ def evaluate(
         chosen = given_images(data, part, on_error=on_error.value, run=run_of(run))
     for note in chosen.notes:
         say_note(note)
-    scorer = TenCrop(classifier) if ten_crop else classifier
+    scorer = _ten_crop(classifier) if ten_crop else classifier
     name = f"{chosen.name}, 10 views" if ten_crop else chosen.name
     with progress_bars() as progress:
         report = evaluation.evaluate(
@@ -143,6 +144,15 @@ def evaluate(
         if robustness:
             _print_corruptions(robustness)
         answer(f"\nreport: {page}" if page else "\nNo report was written. Use --out FOLDER to write one.")
+
+
+def _ten_crop(classifier: Classifier | Bundle) -> TenCrop:
+    from classicnets.classifier import Classifier
+    from classicnets.evaluation.ten_crop import TenCrop
+
+    if not isinstance(classifier, Classifier):
+        raise ConfigError("--ten-crop needs a run or a model folder: a bundle takes its own view of an image only.")
+    return TenCrop(classifier)
 
 
 def _folder_in(run: Path, name: str, *, is_own: bool) -> Path | None:

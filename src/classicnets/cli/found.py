@@ -1,13 +1,30 @@
-"""The images that a command's arguments name."""
+"""What a command's arguments name: images, and the classifier that is asked about them."""
 
 from __future__ import annotations
 
 import glob
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from classicnets.cli.output import error as say_error
 from classicnets.errors import DataError
+
+if TYPE_CHECKING:
+    from classicnets.classifier import Classifier
+    from classicnets.deployment import Bundle
+
+
+def load_scorer(path: Path, *, device: str) -> Classifier | Bundle:
+    """Load a run, a model folder or a bundle. A run's network uses no more threads than this process may use cores."""
+    from classicnets.deployment import Bundle, load
+
+    loaded = load(path, device=device)
+    if not isinstance(loaded, Bundle):
+        from classicnets.system.threads import limit_threads
+
+        limit_threads()
+    return loaded
 
 
 class FoundImages:

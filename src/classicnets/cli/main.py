@@ -35,7 +35,7 @@ from classicnets.cli import (
     tune,
 )
 from classicnets.cli.output import error, print_any_text
-from classicnets.errors import ClassicNetsError
+from classicnets.errors import ClassicNetsError, MissingExtra
 
 app = typer.Typer(
     name="classicnets",
@@ -90,6 +90,8 @@ def main() -> None:
         app()
     except ClassicNetsError as failure:
         _fail(str(failure), failure.exit_code)
+    except ModuleNotFoundError as failure:
+        _fail(_not_installed(failure), MissingExtra.exit_code)
     except (OSError, MemoryError, RuntimeError) as failure:
         _fail(_advice(failure), 6)
 
@@ -101,6 +103,17 @@ def _wait_passively() -> None:
     """
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _not_installed(failure: ModuleNotFoundError) -> str:
+    """What to say on a machine that was set up for bundles only. Raises any other error again."""
+    package = (failure.name or "").partition(".")[0]
+    if package not in ("torch", "torchvision", "safetensors", "sklearn", "matplotlib", "jinja2", "tomli_w"):
+        raise failure
+    return (
+        f"This command needs {package}, which is not installed: only bundles work here. "
+        f"Install everything with: pip install classicnets"
+    )
 
 
 def _advice(failure: OSError | MemoryError | RuntimeError) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from classicnets.cli.found import FoundImages
+from classicnets.cli.found import FoundImages, load_scorer
 from classicnets.cli.options import Device
 from classicnets.cli.output import error as say_error
 from classicnets.cli.output import print_json, print_table, progress_bars
@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder or a model folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, a model folder or a bundle.")],
     images: Annotated[list[str], typer.Argument(help="Image files, folders (searched to any depth) or globs.")],
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to print for each image.")] = 5,
     format: Annotated[Format, typer.Option(help="json is one document; jsonl and csv are written line by line.")] = (
@@ -82,11 +82,7 @@ def predict(
 
     Very large JPEGs are decoded at a reduced scale. For other images above 64 megapixels, set CLASSICNETS_MAX_PIXELS.
     """
-    from classicnets.classifier import Classifier
-    from classicnets.system.threads import limit_threads
-
-    limit_threads()
-    classifier = Classifier.load(run, device=device)
+    classifier = load_scorer(run, device=device)
     found = FoundImages(images)
     with progress_bars() as progress:
         answers = classifier.predict_many(found.paths, top_k=top_k, coverage=coverage, sets=sets.value)

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from classicnets.classifier import Classifier
 from classicnets.data.corrections import corrected
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
 from classicnets.data.load import load_data, read_source
 from classicnets.data.record import Recorded, image_keys, read_record
 from classicnets.data.sources.given import Given
 from classicnets.errors import ConfigError, DataError
+from classicnets.scorer import Scorer
 
 PARTS = {"test": "test", "val": "validation", "train": "training", "all": ""}
 """The parts of data that a user can choose, and what a report calls them."""
@@ -54,11 +54,11 @@ class Chosen(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def own_images(classifier: Classifier, part: str | None = None, *, run: Path | None = None) -> Chosen:
+def own_images(scorer: Scorer, part: str | None = None, *, run: Path | None = None) -> Chosen:
     """Return images of the data that the classifier was trained on, divided as they were then.
 
     Args:
-        classifier: the classifier.
+        scorer: the classifier.
         part: "train", "val", "test" or "all"; None is the test images, or the validation images if there are none.
         run: its run folder. The run's recipe says where the data is now, and its `images.csv` which image was in which
             part, should the data have changed.
@@ -70,7 +70,7 @@ def own_images(classifier: Classifier, part: str | None = None, *, run: Path | N
         >>> own_images(clf, "val", run=Path("runs/birds")).name  # doctest: +SKIP
         'birds validation'
     """
-    known = {**classifier.provenance.get("data", {}), **_recipe_data(run)}
+    known = {**scorer.card.provenance.get("data", {}), **_recipe_data(run)}
     try:
         data = load_data(
             known["source"],

@@ -10,6 +10,7 @@ on Windows.
 from __future__ import annotations
 
 import errno
+import hashlib
 import ntpath
 import os
 import re
@@ -32,6 +33,12 @@ def check_new(path: Path) -> None:
     """Raise ConfigError if a file that the user named exists. Call it before the work that it is written for."""
     if path.exists():
         raise ConfigError(f"{path} exists, and files are never overwritten. Give another name, or remove the file.")
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file: 64 hexadecimal digits. The file is read in chunks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from classicnets.errors import ConfigError
-from classicnets.system.storage import written_aside
-from classicnets.weights.files import save_safetensors, sha256_of
+from classicnets.system.storage import sha256_of, written_aside
+from classicnets.weights.files import save_safetensors
 from classicnets.weights.pretrained import find_weights
 from classicnets.weights.translate import fitting, from_ours, remarks
 

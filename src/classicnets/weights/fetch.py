@@ -13,8 +13,8 @@ import torch
 
 from classicnets.errors import ChecksumMismatch, WeightsError
 from classicnets.system.cache import cache_dir
-from classicnets.system.storage import written_aside
-from classicnets.weights.files import MAX_BYTES, sha256_of
+from classicnets.system.storage import sha256_of, written_aside
+from classicnets.weights.files import MAX_BYTES
 
 logger = logging.getLogger("classicnets")
 

@@ -5,7 +5,6 @@ Files are safetensors: names, shapes and numbers, and nothing that could run.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,12 +20,6 @@ from classicnets.system.storage import not_written, written_aside
 Head = Literal["strict", "replace"]
 MAX_BYTES = 4 << 30  # VGG-19 with the two moments of its optimizer is 1.7 GB; larger files hold something else
 _HEADS = ("head.", "aux_")
-
-
-def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file: 64 hexadecimal digits. The file is read in chunks."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_safetensors(path: str | Path, state: Mapping[str, Tensor]) -> None:

@@ -27,7 +27,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from classicnets.errors import ChecksumMismatch, ClassicNetsError, ConfigError, WeightsError
-from classicnets.system.storage import recover, written_aside
+from classicnets.system.storage import recover, sha256_of, written_aside
 from classicnets.weights.config import (
     MAX_CONFIG_BYTES,
     SavedConfig,
@@ -37,7 +37,7 @@ from classicnets.weights.config import (
     to_text,
     with_sha256,
 )
-from classicnets.weights.files import load_safetensors, require_fit, save_safetensors, sha256_of
+from classicnets.weights.files import load_safetensors, require_fit, save_safetensors
 from classicnets.weights.readme import model_card
 
 _FILES = ("config.json", "model.safetensors", "README.md")
@@ -52,6 +52,10 @@ def find_folder(path: str | Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
             return folder
+    if (path / "bundle.json").is_file():
+        raise WeightsError(
+            f"{path} is a bundle, which has no network to look into. Give the run that it was exported from."
+        )
     if not path.exists():
         raise WeightsError(f"{path} does not exist. Give a run folder (runs/...) or its model folder.")
     if (path / "recipe.toml").is_file():

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from classicnets.errors import ChecksumMismatch, WeightsError
-from classicnets.system.storage import written_aside
-from classicnets.weights.files import load_safetensors, save_safetensors, sha256_of
+from classicnets.system.storage import sha256_of, written_aside
+from classicnets.weights.files import load_safetensors, save_safetensors
 
 _FILES = ("model.safetensors", "trainer.pt")
 _FORMAT = 2

@@ -1,0 +1,85 @@
+"""A tiny bundle for tests, made by hand: the mean of each channel, a linear layer, softmax."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from classicnets.card import Card
+from classicnets.deployment.engines import Settings
+from classicnets.deployment.manifest import FORMAT, Golden, Input, Manifest
+from classicnets.preprocess import Preprocess
+from classicnets.system.storage import sha256_of
+
+CLASSES = ("red", "green", "blue")
+SIDE = 8
+
+
+def colour(k: int) -> np.ndarray:
+    """An image, uint8 (3, 12, 8), mostly of class k."""
+    image = np.full((3, 12, SIDE), 40, np.uint8)
+    image[k] = 200
+    return image
+
+
+def write_graph(path: Path, *, bias: float = 0.0) -> None:
+    """uint8 (N, 3, 8, 8) -> the softmax of a twentieth of the channels' means; `bias` is added to the first class."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["values", "axes"], ["means"], keepdims=0),
+        helper.make_node("Gemm", ["means", "weight", "bias"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    constants = {
+        "axes": np.array([2, 3]),
+        "weight": np.eye(3, dtype=np.float32) / 20,
+        "bias": np.array([bias, 0, 0], np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def tiny_card() -> Card:
+    """Three classes, images of 8 x 8 pixels."""
+    preprocess = Preprocess(input_size=(SIDE, SIDE), mean=(0.5,) * 3, std=(0.25,) * 3)
+    return Card(model_name="resnet20_cifar", classes=CLASSES, preprocess=preprocess, temperature=1.5)
+
+
+def write_bundle(folder: Path) -> Path:
+    """Write a bundle for ONNX Runtime, with a golden image for each class."""
+    folder.mkdir(parents=True)
+    write_graph(folder / "model.onnx")
+    (folder / "golden").mkdir()
+    golden = []
+    for k in range(3):
+        pixels = colour(k)[:, :SIDE]
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / f"golden/{k}.png")
+        powers = np.exp(pixels.mean((1, 2)) / 20)
+        golden.append(Golden(file=f"golden/{k}.png", probabilities=tuple((powers / powers.sum()).tolist())))
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    Manifest(
+        format=FORMAT,
+        classicnets="0.1.0",
+        created="2026-01-01T00:00:00Z",
+        engine="onnxruntime",
+        settings=Settings(),
+        files={name: sha256_of(folder / name) for name in files},
+        input=Input(shape=("N", 3, SIDE, SIDE)),
+        outputs=("probabilities",),
+        card=tiny_card().to_dict(),
+        golden=tuple(golden),
+        measured={},
+    ).write(folder)
+    return folder
