@@ -64,6 +64,8 @@ def quantize_openvino(
                 activations_range_estimator_params=nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX,
             ),
         )
+    for file in (out, out.with_suffix(".bin")):  # an engine may have mapped an earlier file of this name into memory
+        file.unlink(missing_ok=True)
     openvino.save_model(quantised, out, compress_to_fp16=False)
     return openvino_layers(quantised)
 
@@ -96,7 +98,7 @@ def openvino_layers(model: Any) -> Layers:
 
 
 def may_overflow() -> bool:
-    """Return whether this processor adds two int8 products in 16 bits, where they can overflow: AVX2 without VNNI does."""
+    """Return whether this processor adds two int8 products in 16 bits, where they overflow, as AVX2 without VNNI."""
     return not _NO_OVERFLOW.intersection(instruction_sets())
 
 
