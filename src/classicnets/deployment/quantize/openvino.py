@@ -1,7 +1,6 @@
 """int8 for OpenVINO, by NNCF: ranges of activations from calibration images, weights to int8 per output channel.
 
-Nothing is sent over the network: NNCF's telemetry is off before NNCF is imported, and OpenVINO's converter, which has
-telemetry of its own, is not used.
+Nothing is sent over the network: `classicnets.deployment` silences NNCF and OpenVINO before they are imported.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -64,6 +62,8 @@ def quantize_openvino(
                 activations_range_estimator_params=nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX,
             ),
         )
+    for file in (out, out.with_suffix(".bin")):  # an engine may have mapped an earlier file of this name into memory
+        file.unlink(missing_ok=True)
     openvino.save_model(quantised, out, compress_to_fp16=False)
     return openvino_layers(quantised)
 
@@ -96,7 +96,7 @@ def openvino_layers(model: Any) -> Layers:
 
 
 def may_overflow() -> bool:
-    """Return whether this processor adds two int8 products in 16 bits, where they can overflow: AVX2 without VNNI does."""
+    """Return whether this processor adds two int8 products in 16 bits, where they overflow, as AVX2 without VNNI."""
     return not _NO_OVERFLOW.intersection(instruction_sets())
 
 
@@ -132,8 +132,7 @@ def _layer_name(operation: str) -> str:
 
 
 def _nncf() -> ModuleType:
-    """Import NNCF with its telemetry off."""
-    os.environ.setdefault("NNCF_CI", "1")
+    """Import NNCF."""
     try:
         import nncf
         import nncf.quantization.range_estimator
