@@ -2,8 +2,8 @@
 
     N images -> chunks of a fixed size, and single images for the rest -> infer requests, as many at once as streams
 
-Each of the two sizes is compiled when it is first needed. Fixed shapes are faster than dynamic ones, and two of them bound
-the memory that compiled networks take.
+Each of the two sizes is compiled when it is first needed. Fixed shapes are faster than dynamic ones, and with two of
+them the memory of compiled networks has a bound.
 """
 
 from __future__ import annotations
