@@ -94,10 +94,6 @@ class KeysMismatch(WeightsError):
         self.misshaped = tuple(misshaped)
 
 
-class ExportMismatch(WeightsError):
-    """An exported network that does not answer as the network it was made from does."""
-
-
 class ChecksumMismatch(WeightsError):
     """A file whose SHA-256 differs from the recorded one."""
 

@@ -1,21 +1,44 @@
-"""`classicnets doctor`: what this machine has for training."""
+"""`classicnets doctor`: what this machine has for training, and whether a bundle holds on it."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from classicnets.cli.output import JsonFlag, note, print_json, print_table
+from classicnets.cli.output import JsonFlag, answer, error, note, print_json, print_table
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+  classicnets doctor
+
+  classicnets doctor bundle --json
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command(epilog="[bold]Example[/bold]\n\n  classicnets doctor --json")(doctor)
+    app.command(epilog=_EXAMPLES)(doctor)
 
 
-def doctor(as_json: JsonFlag = False) -> None:
-    """Show versions, devices, cores, number formats and where data is kept."""
+def doctor(
+    bundle: Annotated[
+        Path | None, typer.Argument(metavar="[BUNDLE]", help="A folder that `export` wrote.", show_default=False)
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check a bundle on this machine, or show what the machine has.
+
+    With a bundle: its files are compared with their SHA-256, its golden images are answered again, and what differs
+    from the machine that exported it is named. The exit code is 4 if the bundle must not be used here.
+
+    Without one: versions, devices, cores, number formats and where data is kept.
+    """
+    if bundle is not None:
+        _examine(bundle, as_json)
+        return
     facts = _facts()
     if as_json:
         print_json(facts)
@@ -23,6 +46,23 @@ def doctor(as_json: JsonFlag = False) -> None:
     print_table(("what", "found"), [(name, value) for name, value in facts.items() if name != "advice"])
     if facts["advice"]:
         note(facts["advice"])
+
+
+def _examine(bundle: Path, as_json: bool) -> None:
+    from classicnets.deployment.doctor import examine
+
+    diagnosis = examine(bundle)
+    findings = diagnosis.findings if diagnosis.holds else diagnosis.findings[:-1]
+    if as_json:
+        print_json(diagnosis.to_dict())
+    elif findings:
+        print_table(("what", "verdict", "found"), [(one.what, one.verdict, one.found) for one in findings])
+    if not diagnosis.holds:
+        error(f"{bundle} does not hold on this machine: {diagnosis.findings[-1].found}")
+        raise typer.Exit(4)
+    if not as_json:
+        best = f"{diagnosis.engine} and {diagnosis.threads} threads"
+        answer(f"\n{bundle} holds on this machine. Here it computes best with {best}.")
 
 
 def _facts() -> dict[str, Any]:

@@ -22,6 +22,7 @@ from classicnets.cli import (
     doctor,
     evaluate,
     explain,
+    export,
     find_lr,
     inspect,
     look,
@@ -62,6 +63,7 @@ for command in (
     look,
     report,
     study,
+    export,
     convert,
     doctor,
 ):

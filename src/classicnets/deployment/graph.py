@@ -21,7 +21,6 @@ from classicnets.classifier import Classifier
 from classicnets.models.contract import ConvNet
 from classicnets.novelty import NoveltyScore
 from classicnets.preprocess import Preprocess
-from classicnets.weights.config import num_features
 from classicnets.weights.structure import network_of
 
 OUTPUTS = ("probabilities", "novelty")
@@ -71,7 +70,7 @@ class Deployable(nn.Module):
         self.classifier = nn.Sequential(OrderedDict((name, head[name]) for name in names[last:]))
         self.has_positions = isinstance(head["classifier"], nn.Conv2d)
         self.flip, self.temperature, self.novelty = flip, temperature, novelty
-        self.num_classes, self.num_features = network.config.num_classes, num_features(network)
+        self.num_classes, self.num_features = network.config.num_classes, head["classifier"].weight.shape[1]
         self.input_shape = (preprocess.channels, *preprocess.input_size)
 
     @property

@@ -22,7 +22,7 @@ BATCHES = (1, 2, 7, 32)
 """How many images at a time parity is checked with."""
 
 TOLERANCE = 1e-4
-"""How far a probability in fp32 may be from PyTorch's; novelty scores, which are larger, ten times as far, relatively."""
+"""How far a probability in fp32 may be from PyTorch's. Novelty scores may be ten times as far, relatively."""
 
 _TIE = 1e-6  # two classes whose probabilities are closer are equally good answers
 _BATCH = 32
@@ -103,7 +103,7 @@ def parity(session: Session, reference: Reference, *, most: int = 64) -> Parity:
         if scores is not None and apart is not None:
             novelty = np.full_like(scores, np.nan) if found.novelty is None else found.novelty
             apart = max(apart, _largest((novelty - scores) / np.maximum(np.abs(scores), 1)))
-    return Parity(len(chosen), BATCHES, difference, apart, same)
+    return Parity(min(len(chosen), len(reference.images)), BATCHES, difference, apart, same)
 
 
 def check_parity(session: Session, reference: Reference, *, name: str) -> Parity:
@@ -148,7 +148,7 @@ class Accuracy(NamedTuple):
     def words(self) -> str:
         """The drop and its interval."""
         low, high = self.interval
-        return f"{self.drop + 0:.2f} points (95% interval {low:.2f} to {high:.2f}, {self.images:,} images)"
+        return f"{self.drop:.2f} points (95% interval {low:.2f} to {high:.2f}, {self.images:,} images)"
 
 
 def accuracy(
@@ -168,7 +168,7 @@ def accuracy(
     counts = count((wanted == reference.labels).tolist(), (found == reference.labels).tolist())
     low, high = difference_interval(counts)
     points = (-100 * high, -100 * low)
-    return Accuracy(counts.images, counts.accuracy_first, counts.accuracy_second, -100 * counts.difference, points)
+    return Accuracy(counts.images, counts.accuracy_first, counts.accuracy_second, 0.0 - 100 * counts.difference, points)
 
 
 def answers(

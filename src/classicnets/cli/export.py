@@ -1,0 +1,135 @@
+"""`classicnets export`: write a classifier as a bundle, which answers without PyTorch."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from classicnets.cli.output import JsonFlag, answer, note, print_json, progress_bars
+
+if TYPE_CHECKING:
+    from classicnets.deployment import Bundle
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+  classicnets export runs/birds
+
+  classicnets export runs/birds --engine onnx --out birds-bundle
+
+  classicnets export runs/birds --precision int8 --max-drop 0.3
+
+  classicnets export runs/birds --image-size 192 --whole-image
+"""
+
+
+class EngineName(StrEnum):
+    """What computes."""
+
+    onnx = "onnx"
+    openvino = "openvino"
+    torch = "torch"
+
+
+class PrecisionName(StrEnum):
+    """What it computes in."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    int8 = "int8"
+
+
+class Goal(StrEnum):
+    """What should be fast."""
+
+    latency = "latency"
+    throughput = "throughput"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(epilog=_EXAMPLES)(export)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a model folder.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A new folder. Default: bundle, inside the run.")
+    ] = None,
+    engine: Annotated[EngineName, typer.Option(help="What computes; onnx is ONNX Runtime.")] = EngineName.openvino,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="fp32 answers as PyTorch does; the others may lose accuracy.")
+    ] = PrecisionName.fp32,
+    max_drop: Annotated[
+        float, typer.Option(metavar="POINTS", help="How many percentage points of accuracy bf16 and int8 may lose.")
+    ] = 0.5,
+    image_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Height and width of the network's input. Default: as trained.")
+    ] = None,
+    whole_image: Annotated[
+        bool, typer.Option("--whole-image", help="Also write a graph that resizes and crops images of any size itself.")
+    ] = False,
+    goal: Annotated[Goal, typer.Option(help="One image at a time, or many.")] = Goal.latency,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a classifier as a bundle: a small folder that answers the same everywhere, without PyTorch.
+
+    The graph takes pixels and returns calibrated probabilities. It is compared with PyTorch on the run's validation
+    images before anything is written: in fp32, probabilities may differ by 0.0001. bf16 and int8 may lose --max-drop
+    points of accuracy; int8 first keeps its worst layers in higher precision.
+    """
+    from classicnets.deployment.export import export as write_bundle
+    from classicnets.system.threads import limit_threads
+
+    limit_threads()
+    with progress_bars(quiet=as_json) as progress:
+        bundle = write_bundle(
+            run, out, engine=engine.value, precision=precision.value, max_drop=max_drop, image_size=image_size,
+            whole_image=whole_image, goal=goal.value, progress=progress,
+        )  # fmt: skip
+    for remark in bundle.manifest.measured["notes"]:
+        note(remark)
+    if as_json:
+        about = bundle.manifest.model_dump(mode="json", exclude={"card", "golden"})
+        print_json({"bundle": str(bundle.folder), **about})
+    else:
+        _print(bundle)
+
+
+def _print(bundle: Bundle) -> None:
+    manifest, measured = bundle.manifest, bundle.manifest.measured
+    height, width = bundle.preprocess.input_size
+    answer(f"bundle    {bundle.folder}, {_megabytes(bundle.folder):,.1f} MB")
+    answer(
+        f"network   {bundle.model_name}, {len(bundle.classes)} classes, "
+        f"uint8 (N, {bundle.preprocess.channels}, {height}, {width}) -> {', '.join(manifest.outputs)}"
+    )
+    answer(f"engine    {manifest.engine}, computes in {bundle.session.executed}")
+    for name, row in measured["parity"].items():
+        answer(
+            f"parity    {name} beside PyTorch: probabilities differ by at most {row['difference']:.0e}, "
+            f"{row['top1']:.0%} of the best classes are the same"
+        )
+    found = measured["accuracy"]
+    if found:
+        low, high = found["interval"]
+        answer(
+            f"accuracy  {found['before']:.2%} in PyTorch, {found['after']:.2%} in the bundle, on {found['images']:,} "
+            f"{measured['images']}: a drop of {found['drop']:.2f} points (95% interval {low:.2f} to {high:.2f})"
+        )
+    else:
+        answer("accuracy  not measured: there are no labelled validation images")
+    if measured["kept_higher"]:
+        kept = measured["kept_higher"]
+        more = ", ..." if len(kept) > 4 else ""
+        answer(f"in fp32   {len(kept)} layers, for the accuracy: {', '.join(kept[:4])}{more}")
+    if measured["int8"] and not measured["int8"]["kept"]:
+        note(measured["int8"]["note"])
+    answer(f"\nnext: classicnets predict {bundle.folder} IMAGE, and on the target machine classicnets doctor BUNDLE")
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
