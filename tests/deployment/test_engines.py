@@ -154,3 +154,13 @@ def test_unusable_settings() -> None:
         Settings(chunk=0)
     with pytest.raises(ConfigError, match="convolution must be one of direct, winograd, got 'fft'"):
         replace(Settings(), convolution="fft")
+
+
+def test_integers_of_a_quantised_file_are_computed_as_integers(folder, images, expected, tmp_path) -> None:
+    pytest.importorskip("nncf")
+    from classicnets.deployment.quantize.openvino import quantize_openvino
+
+    quantize_openvino(folder / "model.xml", tmp_path / "model.xml", images)
+    session = open_session("openvino", tmp_path, Settings(precision="int8"))
+    assert session.executed == "int8"
+    assert session.run(images).probabilities == pytest.approx(expected, abs=0.1)

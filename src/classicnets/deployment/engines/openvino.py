@@ -103,9 +103,10 @@ class OpenVinoSession:
             model = self._core.read_model(self._path)
         except RuntimeError as error:
             raise WeightsError(f"{self._path}: OpenVINO cannot load it ({error}).") from None
-        folding = Manager()
-        folding.register_pass(ConstantFolding())  # else the biases of an ONNX file are computed in each pass
-        folding.run_passes(model)
+        if self._settings.precision != "int8":  # whose integer weights would become floats
+            folding = Manager()
+            folding.register_pass(ConstantFolding())  # else the biases of an ONNX file are computed in each pass
+            folding.run_passes(model)
         return model
 
 
