@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,7 +41,9 @@ class OnnxRuntimeSession:
         """Return what the network says of images, uint8 (N, C, H, W)."""
         size = self._settings.chunk or -(-len(images) // self._streams)
         chunks = [images[i : i + size] for i in range(0, len(images), size)]
-        parts = [self._one(chunk) for chunk in chunks] if self._pool is None else list(self._pool.map(self._one, chunks))
+        parts = (
+            [self._one(chunk) for chunk in chunks] if self._pool is None else list(self._pool.map(self._one, chunks))
+        )
         return Answered(*(np.concatenate(outputs) for outputs in zip(*parts, strict=True)))
 
     def _one(self, chunk: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
