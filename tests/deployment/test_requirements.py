@@ -90,6 +90,7 @@ def test_a_fresh_environment_without_torch_answers(tmp_path: Path, photo: Path) 
     run("python", "-c", _ASK, bundle, photo)
     assert "blue" in run("classicnets", "predict", bundle, photo)
     assert "holds on this machine" in run("classicnets", "doctor", bundle)
+    assert json.loads(run("classicnets", "doctor", "--json"))["torch"] == "not installed"
     packages = run("python", "-c", "import numpy; print(numpy.__path__[0])").strip()
     size = sum(file.stat().st_size for file in Path(packages).parent.rglob("*") if file.is_file())
     print(f"{size / MEGABYTE:.0f} MB")

@@ -66,30 +66,53 @@ def _examine(bundle: Path, as_json: bool) -> None:
 
 
 def _facts() -> dict[str, Any]:
-    from importlib.metadata import version
+    """What the machine has; of what needs PyTorch only if it is installed."""
+    from importlib.util import find_spec
 
+    import classicnets
+    from classicnets.deployment.engines import ENGINES
+    from classicnets.system.cache import cache_dir
+    from classicnets.system.machine import machine
+    from classicnets.system.threads import load
+
+    found = machine(*_LIBRARIES, *ENGINES.values())
+    packages = {name: found["versions"].get(name, "not installed") for name in (*_LIBRARIES, *ENGINES.values())}
+    return {
+        "classicnets": classicnets.__version__,
+        "python": found["versions"]["python"],
+        "platform": found["system"],
+        "cpu": found["cpu"],
+        "instruction sets": ", ".join(found["instruction_sets"]) or None,
+        "memory, in GiB": found["memory_gib"],
+        "cores": found["cores"],
+        "usable cores": found["usable_cores"],
+        "CPU quota, in cores": found["quota"],
+        "load": load(),
+        **packages,
+        **(_of_torch() if find_spec("torch") else {"advice": None}),
+        "cache": str(cache_dir()),
+    }
+
+
+_LIBRARIES = ("torchvision", "numpy", "pillow", "simplejpeg", "safetensors")
+
+
+def _of_torch() -> dict[str, Any]:
     import torch
 
     from classicnets.data.sources.fashion_mnist import find_fashion_mnist
-    from classicnets.system.cache import cache_dir
     from classicnets.system.devices import choose_device, has_bf16
-    from classicnets.system.threads import cpu_quota, load, threads_note, usable_cores
-    from classicnets.training.run.folder import environment
+    from classicnets.system.threads import threads_note
 
     device = choose_device()
-    libraries = {name: version(name) for name in ("torchvision", "numpy", "pillow", "simplejpeg", "safetensors")}
     fashion = find_fashion_mnist()
     return {
-        **{key: value for key, value in environment("").items() if key not in ("precision", "launch")},
-        "usable cores": usable_cores(),
-        "CPU quota, in cores": cpu_quota(),
-        "load": load(),
+        "threads": torch.get_num_threads(),
         "advice": threads_note(torch.get_num_threads()),
-        **libraries,
         "device": str(device),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "bf16 in hardware": has_bf16(device),
         "precision in training": "bf16" if has_bf16(device) else "fp32",
         "int8 in hardware": device.type != "cpu" or bool(torch.cpu._is_vnni_supported()),
         "fashion-mnist": str(fashion) if fashion else "not downloaded yet",
-        "cache": str(cache_dir()),
     }
