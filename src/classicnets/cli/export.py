@@ -117,8 +117,8 @@ def _print(bundle: Bundle) -> None:
     if found:
         low, high = found["interval"]
         answer(
-            f"accuracy  {found['before']:.2%} before, {found['after']:.2%} after, on {found['images']:,} "
-            f"{measured['images']}: {found['drop']:.2f} points lost (95% interval {low:.2f} to {high:.2f})"
+            f"accuracy  {found['before']:.2%} in PyTorch, {found['after']:.2%} in the bundle, on {found['images']:,} "
+            f"{measured['images']}: a drop of {found['drop']:.2f} points (95% interval {low:.2f} to {high:.2f})"
         )
     else:
         answer("accuracy  not measured: there are no labelled validation images")
@@ -127,7 +127,7 @@ def _print(bundle: Bundle) -> None:
         more = ", ..." if len(kept) > 4 else ""
         answer(f"in fp32   {len(kept)} layers, for the accuracy: {', '.join(kept[:4])}{more}")
     if measured["int8"] and not measured["int8"]["kept"]:
-        answer(f"int8      {measured['int8']['note']}")
+        note(measured["int8"]["note"])
     answer(f"\nnext: classicnets predict {bundle.folder} IMAGE, and on the target machine classicnets doctor BUNDLE")
 
 

@@ -14,26 +14,24 @@ from datetime import UTC, datetime
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from classicnets import __version__
 from classicnets.classifier import Classifier
 from classicnets.deployment.bundle import Bundle
 from classicnets.deployment.bundle_files import write_golden, write_labels
-from classicnets.deployment.engines import ENGINES, FILES, Engine, Goal, Precision, Session, Settings, open_session
+from classicnets.deployment.engines import ENGINES, FILES, Engine, Goal, Precision, Settings, open_session
 from classicnets.deployment.graph import deployable
 from classicnets.deployment.image_size import with_image_size
 from classicnets.deployment.manifest import FORMAT, NAME, Input, Manifest
+from classicnets.deployment.precision import Made, in_precision
 from classicnets.deployment.readme import readme
 from classicnets.deployment.run_images import RunImages, large_photos, validation_images
-from classicnets.deployment.timing import interleaved
-from classicnets.deployment.verify import Accuracy, Reference, accuracy, check_parity
-from classicnets.errors import ConfigError, DataError, ExportMismatch, MissingExtra, unknown_name
+from classicnets.deployment.verify import Reference, check_parity
+from classicnets.errors import ConfigError, DataError, MissingExtra, unknown_name
 from classicnets.evaluation.choose import run_of
-from classicnets.models.catalog import family_of
 from classicnets.system.machine import machine
 from classicnets.system.paths import numbered
 from classicnets.system.progress import Report, no_report
@@ -41,8 +39,6 @@ from classicnets.system.storage import check_new, sha256_of, written_aside
 
 EngineName = Literal["onnx", "onnxruntime", "openvino", "torch"]
 """What `export` takes; "onnx" is ONNX Runtime."""
-
-_TIMED = 2.0  # seconds that int8 and fp32 take turns
 
 
 def export(
@@ -98,7 +94,7 @@ def export(
     try:
         with written_aside(place, replace=False) as aside:
             aside.mkdir()
-            made = _Made(classifier, folder, images, reference, chosen, asked, max_drop, progress)
+            made = Made(classifier, folder, images, reference, chosen, asked, max_drop, progress)
             _write(aside, made, whole_image=whole_image)
     except FileExistsError:
         check_new(place)
@@ -106,29 +102,7 @@ def export(
     return Bundle.load(place)
 
 
-class _Made(NamedTuple):
-    """What a bundle is made of."""
-
-    classifier: Classifier
-    run: Path | None
-    images: RunImages
-    reference: Reference
-    engine: Engine
-    settings: Settings
-    max_drop: float
-    progress: Report
-
-
-class _Reduced(NamedTuple):
-    """A network in less than fp32, or why it stayed in fp32."""
-
-    session: Session
-    settings: Settings
-    accuracy: Accuracy | None
-    more: dict[str, Any]
-
-
-def _write(folder: Path, made: _Made, *, whole_image: bool) -> None:
+def _write(folder: Path, made: Made, *, whole_image: bool) -> None:
     """Write and check everything in a folder that is not in its place yet."""
     classifier, images, card = made.classifier, made.images, made.classifier.card
     _write_networks(folder, made, whole_image=whole_image)
@@ -136,7 +110,7 @@ def _write(folder: Path, made: _Made, *, whole_image: bool) -> None:
         name: check_parity(open_session(name, folder), made.reference, name=name).to_dict()
         for name in _checked(made.engine)
     }
-    reduced = _in_precision(folder, made)
+    reduced = in_precision(folder, made)
     golden = write_golden(folder, images.validation, reduced.session)
     write_labels(folder, card.classes)
     measured = {
@@ -173,7 +147,7 @@ def _write(folder: Path, made: _Made, *, whole_image: bool) -> None:
     manifest.model_copy(update={"files": hashes}).write(folder)
 
 
-def _write_networks(folder: Path, made: _Made, *, whole_image: bool) -> None:
+def _write_networks(folder: Path, made: Made, *, whole_image: bool) -> None:
     from classicnets.deployment.onnx_file import write_onnx
 
     classifier, card = made.classifier, made.classifier.card
@@ -189,75 +163,6 @@ def _write_networks(folder: Path, made: _Made, *, whole_image: bool) -> None:
     if made.engine == "torch":
         classifier.save(folder / "network")
     made.progress("Writing the network", 1, 1)
-
-
-def _in_precision(folder: Path, made: _Made) -> _Reduced:
-    """Open the network in the precision that was asked for, and measure what it loses."""
-    progress = partial(made.progress, "Measuring accuracy")
-    if made.settings.precision == "int8":
-        return _in_int8(folder, made)
-    session = open_session(made.engine, folder, made.settings)
-    measured = accuracy(session, made.reference, progress=progress)
-    if made.settings.precision != "fp32" and measured is not None and measured.drop > made.max_drop:
-        raise ExportMismatch(
-            f"{made.settings.precision} loses {measured.words}; {made.max_drop:g} are allowed. Nothing was written. "
-            f"Allow more with --max-drop, or export with --precision fp32."
-        )
-    return _Reduced(session, made.settings, measured, {})
-
-
-def _in_int8(folder: Path, made: _Made) -> _Reduced:
-    """Replace the engine's files by int8 ones that are accurate enough, if they are faster here."""
-    from classicnets.deployment.quantize import calibration_images, quantize_within
-
-    card, reference, engine = made.classifier.card, made.reference, made.engine
-    assert reference.labels is not None
-    if engine == "torch":
-        raise ConfigError("int8 is made for OpenVINO and ONNX Runtime. Choose --engine openvino or onnx.")
-    file = FILES[engine][0]
-    (folder / "int8").mkdir()
-
-    def answer(path: Path) -> NDArray[np.float32]:
-        return answers(open_session(engine, path.parent, made.settings), reference.images).probabilities
-
-    quantized = quantize_within(
-        engine,
-        folder / file,
-        folder / "int8" / file,
-        calibration_images(training_images(made.classifier, made.run), card.preprocess),
-        family=family_of(card.model_name).name,
-        answer=answer,
-        reference=reference.answers.probabilities,
-        labels=reference.labels,
-        max_drop=made.max_drop,
-        progress=lambda sentence: made.progress(sentence, 0, 1),
-    )
-    fp32, int8 = (open_session(engine, place, made.settings) for place in (folder, folder / "int8"))
-    speedup = _speedup(fp32, int8, made)
-    if speedup < INT8_GAIN:
-        shutil.rmtree(folder / "int8")
-        note = f"int8 is {speedup:.2f} times as fast as fp32 here, so the bundle stays in fp32."
-        kept = _in_precision(folder, made._replace(settings=replace(made.settings, precision="fp32")))
-        return kept._replace(more={"int8": quantized.to_dict() | {"speedup": speedup, "kept": False, "note": note}})
-    for name in FILES[engine]:
-        (folder / "int8" / name).replace(folder / name)
-    (folder / "int8").rmdir()
-    session = open_session(engine, folder, made.settings)
-    about = {
-        "kept_higher": list(quantized.kept_higher),
-        "int8": quantized.to_dict() | {"speedup": speedup, "kept": True},
-    }
-    return _Reduced(session, made.settings, accuracy(session, reference), about)
-
-
-def _speedup(fp32: Session, int8: Session, made: _Made) -> float:
-    """How many times as fast int8 is, for one image or, if throughput is the goal, for 32."""
-    images = np.resize(
-        made.reference.images, (32 if made.settings.goal == "throughput" else 1, *made.reference.images.shape[1:])
-    )
-    ways = {"fp32": partial(fp32.run, images), "int8": partial(int8.run, images)}
-    times = interleaved(ways, seconds=_TIMED)
-    return times["int8"].speedup_over(times["fp32"])
 
 
 def _checked(engine: Engine) -> list[Engine]:

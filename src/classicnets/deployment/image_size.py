@@ -11,9 +11,10 @@ import torch
 from classicnets.card import Card
 from classicnets.classifier import Classifier
 from classicnets.data.pipeline.pack import pack
+from classicnets.data.split import balanced_sample
 from classicnets.deployment.run_images import training_images, validation_images
 from classicnets.errors import ConfigError
-from classicnets.evaluation.novelty import chosen_for_novelty
+from classicnets.evaluation.novelty import MOST_TRAINING_IMAGES
 from classicnets.evaluation.trust import calibrate
 from classicnets.system.progress import Report, no_report
 from classicnets.weights.structure import network_of
@@ -52,7 +53,7 @@ def with_image_size(classifier: Classifier, side: int, run: Path | None, *, repo
     if val.labels is None or card.conformal is None:
         return Classifier.of(_without_promises(bare, f"the network was trained with {_words(card)}"), classifier.model)
     source = training_images(resized, run)
-    chosen = source.subset(chosen_for_novelty(source.labels))
+    chosen = source.subset(balanced_sample(source.labels, MOST_TRAINING_IMAGES))
     train = pack(chosen, bare.preprocess, on_error="skip", progress=partial(report, "Reading training images"))
     return calibrate(
         resized,
