@@ -2,8 +2,8 @@
 
     N images -> chunks of a fixed size, and single images for the rest -> infer requests, as many at once as streams
 
-Each of the two sizes is compiled when it is first needed. Fixed shapes are faster than dynamic ones, and two of them bound
-the memory that compiled networks take.
+Each of the two sizes is compiled when it is first needed. Fixed shapes are faster than dynamic ones, and with two of
+them the memory of compiled networks has a bound.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -130,14 +131,15 @@ class _Compiled:
                 if request is None:  # all are busy: the oldest of ours is next to end
                     yield self._result(running[0])
                     request = running.popleft()
-                request.start_async({0: chunk}, share_inputs=True)
                 running.append(request)
+                request.start_async({0: chunk}, share_inputs=True)
             while running:
                 yield self._result(running[0])
                 self._free.put(running.popleft())
         finally:
             for request in running:
-                request.wait()
+                with suppress(RuntimeError):
+                    request.wait()
                 self._free.put(request)
 
     def take(self, *, wait: bool) -> ov.InferRequest | None:
