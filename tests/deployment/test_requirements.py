@@ -38,7 +38,8 @@ builtins.__import__ = record
 """
 _PRINT = """
 from classicnets.cli.main import app
-for command in (["predict", *sys.argv[1:]], ["predict", *sys.argv[1:], "--format", "json"], ["doctor", sys.argv[1]]):
+predict, doctor = ["predict", *sys.argv[1:]], ["doctor", sys.argv[1], "--no-measure"]
+for command in (predict, [*predict, "--format", "json"], doctor):
     app(command, standalone_mode=False)
 packages = importlib.metadata.packages_distributions()
 names -= {"classicnets", *sys.stdlib_module_names}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from classicnets.cli.output import JsonFlag, answer, error, note, print_json, print_table
+from classicnets.cli.output import JsonFlag, answer, error, note, print_json, print_table, progress_bars
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -27,6 +27,9 @@ def doctor(
     bundle: Annotated[
         Path | None, typer.Argument(metavar="[BUNDLE]", help="A folder that `export` wrote.", show_default=False)
     ] = None,
+    measure: Annotated[
+        bool, typer.Option(help="Measure which engine and how many threads are fastest for the bundle here.")
+    ] = True,
     as_json: JsonFlag = False,
 ) -> None:
     """Check a bundle on this machine, or show what the machine has.
@@ -37,7 +40,7 @@ def doctor(
     Without one: versions, devices, cores, number formats and where data is kept.
     """
     if bundle is not None:
-        _examine(bundle, as_json)
+        _examine(bundle, measure, as_json)
         return
     facts = _facts()
     if as_json:
@@ -48,10 +51,11 @@ def doctor(
         note(facts["advice"])
 
 
-def _examine(bundle: Path, as_json: bool) -> None:
+def _examine(bundle: Path, measure: bool, as_json: bool) -> None:
     from classicnets.deployment.doctor import examine
 
-    diagnosis = examine(bundle)
+    with progress_bars(quiet=as_json) as progress:
+        diagnosis = examine(bundle, measure=measure, progress=progress)
     findings = diagnosis.findings if diagnosis.holds else diagnosis.findings[:-1]
     if as_json:
         print_json(diagnosis.to_dict())
@@ -61,8 +65,7 @@ def _examine(bundle: Path, as_json: bool) -> None:
         error(f"{bundle} does not hold on this machine: {diagnosis.findings[-1].found}")
         raise typer.Exit(4)
     if not as_json:
-        best = f"{diagnosis.engine} and {diagnosis.threads} threads"
-        answer(f"\n{bundle} holds on this machine. Here it computes best with {best}.")
+        answer(f"\n{bundle} holds on this machine.")
 
 
 def _facts() -> dict[str, Any]:

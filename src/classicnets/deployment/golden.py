@@ -76,7 +76,7 @@ def replay(session: Session, manifest: Manifest, folder: Path) -> Replay:
     """
     if not manifest.golden:
         raise WeightsError(f"{folder} has no golden images to check its answers with. Export the run again.")
-    answered = session.run(np.stack([_pixels(folder, golden, manifest) for golden in manifest.golden]))
+    answered = session.run(golden_pixels(manifest, folder))
     kept = np.array([golden.probabilities for golden in manifest.golden], np.float32)
     if answered.probabilities.shape != kept.shape or not np.isfinite(answered.probabilities).all():
         return Replay(len(kept), 0, Tolerance(*[float("inf")] * 3))
@@ -86,6 +86,11 @@ def replay(session: Session, manifest: Manifest, folder: Path) -> Replay:
         _novelty_difference(answered.novelty, manifest),
     )
     return Replay(len(kept), int((answered.probabilities.argmax(1) == kept.argmax(1)).sum()), difference)
+
+
+def golden_pixels(manifest: Manifest, folder: Path) -> NDArray[np.uint8]:
+    """Return the golden images of a bundle: uint8 (N, C, H, W). Raises WeightsError if one cannot be read."""
+    return np.stack([_pixels(folder, golden, manifest) for golden in manifest.golden])
 
 
 def _largest(differences: NDArray[np.floating]) -> float:
