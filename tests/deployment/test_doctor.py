@@ -15,7 +15,7 @@ from classicnets.deployment import doctor as module
 from classicnets.deployment.choose import Candidate, Choice, Row
 from classicnets.deployment.doctor import Finding, examine
 from classicnets.deployment.engines import Settings
-from classicnets.deployment.manifest import Manifest
+from classicnets.deployment.manifest import Input, Manifest
 from classicnets.errors import ConfigError, WeightsError
 from classicnets.system.machine import machine
 
@@ -97,7 +97,9 @@ def test_golden_images_that_are_none(bundle: Path) -> None:
     (bundle / "golden/1.png").write_bytes(b"no image")
     seal(bundle)
     assert "golden/1.png cannot be read" in found(bundle, "golden images").found
-    rewrite(bundle, golden=())
+    rewrite(bundle, golden=(), input=Input(shape=("N", 5, 8, 8)))
+    assert found(bundle, "golden images").found == "none: PNG cannot hold images of 5 channels"
+    rewrite(bundle, golden=(), input=Input(shape=("N", 3, 8, 8)))
     assert "has no golden images" in found(bundle, "golden images").found
 
 

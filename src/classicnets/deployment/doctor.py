@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from classicnets.deployment.choose import Candidate, Choice, choose
 from classicnets.deployment.engines import ENGINES, FILES, Session, open_session
-from classicnets.deployment.golden import golden_pixels, replay, tolerance
+from classicnets.deployment.golden import PNG_CHANNELS, golden_pixels, replay, tolerance
 from classicnets.deployment.manifest import Manifest
 from classicnets.errors import ConfigError, MissingExtra, WeightsError
 from classicnets.system.machine import machine
@@ -132,6 +132,9 @@ def _engine(manifest: Manifest, session: Session, here: dict[str, Any], there: d
 
 
 def _golden(bundle: Path, manifest: Manifest, session: Session, *, elsewhere: bool) -> Finding:
+    channels = manifest.input.shape[1]
+    if not manifest.golden and channels > PNG_CHANNELS:
+        return Finding("golden images", f"none: PNG cannot hold images of {channels} channels", "differs")
     try:
         answers = replay(session, manifest, bundle)
     except WeightsError as error:

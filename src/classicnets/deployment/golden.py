@@ -13,6 +13,9 @@ from classicnets.deployment.engines import Session
 from classicnets.deployment.manifest import Golden, Manifest
 from classicnets.errors import WeightsError
 
+PNG_CHANNELS = 4
+"""The most channels that a golden image can have. Bundles for more have none."""
+
 _FLOOR = 1e-6  # smaller probabilities are compared as if they were this one
 
 
