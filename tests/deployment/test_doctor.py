@@ -12,10 +12,11 @@ import pytest
 from bundles import rewrite, seal, write_bundle, write_graph
 from classicnets.cli.main import main
 from classicnets.deployment import doctor as module
+from classicnets.deployment.choose import Candidate, Choice, Row
 from classicnets.deployment.doctor import Finding, examine
 from classicnets.deployment.engines import Settings
-from classicnets.deployment.manifest import Manifest
-from classicnets.errors import WeightsError
+from classicnets.deployment.manifest import Input, Manifest
+from classicnets.errors import ConfigError, WeightsError
 from classicnets.system.machine import machine
 
 
@@ -25,7 +26,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def found(bundle: Path, what: str) -> Finding:
-    (finding,) = (finding for finding in examine(bundle).findings if finding.what == what)
+    (finding,) = (finding for finding in examine(bundle, measure=False).findings if finding.what == what)
     return finding
 
 
@@ -43,7 +44,7 @@ def exported_on(bundle: Path, **there: Any) -> None:
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_a_bundle_holds_where_it_was_exported(tmp_path: Path, engine: Any) -> None:
-    diagnosis = examine(write_bundle(tmp_path / "bundle", engine))
+    diagnosis = examine(write_bundle(tmp_path / "bundle", engine), measure=False)
     assert diagnosis.holds
     assert [finding.what for finding in diagnosis.findings] == [
         "files",
@@ -78,7 +79,7 @@ def test_a_changed_bias_with_a_changed_hash_is_found_by_the_golden_images(bundle
 def test_rounding_is_not_a_change(bundle: Path) -> None:
     write_graph(bundle / "model.onnx", bias=1e-5)
     seal(bundle)
-    assert examine(bundle).holds
+    assert examine(bundle, measure=False).holds
 
 
 def test_a_graph_that_computes_no_numbers(bundle: Path) -> None:
@@ -96,7 +97,9 @@ def test_golden_images_that_are_none(bundle: Path) -> None:
     (bundle / "golden/1.png").write_bytes(b"no image")
     seal(bundle)
     assert "golden/1.png cannot be read" in found(bundle, "golden images").found
-    rewrite(bundle, golden=())
+    rewrite(bundle, golden=(), input=Input(shape=("N", 5, 8, 8)))
+    assert found(bundle, "golden images").found == "none: PNG cannot hold images of 5 channels"
+    rewrite(bundle, golden=(), input=Input(shape=("N", 3, 8, 8)))
     assert "has no golden images" in found(bundle, "golden images").found
 
 
@@ -121,8 +124,7 @@ def test_a_graph_that_the_engine_refuses(bundle: Path) -> None:
 
 def test_another_processor(bundle: Path) -> None:
     exported_on(bundle, cpu="Xeon", instruction_sets=["avx2", "avx512f", "avx512_vnni"])
-    diagnosis = examine(bundle)
-    assert diagnosis.holds
+    assert examine(bundle, measure=False).holds
     finding = found(bundle, "processor")
     assert finding.verdict == "differs"
     assert "exported on Xeon, avx2, avx512f, avx512_vnni. The times in bundle.json do not hold here" in finding.found
@@ -149,20 +151,61 @@ def test_another_version_of_the_engine(bundle: Path) -> None:
 
 def test_threads_follow_the_cores_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = write_bundle(tmp_path / "bundle", settings=Settings(threads=2))
+    exported_on(bundle, usable_cores=4)
     for cores, threads in ((1, 1), (8, 2)):
-        here = machine("onnxruntime", "numpy") | {"usable_cores": cores, "quota": cores - 0.5}
-        monkeypatch.setattr(module, "machine", lambda *packages, here=here: here)
-        exported_on(bundle, usable_cores=4)
-        diagnosis = examine(bundle)
+        monkeypatch.setattr("classicnets.system.machine.usable_cores", lambda cores=cores: cores)
+        monkeypatch.setattr("classicnets.system.machine.cpu_quota", lambda cores=cores: cores - 0.5)
+        monkeypatch.setattr("classicnets.deployment.engines.usable_cores", lambda cores=cores: cores)
+        diagnosis = examine(bundle, measure=False)
         assert diagnosis.threads == threads
         assert diagnosis.findings[-1].found == f"{cores} may be used, a quota of {cores - 0.5:g}; exported with 4"
 
 
+class TestSpeed:
+    def test_the_fastest_is_measured(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("classicnets.deployment.choose._SECONDS", 0.01)
+        diagnosis = examine(write_bundle(tmp_path / "bundle", "openvino"))
+        assert diagnosis.findings[-1].what == "speed"
+        assert f"{diagnosis.engine} with" in diagnosis.findings[-1].found
+        assert "images/s" in diagnosis.findings[-1].found
+
+    def test_only_engines_that_answer_alike_are_measured(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        measured = []
+
+        def choose(candidates: Any, **others: Any) -> None:
+            measured.append([candidate.engine for candidate in candidates])
+            raise ConfigError("none")
+
+        monkeypatch.setattr(module, "choose", choose)
+        bundle = write_bundle(tmp_path / "bundle", "openvino")
+        assert examine(bundle).engine == "openvino"
+        write_graph(bundle / "model.onnx", bias=0.1)
+        seal(bundle)
+        assert examine(bundle).engine == "openvino"
+        assert measured == [["onnxruntime", "openvino"], ["openvino"]]
+
+    def test_another_choice_than_the_bundle_s(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        row = Row("openvino", "fp32", "fp32", 1, 1, None, "direct", 1, 0.5, 2000.0, kept=True)
+        choice = Choice(Candidate("openvino", bundle), Settings(threads=1), (row,))
+        monkeypatch.setattr(module, "choose", lambda *given, **others: choice)
+        diagnosis = examine(bundle)
+        assert (diagnosis.engine, diagnosis.threads) == ("openvino", 1)
+        usual = Settings().used_threads
+        finding = diagnosis.findings[-1]
+        assert finding.verdict == "differs"
+        assert finding.found.startswith(
+            "openvino with 1 thread is fastest: 2,000 images/s; the bundle uses onnxruntime"
+        )
+        assert finding.found.endswith("1 thread" if usual == 1 else f"{usual} threads")
+
+
 def test_the_command_prints_a_table(bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("classicnets.deployment.choose._SECONDS", 0.01)
     assert run(bundle, monkeypatch) == 0
     out, err = capsys.readouterr()
-    assert [line.split()[0] for line in out.splitlines()[1:6]] == ["files", "engine", "golden", "processor", "cores"]
-    assert "holds on this machine. Here it computes best with onnxruntime" in out
+    names = ["files", "engine", "golden", "processor", "cores", "speed"]
+    assert [line.split()[0] for line in out.splitlines()[1:7]] == names
+    assert out.endswith(f"{bundle} holds on this machine.\n")
     assert err == ""
 
 
@@ -178,7 +221,7 @@ def test_the_command_refuses_in_one_sentence(bundle: Path, monkeypatch: pytest.M
 def test_json(bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, damage: bool, code: int) -> None:
     if damage:
         write_graph(bundle / "model.onnx", bias=0.1)
-    assert run(bundle, monkeypatch, "--json") == code
+    assert run(bundle, monkeypatch, "--json", "--no-measure") == code
     answer = json.loads(capsys.readouterr().out)
     assert answer["holds"] is not damage
     assert answer["findings"][0]["verdict"] == ("fails" if damage else "ok")
@@ -199,6 +242,6 @@ def test_what_is_no_bundle(
 
 def test_the_bundle_is_not_changed(bundle: Path) -> None:
     before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
-    examine(bundle)
+    examine(bundle, measure=False)
     assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
     Manifest.read(bundle).check_files(bundle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,14 @@ from classicnets.deployment.engines import Settings
 from classicnets.deployment.layouts import kserve, ovms, triton, write_layout
 from classicnets.deployment.layouts.served import GIB, Served
 from classicnets.errors import ChecksumMismatch, ConfigError, ExportMismatch, UnknownName
+
+DEPLOY = (Path(__file__).parents[2] / "docs/deploy.md").read_text("utf-8")
+
+
+def resources(page: str) -> list[dict[str, Any]]:
+    """What the YAML of a page defines."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return [resource for block in blocks for resource in yaml.safe_load_all(block)]
 
 
 @pytest.fixture
@@ -149,6 +158,24 @@ def test_names(tmp_path: Path, served: Served, name: str, expected: str, host: s
     assert replace(served, name=expected).host_name == host
 
 
+def test_the_page_s_resources_belong_together() -> None:
+    deployment, service, scaler = resources(DEPLOY)
+    assert [deployment["kind"], service["kind"]] == ["Deployment", "Service"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert labels == deployment["spec"]["selector"]["matchLabels"] == service["spec"]["selector"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"].endswith(f":{ovms.VERSION}")
+    assert container["ports"][0]["containerPort"] == service["spec"]["ports"][0]["targetPort"]
+    assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+
+
+def test_the_page_s_programs_can_be_read() -> None:
+    programs = re.findall(r"^```python\n(.*?)^```$", DEPLOY, re.MULTILINE | re.DOTALL)
+    assert len(programs) == 3
+    for program in programs:
+        compile(program, "docs/deploy.md", "exec")
+
+
 class TestBad:
     def test_another_layout(self, tmp_path: Path) -> None:
         with pytest.raises(UnknownName, match=r"No layout named 'tritn'\. Did you mean triton"):
@@ -201,6 +228,9 @@ def test_kserve_s_own_types_have_every_field(served: Served, tmp_path: Path) -> 
     for one in (served, openvino(served)):
         service = yaml.safe_load(kserve.manifest(one))
         assert list(types.unknown(service, "V1beta1InferenceService")) == []
+    for resource in resources(DEPLOY):
+        version = resource["apiVersion"].rpartition("/")[2].capitalize()
+        assert list(types.unknown(resource, f"{version}{resource['kind']}")) == []
     service["spec"]["predictor"]["model"]["storageURI"] = "pvc://models"
     service["spec"]["predictor"]["minReplicas"] = "1"
     assert list(types.unknown(service, "V1beta1InferenceService")) == [

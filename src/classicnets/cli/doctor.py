@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from classicnets.cli.output import JsonFlag, answer, error, note, print_json, print_table
+from classicnets.cli.output import JsonFlag, answer, error, note, print_json, print_table, progress_bars
 
 _EXAMPLES = """
 [bold]Examples[/bold]
@@ -27,6 +27,9 @@ def doctor(
     bundle: Annotated[
         Path | None, typer.Argument(metavar="[BUNDLE]", help="A folder that `export` wrote.", show_default=False)
     ] = None,
+    measure: Annotated[
+        bool, typer.Option(help="Measure which engine and how many threads are fastest for the bundle here.")
+    ] = True,
     as_json: JsonFlag = False,
 ) -> None:
     """Check a bundle on this machine, or show what the machine has.
@@ -37,7 +40,7 @@ def doctor(
     Without one: versions, devices, cores, number formats and where data is kept.
     """
     if bundle is not None:
-        _examine(bundle, as_json)
+        _examine(bundle, measure, as_json)
         return
     facts = _facts()
     if as_json:
@@ -48,10 +51,11 @@ def doctor(
         note(facts["advice"])
 
 
-def _examine(bundle: Path, as_json: bool) -> None:
+def _examine(bundle: Path, measure: bool, as_json: bool) -> None:
     from classicnets.deployment.doctor import examine
 
-    diagnosis = examine(bundle)
+    with progress_bars(quiet=as_json) as progress:
+        diagnosis = examine(bundle, measure=measure, progress=progress)
     findings = diagnosis.findings if diagnosis.holds else diagnosis.findings[:-1]
     if as_json:
         print_json(diagnosis.to_dict())
@@ -61,35 +65,57 @@ def _examine(bundle: Path, as_json: bool) -> None:
         error(f"{bundle} does not hold on this machine: {diagnosis.findings[-1].found}")
         raise typer.Exit(4)
     if not as_json:
-        best = f"{diagnosis.engine} and {diagnosis.threads} threads"
-        answer(f"\n{bundle} holds on this machine. Here it computes best with {best}.")
+        answer(f"\n{bundle} holds on this machine.")
 
 
 def _facts() -> dict[str, Any]:
-    from importlib.metadata import version
+    """What the machine has; of what needs PyTorch only if it is installed."""
+    from importlib.util import find_spec
 
+    import classicnets
+    from classicnets.deployment.engines import ENGINES
+    from classicnets.system.cache import cache_dir
+    from classicnets.system.machine import machine
+    from classicnets.system.threads import load
+
+    found = machine(*_LIBRARIES, *ENGINES.values())
+    packages = {name: found["versions"].get(name, "not installed") for name in (*_LIBRARIES, *ENGINES.values())}
+    return {
+        "classicnets": classicnets.__version__,
+        "python": found["versions"]["python"],
+        "platform": found["system"],
+        "cpu": found["cpu"],
+        "instruction sets": ", ".join(found["instruction_sets"]) or None,
+        "memory, in GiB": found["memory_gib"],
+        "cores": found["cores"],
+        "usable cores": found["usable_cores"],
+        "CPU quota, in cores": found["quota"],
+        "load": load(),
+        **packages,
+        **(_of_torch() if find_spec("torch") else {"advice": None}),
+        "cache": str(cache_dir()),
+    }
+
+
+_LIBRARIES = ("torchvision", "numpy", "pillow", "simplejpeg", "safetensors")
+
+
+def _of_torch() -> dict[str, Any]:
     import torch
 
     from classicnets.data.sources.fashion_mnist import find_fashion_mnist
-    from classicnets.system.cache import cache_dir
     from classicnets.system.devices import choose_device, has_bf16
-    from classicnets.system.threads import cpu_quota, load, threads_note, usable_cores
-    from classicnets.training.run.folder import environment
+    from classicnets.system.threads import threads_note
 
     device = choose_device()
-    libraries = {name: version(name) for name in ("torchvision", "numpy", "pillow", "simplejpeg", "safetensors")}
     fashion = find_fashion_mnist()
     return {
-        **{key: value for key, value in environment("").items() if key not in ("precision", "launch")},
-        "usable cores": usable_cores(),
-        "CPU quota, in cores": cpu_quota(),
-        "load": load(),
+        "threads": torch.get_num_threads(),
         "advice": threads_note(torch.get_num_threads()),
-        **libraries,
         "device": str(device),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "bf16 in hardware": has_bf16(device),
         "precision in training": "bf16" if has_bf16(device) else "fp32",
         "int8 in hardware": device.type != "cpu" or bool(torch.cpu._is_vnni_supported()),
         "fashion-mnist": str(fashion) if fashion else "not downloaded yet",
-        "cache": str(cache_dir()),
     }

@@ -6,15 +6,17 @@ files -> engine -> golden images -> what differs from the machine that exported 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from classicnets.deployment.engines import ENGINES, Session, open_session
-from classicnets.deployment.golden import replay, tolerance
+from classicnets.deployment.choose import Candidate, Choice, choose
+from classicnets.deployment.engines import ENGINES, FILES, Session, open_session
+from classicnets.deployment.golden import PNG_CHANNELS, golden_pixels, replay, tolerance
 from classicnets.deployment.manifest import Manifest
-from classicnets.errors import MissingExtra, WeightsError
+from classicnets.errors import ConfigError, MissingExtra, WeightsError
 from classicnets.system.machine import machine
+from classicnets.system.progress import Report, no_report
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Diagnosis:
     Attributes:
         bundle: the folder.
         findings: in the order in which they were made. After one that does not hold there are no more.
-        engine: what should compute here, or None if the bundle does not hold.
-        threads: how many threads it should have here, or None.
+        engine: what computes fastest here, or None if the bundle does not hold.
+        threads: with how many threads, or None.
         machine: what this machine is.
     """
 
@@ -64,11 +66,14 @@ class Diagnosis:
         }  # fmt: skip
 
 
-def examine(bundle: Path) -> Diagnosis:
+def examine(bundle: Path, *, measure: bool = True, progress: Report = no_report) -> Diagnosis:
     """Check a bundle on this machine. Nothing in it changes.
 
     Args:
         bundle: the folder that `export` wrote.
+        measure: whether to measure which engine and how many threads are fastest here, which takes seconds. Otherwise
+            they are the bundle's own, with at most one thread for each core that may be used.
+        progress: called with what is being done, how much of it is done, and how much there is.
 
     Raises WeightsError if its bundle.json cannot be read or is of a newer format. Whatever else is wrong with the
     bundle is a finding.
@@ -83,7 +88,11 @@ def examine(bundle: Path) -> Diagnosis:
         findings.append(finding)
         if finding.verdict == "fails":
             return Diagnosis(bundle, tuple(findings), None, None, here)
-    return Diagnosis(bundle, tuple(findings), manifest.engine, _threads(manifest, here), here)
+    engine, threads = manifest.engine, manifest.settings.used_threads
+    if measure and manifest.golden and (choice := _fastest(bundle, manifest, progress)):
+        findings.append(_speed(choice, engine, threads))
+        engine, threads = choice.best.engine, choice.settings.used_threads
+    return Diagnosis(bundle, tuple(findings), engine, threads, here)
 
 
 def _look(bundle: Path, manifest: Manifest, here: dict[str, Any]) -> Iterator[Finding]:
@@ -91,7 +100,7 @@ def _look(bundle: Path, manifest: Manifest, here: dict[str, Any]) -> Iterator[Fi
     there = manifest.measured.get("machine") or {}
     yield _files(bundle, manifest)
     try:
-        session = open_session(manifest.engine, bundle, replace(manifest.settings, threads=_threads(manifest, here)))
+        session = open_session(manifest.engine, bundle, manifest.settings)
     except (MissingExtra, WeightsError) as error:
         yield Finding("engine", str(error), "fails")
         return
@@ -123,6 +132,9 @@ def _engine(manifest: Manifest, session: Session, here: dict[str, Any], there: d
 
 
 def _golden(bundle: Path, manifest: Manifest, session: Session, *, elsewhere: bool) -> Finding:
+    channels = manifest.input.shape[1]
+    if not manifest.golden and channels > PNG_CHANNELS:
+        return Finding("golden images", f"none: PNG cannot hold images of {channels} channels", "differs")
     try:
         answers = replay(session, manifest, bundle)
     except WeightsError as error:
@@ -167,6 +179,40 @@ def _listed(place: dict[str, Any]) -> str:
     return ", ".join(place.get("instruction_sets", ())) or str(place.get("architecture", "unknown"))
 
 
+def _fastest(bundle: Path, manifest: Manifest, progress: Report) -> Choice | None:
+    """The fastest of the engines that are installed and give the bundle's answers; None if none computes as asked."""
+    asked = manifest.settings
+    candidates = [
+        Candidate(engine, bundle, asked.precision)
+        for engine, files in FILES.items()
+        if engine == manifest.engine or (set(files) <= manifest.files.keys() and _answers(engine, bundle, manifest))
+    ]
+    images = golden_pixels(manifest, bundle)
+    try:
+        winograd = asked.convolution == "winograd"
+        return choose(candidates, images=images, goal=asked.goal, winograd=winograd, progress=progress)
+    except ConfigError:
+        return None
+
+
+def _answers(engine: str, bundle: Path, manifest: Manifest) -> bool:
+    """Whether another engine is installed and answers the golden images as the bundle's own."""
+    try:
+        answers = replay(open_session(engine, bundle, manifest.settings), manifest, bundle)
+    except (MissingExtra, WeightsError):
+        return False
+    return answers.within(tolerance(manifest.settings.precision))
+
+
+def _speed(choice: Choice, engine: str, threads: int) -> Finding:
+    (row,) = (row for row in choice.rows if row.kept)
+    fastest, usual = (row.engine, row.threads), (engine, threads)
+    found = f"{row.engine} with {_named(row.threads)} is fastest: {row.images_per_second:,.0f} images/s"
+    if fastest == usual:
+        return Finding("speed", found)
+    return Finding("speed", f"{found}; the bundle uses {engine} with {_named(threads)}", "differs")
+
+
 def _is_elsewhere(manifest: Manifest, here: dict[str, Any], there: dict[str, Any]) -> bool:
     """Whether the processor or the engine's version is another than where the bundle was exported."""
     package = ENGINES[manifest.engine]
@@ -174,7 +220,5 @@ def _is_elsewhere(manifest: Manifest, here: dict[str, Any], there: dict[str, Any
     return now != then
 
 
-def _threads(manifest: Manifest, here: dict[str, Any]) -> int:
-    """The bundle's own number of threads, at most one for each core that may be used here."""
-    cores: int = here["usable_cores"]
-    return min(manifest.settings.threads or cores, cores)
+def _named(threads: int) -> str:
+    return "1 thread" if threads == 1 else f"{threads} threads"

@@ -13,6 +13,9 @@ from classicnets.deployment.engines import Session
 from classicnets.deployment.manifest import Golden, Manifest
 from classicnets.errors import WeightsError
 
+PNG_CHANNELS = 4
+"""The most channels that a golden image can have. Bundles for more have none."""
+
 _FLOOR = 1e-6  # smaller probabilities are compared as if they were this one
 
 
@@ -76,7 +79,7 @@ def replay(session: Session, manifest: Manifest, folder: Path) -> Replay:
     """
     if not manifest.golden:
         raise WeightsError(f"{folder} has no golden images to check its answers with. Export the run again.")
-    answered = session.run(np.stack([_pixels(folder, golden, manifest) for golden in manifest.golden]))
+    answered = session.run(golden_pixels(manifest, folder))
     kept = np.array([golden.probabilities for golden in manifest.golden], np.float32)
     if answered.probabilities.shape != kept.shape or not np.isfinite(answered.probabilities).all():
         return Replay(len(kept), 0, Tolerance(*[float("inf")] * 3))
@@ -86,6 +89,11 @@ def replay(session: Session, manifest: Manifest, folder: Path) -> Replay:
         _novelty_difference(answered.novelty, manifest),
     )
     return Replay(len(kept), int((answered.probabilities.argmax(1) == kept.argmax(1)).sum()), difference)
+
+
+def golden_pixels(manifest: Manifest, folder: Path) -> NDArray[np.uint8]:
+    """Return the golden images of a bundle: uint8 (N, C, H, W). Raises WeightsError if one cannot be read."""
+    return np.stack([_pixels(folder, golden, manifest) for golden in manifest.golden])
 
 
 def _largest(differences: NDArray[np.floating]) -> float:
