@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -225,6 +223,24 @@ def test_large_photos_are_decoded_in_both_ways(run: Path, photo_folder: Path, tm
     assert "decodes a JPEG that is much larger" in (tmp_path / "two" / "README.md").read_text("utf-8")
 
 
+def test_a_whole_image_graph_beside_the_other(run: Path, tmp_path: Path) -> None:
+    bundle = export(run, tmp_path / "bundle", engine="onnx", whole_image=True)
+    assert (bundle.folder / "whole_image.onnx").is_file()
+    assert 0 <= bundle.manifest.measured["whole_image"] < 0.02
+    assert "`whole_image.onnx` resizes and crops itself" in (bundle.folder / "README.md").read_text("utf-8")
+
+
+def test_the_fastest_of_all_is_kept(run: Path, tmp_path: Path) -> None:
+    bundle = export(run, tmp_path / "bundle", engine="auto", precision="fp32")
+    rows = bundle.manifest.measured["latency"]
+    assert {row["engine"] for row in rows} == {"openvino", "onnxruntime"}
+    (kept,) = (row for row in rows if row["kept"])
+    assert (kept["engine"], kept["precision"]) == (bundle.manifest.engine, bundle.manifest.settings.precision)
+    assert (bundle.folder / "model.xml").exists() == (bundle.manifest.engine == "openvino")
+    assert bundle.manifest.measured["parity"][bundle.manifest.engine]["top1"] == 1
+    assert_answers_alike(bundle, Classifier.load(run), tmp_path)
+
+
 def test_channels_that_png_cannot_hold(tmp_path: Path) -> None:
     classifier = tiny_classifier(channels=7)
     bundle = export(classifier, tmp_path / "bundle", engine="onnx")
@@ -277,18 +293,17 @@ def test_a_full_disk(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert list((tmp_path / "bundles").iterdir()) == []
 
 
-def test_a_file_that_is_cut_short(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_a_file_that_is_cut_short(run: Path, tmp_path: Path, engine: str) -> None:
     """A limit on the size of files stops the engine in the middle of its weights, as a full disk does."""
-    code = (
-        "import resource, sys\n"
-        "from classicnets.cli import main\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (160_000, 160_000))\n"
-        f"sys.argv = ['classicnets', 'export', {str(run)!r}, '--out', {str(tmp_path / 'bundles' / 'one')!r}]\n"
-        "main.main()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 6, done.stderr
-    assert "Free some space" in done.stderr
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="Free some space, or choose another folder"):
+            export(run, tmp_path / "bundles" / "one", engine=engine)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list((tmp_path / "bundles").iterdir()) == []
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from classicnets.cli.output import JsonFlag, answer, note, print_json, progress_bars
+from classicnets.cli.output import JsonFlag, answer, note, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from classicnets.deployment import Bundle
@@ -17,6 +17,8 @@ _EXAMPLES = """
 [bold]Examples[/bold]
 
   classicnets export runs/birds
+
+  classicnets export runs/birds --engine auto
 
   classicnets export runs/birds --engine onnx --out birds-bundle
 
@@ -32,6 +34,7 @@ class EngineName(StrEnum):
     onnx = "onnx"
     openvino = "openvino"
     torch = "torch"
+    auto = "auto"
 
 
 class PrecisionName(StrEnum):
@@ -40,6 +43,7 @@ class PrecisionName(StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
     int8 = "int8"
+    auto = "auto"
 
 
 class Goal(StrEnum):
@@ -59,10 +63,18 @@ def export(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A new folder. Default: bundle, inside the run.")
     ] = None,
-    engine: Annotated[EngineName, typer.Option(help="What computes; onnx is ONNX Runtime.")] = EngineName.openvino,
+    engine: Annotated[
+        EngineName,
+        typer.Option(help="What computes: onnx is ONNX Runtime, auto the faster of it and OpenVINO here."),
+    ] = EngineName.openvino,
     precision: Annotated[
-        PrecisionName, typer.Option(help="fp32 answers as PyTorch does; the others may lose accuracy.")
-    ] = PrecisionName.fp32,
+        PrecisionName | None,
+        typer.Option(
+            help="fp32 answers as PyTorch does; bf16 and int8 may lose accuracy; auto is the fastest of them within "
+            "--max-drop. Default: fp32, and auto for --engine auto.",
+            show_default=False,
+        ),
+    ] = None,
     max_drop: Annotated[
         float, typer.Option(metavar="POINTS", help="How many percentage points of accuracy bf16 and int8 may lose.")
     ] = 0.5,
@@ -87,8 +99,8 @@ def export(
     limit_threads()
     with progress_bars(quiet=as_json) as progress:
         bundle = write_bundle(
-            run, out, engine=engine.value, precision=precision.value, max_drop=max_drop, image_size=image_size,
-            whole_image=whole_image, goal=goal.value, progress=progress,
+            run, out, engine=engine.value, precision=precision and precision.value, max_drop=max_drop,
+            image_size=image_size, whole_image=whole_image, goal=goal.value, progress=progress,
         )  # fmt: skip
     for remark in bundle.manifest.measured["notes"]:
         note(remark)
@@ -110,7 +122,7 @@ def _print(bundle: Bundle) -> None:
     answer(f"engine    {manifest.engine}, computes in {bundle.session.executed}")
     for name, row in measured["parity"].items():
         answer(
-            f"parity    {name} beside PyTorch: probabilities differ by at most {row['difference']:.0e}, "
+            f"parity    {name} in fp32 beside PyTorch: probabilities differ by at most {row['difference']:.0e}, "
             f"{row['top1']:.0%} of the best classes are the same"
         )
     found = measured["accuracy"]
@@ -128,7 +140,29 @@ def _print(bundle: Bundle) -> None:
         answer(f"in fp32   {len(kept)} layers, for the accuracy: {', '.join(kept[:4])}{more}")
     if measured["int8"] and not measured["int8"]["kept"]:
         note(measured["int8"]["note"])
-    answer(f"\nnext: classicnets predict {bundle.folder} IMAGE, and on the target machine classicnets doctor BUNDLE")
+    if measured["latency"]:
+        _print_table(measured["latency"])
+        for reason in measured["not_kept"]:
+            note(reason)
+    answer(
+        f"\nnext: classicnets predict {bundle.folder} IMAGE, and classicnets doctor {bundle.folder} where it is used"
+    )
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    """Every engine and setting that was measured."""
+    print_table(
+        ("engine", "precision", "threads", "streams", "at once", "convolutions", "ms", "images/s", "speed", ""),
+        [
+            (
+                row["engine"], row["precision"], row["threads"], row["streams"], row["chunk"], row["convolution"],
+                row["milliseconds"], row["images_per_second"],
+                None if row["speed"] is None else f"{row['speed']:.2f}x", "kept" if row["kept"] else row["note"],
+            )
+            for row in rows
+        ],
+        title=f"\nmeasured here, {rows[0]['batch']} at a time",
+    )  # fmt: skip
 
 
 def _megabytes(folder: Path) -> float:
