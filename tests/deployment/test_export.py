@@ -318,3 +318,34 @@ def test_a_run_that_computed_on_another_type_is_exported_in_fp32(tmp_path: Path)
     classifier = tiny_classifier()
     classifier.model.to(torch.float64)
     assert_pixels_alike(export(classifier, tmp_path / "bundle", engine="onnx"), classifier)
+
+
+def test_int8_that_loses_too_much_whatever_is_kept(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(engine: str, source: Path, out: Path, *args: object, max_drop: float, **options: object) -> None:
+        out.write_bytes(b"half of it")
+        raise ExportMismatch(f"int8 loses 3.00 points; {max_drop:g} are allowed.")
+
+    monkeypatch.setattr("classicnets.deployment.quantize.quantize_within", too_much)
+    with pytest.raises(ExportMismatch, match="points; 0 are allowed"):
+        export(run, tmp_path / "bundles" / "one", engine="onnx", precision="int8", max_drop=0)
+    assert list((tmp_path / "bundles").iterdir()) == []
+    bundle = export(run, tmp_path / "bundle", engine="onnx", precision="auto")
+    assert bundle.manifest.settings.precision == "fp32"
+    assert bundle.manifest.measured["not_kept"] == ["onnxruntime int8: int8 loses 3.00 points; 0.5 are allowed"]
+    assert not list(bundle.folder.glob("int8*"))
+
+
+@pytest.mark.parametrize("is_faster", [True, False])
+def test_int8_is_kept_if_it_is_faster(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_faster: bool
+) -> None:
+    monkeypatch.setattr("classicnets.deployment.precision._speedup", lambda *args: 1.5 if is_faster else 0.9)
+    bundle = export(run, tmp_path / "bundle", engine="onnx", precision="int8", max_drop=100)
+    about, int8 = bundle.manifest.measured, bundle.manifest.measured["int8"]
+    assert about["executed"] == bundle.manifest.settings.precision == ("int8" if is_faster else "fp32")
+    assert (int8["kept"], bool(int8["note"])) == (is_faster, not is_faster)
+    assert int8["int8_layers"] > 0
+    assert not list(bundle.folder.glob("int8*"))
+    quantised = [node for node in onnx.load(bundle.folder / "model.onnx").graph.node if "Quantize" in node.op_type]
+    assert bool(quantised) == is_faster
+    assert about["latency"][0]["precision"] == bundle.manifest.settings.precision

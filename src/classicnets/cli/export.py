@@ -99,7 +99,7 @@ def export(
     limit_threads()
     with progress_bars(quiet=as_json) as progress:
         bundle = write_bundle(
-            run, out, engine=engine.value, precision=precision and precision.value, max_drop=max_drop,
+            run, out, engine=engine.value, precision=precision.value if precision else None, max_drop=max_drop,
             image_size=image_size, whole_image=whole_image, goal=goal.value, progress=progress,
         )  # fmt: skip
     for remark in bundle.manifest.measured["notes"]:
@@ -140,10 +140,15 @@ def _print(bundle: Bundle) -> None:
         answer(f"in fp32   {len(kept)} layers, for the accuracy: {', '.join(kept[:4])}{more}")
     if measured["int8"] and not measured["int8"]["kept"]:
         note(measured["int8"]["note"])
-    if measured["latency"]:
+    if measured["asked"] == "auto" or len({row["engine"] for row in measured["latency"]}) > 1:
         _print_table(measured["latency"])
-        for reason in measured["not_kept"]:
-            note(reason)
+    else:
+        one, many = measured["latency"]
+        answer(
+            f"latency   {one['milliseconds']:.3g} ms for 1 image, {many['milliseconds']:.3g} ms for {many['batch']}, here"
+        )
+    for reason in measured["not_kept"]:
+        note(reason)
     answer(
         f"\nnext: classicnets predict {bundle.folder} IMAGE, and classicnets doctor {bundle.folder} where it is used"
     )

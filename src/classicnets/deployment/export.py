@@ -22,13 +22,15 @@ from classicnets import __version__
 from classicnets.classifier import Classifier
 from classicnets.deployment.bundle import Bundle
 from classicnets.deployment.bundle_files import write_golden, write_labels
+from classicnets.deployment.choose import Row
 from classicnets.deployment.engines import ENGINES, FILES, Engine, Goal, Precision, Settings, open_session
 from classicnets.deployment.graph import deployable
 from classicnets.deployment.image_size import with_image_size
 from classicnets.deployment.manifest import FORMAT, NAME, Input, Manifest
-from classicnets.deployment.precision import Made, in_precision
+from classicnets.deployment.precision import Made, Reduced, in_precision
 from classicnets.deployment.readme import readme
 from classicnets.deployment.run_images import RunImages, large_photos, validation_images
+from classicnets.deployment.timing import interleaved
 from classicnets.deployment.verify import Reference, check_parity, check_whole_image
 from classicnets.errors import ConfigError, DataError, MissingExtra, unknown_name
 from classicnets.evaluation.choose import run_of
@@ -40,6 +42,9 @@ from classicnets.system.storage import check_new, sha256_of, written_aside
 EngineName = Literal["onnx", "onnxruntime", "openvino", "torch", "auto"]
 """What `export` takes; "onnx" is ONNX Runtime."""
 
+PrecisionName = Literal["fp32", "bf16", "int8", "auto"]
+
+_TIMED = 0.3  # seconds that the bundle's latency is measured
 _AUTO: tuple[Engine, ...] = ("openvino", "onnxruntime")  # those that need no PyTorch
 
 
@@ -48,7 +53,7 @@ def export(
     out: str | PathLike[str] | None = None,
     *,
     engine: EngineName = "openvino",
-    precision: Precision | Literal["auto"] | None = None,
+    precision: PrecisionName | None = None,
     max_drop: float = 0.5,
     image_size: int | None = None,
     whole_image: bool = False,
@@ -140,7 +145,7 @@ def _write(
         "notes": list(images.notes),
         "kept_higher": [],
         "int8": None,
-        "latency": [],
+        "latency": [row.to_dict() for row in _timed(reduced, made)] if "latency" not in reduced.more else [],
         "not_kept": [],
         **reduced.more,
     }
@@ -189,6 +194,23 @@ def _checked(engines: tuple[Engine, ...]) -> list[Engine]:
     return list(dict.fromkeys([*engines, *also]))
 
 
+def _timed(reduced: Reduced, made: Made) -> list[Row]:
+    """How long one image takes, and 32."""
+    settings, rows = reduced.settings, []
+    for batch in (1, 32):
+        images = np.resize(made.reference.images, (batch, *made.reference.images.shape[1:]))
+        ways = {"bundle": partial(reduced.session.run, images)}
+        seconds = interleaved(ways, seconds=_TIMED)["bundle"].p50
+        rows.append(
+            Row(
+                reduced.engine, settings.precision, reduced.session.executed, settings.used_threads,
+                settings.used_streams, settings.chunk, settings.convolution, batch, milliseconds=1000 * seconds,
+                images_per_second=batch / seconds, speed=1.0, kept=True,
+            )
+        )  # fmt: skip
+    return rows
+
+
 def _reduced_decoding(classifier: Classifier, images: RunImages) -> dict[str, Any] | None:
     """How far answers differ between photos that are decoded as a whole and at a reduced scale."""
     photos = large_photos(classifier.card, images)
@@ -209,8 +231,9 @@ def _reduced_decoding(classifier: Classifier, images: RunImages) -> dict[str, An
 def _input(classifier: Classifier) -> Input:
     preprocess = classifier.preprocess
     colours: dict[int, Literal["RGB", "grey", "other"]] = {1: "grey", 3: "RGB"}
-    shape = ("N", preprocess.channels, *preprocess.input_size)
-    return Input(shape=shape, colours=colours.get(preprocess.channels, "other"))
+    return Input(
+        shape=("N", preprocess.channels, *preprocess.input_size), colours=colours.get(preprocess.channels, "other")
+    )
 
 
 def _network_files(folder: Path) -> list[str]:
