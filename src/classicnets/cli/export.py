@@ -119,7 +119,9 @@ def _print(bundle: Bundle) -> None:
         f"network   {bundle.model_name}, {len(bundle.classes)} classes, "
         f"uint8 (N, {bundle.preprocess.channels}, {height}, {width}) -> {', '.join(manifest.outputs)}"
     )
-    answer(f"engine    {manifest.engine}, computes in {bundle.session.executed}")
+    executed, asked = bundle.session.executed, manifest.settings.precision
+    here = "" if executed == asked else f" here, which has no instructions for {asked}"
+    answer(f"engine    {manifest.engine}, computes in {executed}{here}")
     for name, row in measured["parity"].items():
         answer(
             f"parity    {name} in fp32 beside PyTorch: probabilities differ by at most {row['difference']:.0e}, "
@@ -144,9 +146,8 @@ def _print(bundle: Bundle) -> None:
         _print_table(measured["latency"])
     else:
         one, many = measured["latency"]
-        answer(
-            f"latency   {one['milliseconds']:.3g} ms for 1 image, {many['milliseconds']:.3g} ms for {many['batch']}, here"
-        )
+        times = f"{one['milliseconds']:,.1f} ms for 1 image, {many['milliseconds']:,.1f} ms for {many['batch']}"
+        answer(f"latency   {times}, on this machine")
     for reason in measured["not_kept"]:
         note(reason)
     answer(
