@@ -98,6 +98,10 @@ class ChecksumMismatch(WeightsError):
     """A file whose SHA-256 differs from the recorded one."""
 
 
+class ExportMismatch(WeightsError):
+    """An exported network that does not answer as the original does, or loses more accuracy than allowed."""
+
+
 class TrainingDiverged(ClassicNetsError):
     """The loss or the gradients are no longer finite."""
 
