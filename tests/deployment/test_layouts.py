@@ -61,7 +61,7 @@ def test_triton_gets_a_model_repository(tmp_path: Path) -> None:
     assert (tmp_path / "models/birds/labels.txt").read_text("utf-8").split() == list(CLASSES)
     assert (tmp_path / "models/birds/1/model.onnx").read_bytes() == (bundle / "model.onnx").read_bytes()
     assert (laid.name, laid.engine) == ("birds", "onnxruntime")
-    assert f"-v {tmp_path / 'models'}:/models:ro nvcr.io/nvidia/tritonserver:" in laid.start
+    assert f'-v "{tmp_path / "models"}:/models:ro" nvcr.io/nvidia/tritonserver:' in laid.start
 
 
 def test_triton_joins_requests_to_batches(served: Served) -> None:
