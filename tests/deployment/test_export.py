@@ -99,7 +99,12 @@ def test_a_bundle_holds_all_that_it_needs_and_answers_as_the_run(
     bundle = export(run, tmp_path / "bundle", engine=engine)
     golden = {f"golden/{i}.png" for i in range(1, 9)}
     others = {name for name in all_in(bundle.folder) if name.startswith("network/novelty-")}
-    assert set(all_in(bundle.folder)) - others == files | golden | {"README.md", "bundle.json", "labels.txt"}
+    assert set(all_in(bundle.folder)) - others == files | golden | {
+        "README.md",
+        "bundle.json",
+        "labels.txt",
+        "requirements.txt",
+    }
     assert (bundle.folder / "labels.txt").read_text("utf-8") == "disc\nsquare\nstripes\n"
     assert bundle.manifest.files.keys() == set(all_in(bundle.folder)) - {"bundle.json"}
     assert_answers_alike(cn.load(bundle.folder), Classifier.load(run), tmp_path)

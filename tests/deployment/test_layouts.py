@@ -61,7 +61,7 @@ def test_triton_gets_a_model_repository(tmp_path: Path) -> None:
     assert (tmp_path / "models/birds/labels.txt").read_text("utf-8").split() == list(CLASSES)
     assert (tmp_path / "models/birds/1/model.onnx").read_bytes() == (bundle / "model.onnx").read_bytes()
     assert (laid.name, laid.engine) == ("birds", "onnxruntime")
-    assert f"-v {tmp_path / 'models'}:/models:ro nvcr.io/nvidia/tritonserver:" in laid.start
+    assert f'-v "{tmp_path / "models"}:/models:ro" nvcr.io/nvidia/tritonserver:' in laid.start
 
 
 def test_triton_joins_requests_to_batches(served: Served) -> None:
@@ -193,11 +193,11 @@ class TestBad:
 
     def test_a_server_that_cannot_run_the_engine(self, tmp_path: Path) -> None:
         bundle = write_bundle(tmp_path / "b")
-        with pytest.raises(ConfigError, match=r"is one for ONNX Runtime\. Export the run with --engine openvino"):
+        with pytest.raises(ConfigError, match=r"needs a bundle for OpenVINO\. Export the run with --engine openvino"):
             write_layout(bundle, "ovms", tmp_path / "out")
         rewrite(bundle, engine="torch")
         with pytest.raises(
-            ConfigError, match=r"is a bundle for PyTorch\. Export the run with --engine onnx or openvino"
+            ConfigError, match=r"No server runs a bundle for PyTorch\. Export the run with --engine onnx"
         ):
             write_layout(bundle, "triton", tmp_path / "out")
 

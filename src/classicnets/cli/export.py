@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from classicnets.cli.layout import LayoutName, check_layout, is_bundle, print_layout, refuse_options, write_layout_of
 from classicnets.cli.output import JsonFlag, answer, note, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ _EXAMPLES = """
   classicnets export runs/birds --precision int8 --max-drop 0.3
 
   classicnets export runs/birds --image-size 192 --whole-image
+
+  classicnets export runs/birds/bundle --layout triton --out models
 """
+_OF_EXPORT = ("engine", "precision", "max_drop", "image_size", "whole_image", "goal")
 
 
 class EngineName(StrEnum):
@@ -59,6 +63,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a model folder.")],
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A new folder. Default: bundle, inside the run.")
@@ -85,6 +90,14 @@ def export(
         bool, typer.Option("--whole-image", help="Also write a graph that resizes and crops images of any size itself.")
     ] = False,
     goal: Annotated[Goal, typer.Option(help="One image at a time, or many.")] = Goal.latency,
+    layout: Annotated[
+        LayoutName | None,
+        typer.Option(
+            help="Also write what a server needs: Triton Inference Server, KServe or OpenVINO Model Server (ovms). "
+            "RUN may then be a bundle.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a classifier as a bundle: a small folder that answers the same everywhere, without PyTorch.
@@ -93,9 +106,15 @@ def export(
     images before anything is written: in fp32, probabilities may differ by 0.0001. bf16 and int8 may lose --max-drop
     points of accuracy; int8 first keeps its worst layers in higher precision.
     """
+    if layout is not None and is_bundle(run):
+        refuse_options(context, *_OF_EXPORT)
+        print_layout(run, layout, out, as_json=as_json)
+        return
     from classicnets.deployment.export import export as write_bundle
     from classicnets.system.threads import limit_threads
 
+    if layout is not None:
+        check_layout(layout, engine.value)
     limit_threads()
     with progress_bars(quiet=as_json) as progress:
         bundle = write_bundle(
@@ -106,9 +125,12 @@ def export(
         note(remark)
     if as_json:
         about = bundle.manifest.model_dump(mode="json", exclude={"card", "golden"})
-        print_json({"bundle": str(bundle.folder), **about})
+        laid = {} if layout is None else {"layout": write_layout_of(bundle.folder, layout, None)}
+        print_json({"bundle": str(bundle.folder), **about, **laid})
     else:
         _print(bundle)
+        if layout is not None:
+            print_layout(bundle.folder, layout, None, as_json=False)
 
 
 def _print(bundle: Bundle) -> None:

@@ -14,11 +14,14 @@ from classicnets.deployment.run_images import to_picture
 GOLDEN = 8
 """How many golden images a bundle has."""
 
+_LOOKED_AT = 64
 _PNG_CHANNELS = (1, 2, 3, 4)
 
 
 def write_golden(folder: Path, images: NDArray[np.uint8], session: Session) -> tuple[Golden, ...]:
-    """Write the first eight images to golden/ as PNG, and return them with the session's answers.
+    """Write eight images to golden/ as PNG, and return them with the session's answers.
+
+    Of the first 64 images, those are taken of which the session is least sure: a changed network shows on them first.
 
     Args:
         folder: the bundle that is being written.
@@ -28,7 +31,8 @@ def write_golden(folder: Path, images: NDArray[np.uint8], session: Session) -> t
     if images.shape[1] not in _PNG_CHANNELS:
         return ()
     (folder / "golden").mkdir()
-    chosen = images[:GOLDEN]
+    sureness = session.run(images[:_LOOKED_AT]).probabilities.max(axis=1)
+    chosen = images[np.sort(sureness.argsort(kind="stable")[:GOLDEN])]
     answered = session.run(chosen)
     golden = []
     for i, pixels in enumerate(chosen):

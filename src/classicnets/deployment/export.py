@@ -29,6 +29,7 @@ from classicnets.deployment.image_size import with_image_size
 from classicnets.deployment.manifest import FORMAT, NAME, Input, Manifest
 from classicnets.deployment.precision import Made, Reduced, in_precision
 from classicnets.deployment.readme import readme
+from classicnets.deployment.requirements import requirements
 from classicnets.deployment.run_images import RunImages, large_photos, validation_images
 from classicnets.deployment.timing import interleaved
 from classicnets.deployment.verify import Reference, check_parity, check_whole_image
@@ -165,6 +166,7 @@ def _write(
     sizes = {name: (folder / name).stat().st_size for name in _network_files(folder)}
     text = readme(manifest, card.preprocess, sizes, whole_image=whole_image)
     (folder / "README.md").write_text(text, "utf-8", newline="\n")
+    (folder / "requirements.txt").write_text(requirements(manifest.engine), "utf-8", newline="\n")
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     hashes = {name: sha256_of(folder / name) for name in files}
     manifest.model_copy(update={"files": hashes}).write(folder)

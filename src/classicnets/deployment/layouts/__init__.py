@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from classicnets.deployment.engines import FILES, Engine, Settings, open_session
+from classicnets.deployment.engines import FILES, Settings, open_session
 from classicnets.deployment.golden import replay, tolerance
 from classicnets.deployment.layouts import kserve, ovms, triton
 from classicnets.deployment.layouts.served import Served
@@ -49,7 +49,7 @@ def write_layout(bundle: Path, layout: str, out: Path, *, name: str | None = Non
         bundle: the folder that `export` wrote.
         layout: "triton", "kserve" or "ovms".
         out: a new folder.
-        name: the model's name on the server; by default the name of the bundle's folder.
+        name: the model's name on the server; by default the name of the run that the bundle lies in, or of its folder.
 
     Raises UnknownName for another layout, ConfigError if `out` exists or if the server cannot run the bundle's engine,
     WeightsError if the bundle does not hold, StorageError if the disk is full.
@@ -61,11 +61,16 @@ def write_layout(bundle: Path, layout: str, out: Path, *, name: str | None = Non
     check_new(out)
     manifest = Manifest.read(bundle)
     manifest.check_files(bundle)
-    served = _served(bundle, manifest, layout, name or bundle.resolve().name)
+    served = _served(bundle, manifest, layout, name or _named(bundle.resolve()))
     with written_aside(out, replace=False) as new:
         new.mkdir()
         LAYOUTS[layout].write(served, new)
     return Laid(out, served.name, served.engine, LAYOUTS[layout].start(out, served))
+
+
+def _named(bundle: Path) -> str:
+    """The name of the run that a bundle lies in, or of the bundle's folder."""
+    return bundle.parent.name if (bundle.parent / "recipe.toml").is_file() else bundle.name
 
 
 def _served(bundle: Path, manifest: Manifest, layout: str, name: str) -> Served:
@@ -86,21 +91,24 @@ def _served(bundle: Path, manifest: Manifest, layout: str, name: str) -> Served:
     )
 
 
+def check_engine(layout: str, engine: str) -> None:
+    """Raise ConfigError if the server of a layout cannot run an engine: "onnxruntime", "openvino" or "torch"."""
+    if engine == "torch":
+        raise ConfigError("No server runs a bundle for PyTorch. Export the run with --engine onnx or openvino instead.")
+    if layout == "ovms" and engine != "openvino":
+        raise ConfigError("OpenVINO Model Server needs a bundle for OpenVINO. Export the run with --engine openvino.")
+
+
 def _engine(bundle: Path, manifest: Manifest, layout: str) -> Literal["onnxruntime", "openvino"]:
     """What the server computes with: the bundle's engine, or for Triton ONNX Runtime if it gives the same answers."""
-    engine: Engine = manifest.engine
-    if engine == "torch":
-        raise ConfigError(f"{bundle} is a bundle for PyTorch. Export the run with --engine onnx or openvino instead.")
-    if layout == "ovms" and engine != "openvino":
-        raise ConfigError(
-            f"OpenVINO Model Server needs a bundle for OpenVINO, and {bundle} is one for ONNX Runtime. "
-            f"Export the run with --engine openvino."
-        )
+    check_engine(layout, manifest.engine)
+    if manifest.engine != "openvino":
+        return "onnxruntime"
     has_onnx = set(FILES["onnxruntime"]) <= manifest.files.keys()
-    if layout == "triton" and engine == "openvino" and manifest.settings.precision == "fp32" and has_onnx:
+    if layout == "triton" and manifest.settings.precision == "fp32" and has_onnx:
         _check(bundle, manifest)
         return "onnxruntime"
-    return engine
+    return "openvino"
 
 
 def _check(bundle: Path, manifest: Manifest) -> None:

@@ -9,7 +9,7 @@ import json
 import shutil
 from pathlib import Path
 
-from classicnets.deployment.layouts.served import Served
+from classicnets.deployment.layouts.served import Served, mounted
 
 VERSION = "2026.2"
 """The container's tag."""
@@ -36,4 +36,4 @@ def plugin_config(served: Served) -> dict[str, str]:
 def start(folder: Path, served: Served) -> str:
     """Return the command that serves `folder`."""
     server = f"openvino/model_server:{VERSION} --config_path /models/config.json --port 9000 --rest_port 8000"
-    return f"docker run --rm -p 8000:8000 -p 9000:9000 -v {folder.resolve()}:/models:ro {server}"
+    return f"docker run --rm -p 8000:8000 -p 9000:9000 {mounted(folder)} {server}"

@@ -59,6 +59,12 @@ class Served:
             shutil.copyfile(path, folder / path.name)
 
 
+def mounted(folder: Path) -> str:
+    """Return docker's option that shows a folder to a container as /models."""
+    place = folder if folder.is_absolute() else f"$PWD/{folder}"
+    return f'-v "{place}:/models:ro"'
+
+
 def render(template: str, **values: Any) -> str:
     """Return a template of this package, filled in. A value that it lacks is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined

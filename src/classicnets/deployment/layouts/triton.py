@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from classicnets.deployment.layouts.served import Served, render
+from classicnets.deployment.layouts.served import Served, mounted, render
 
 VERSION = "26.07-py3"
 """The container's tag. It has both backends, and its ONNX Runtime knows the opset of our graphs."""
@@ -58,4 +58,4 @@ def start(folder: Path, served: Served) -> str:
     """Return the command that serves `folder`."""
     ports = "-p 8000:8000 -p 8001:8001 -p 8002:8002"
     image = f"nvcr.io/nvidia/tritonserver:{VERSION}"
-    return f"docker run --rm {ports} -v {folder.resolve()}:/models:ro {image} tritonserver --model-repository=/models"
+    return f"docker run --rm {ports} {mounted(folder)} {image} tritonserver --model-repository=/models"
