@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -230,6 +228,24 @@ def test_large_photos_are_decoded_in_both_ways(run: Path, photo_folder: Path, tm
     assert "decodes a JPEG that is much larger" in (tmp_path / "two" / "README.md").read_text("utf-8")
 
 
+def test_a_whole_image_graph_beside_the_other(run: Path, tmp_path: Path) -> None:
+    bundle = export(run, tmp_path / "bundle", engine="onnx", whole_image=True)
+    assert (bundle.folder / "whole_image.onnx").is_file()
+    assert 0 <= bundle.manifest.measured["whole_image"] < 0.02
+    assert "`whole_image.onnx` resizes and crops itself" in (bundle.folder / "README.md").read_text("utf-8")
+
+
+def test_the_fastest_of_all_is_kept(run: Path, tmp_path: Path) -> None:
+    bundle = export(run, tmp_path / "bundle", engine="auto", precision="fp32")
+    rows = bundle.manifest.measured["latency"]
+    assert {row["engine"] for row in rows} == {"openvino", "onnxruntime"}
+    (kept,) = (row for row in rows if row["kept"])
+    assert (kept["engine"], kept["precision"]) == (bundle.manifest.engine, bundle.manifest.settings.precision)
+    assert (bundle.folder / "model.xml").exists() == (bundle.manifest.engine == "openvino")
+    assert bundle.manifest.measured["parity"][bundle.manifest.engine]["top1"] == 1
+    assert_answers_alike(bundle, Classifier.load(run), tmp_path)
+
+
 def test_channels_that_png_cannot_hold(tmp_path: Path) -> None:
     classifier = tiny_classifier(channels=7)
     bundle = export(classifier, tmp_path / "bundle", engine="onnx")
@@ -282,18 +298,17 @@ def test_a_full_disk(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert list((tmp_path / "bundles").iterdir()) == []
 
 
-def test_a_file_that_is_cut_short(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_a_file_that_is_cut_short(run: Path, tmp_path: Path, engine: str) -> None:
     """A limit on the size of files stops the engine in the middle of its weights, as a full disk does."""
-    code = (
-        "import resource, sys\n"
-        "from classicnets.cli import main\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (160_000, 160_000))\n"
-        f"sys.argv = ['classicnets', 'export', {str(run)!r}, '--out', {str(tmp_path / 'bundles' / 'one')!r}]\n"
-        "main.main()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 6, done.stderr
-    assert "Free some space" in done.stderr
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="Free some space, or choose another folder"):
+            export(run, tmp_path / "bundles" / "one", engine=engine)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list((tmp_path / "bundles").iterdir()) == []
 
 
@@ -308,3 +323,34 @@ def test_a_run_that_computed_on_another_type_is_exported_in_fp32(tmp_path: Path)
     classifier = tiny_classifier()
     classifier.model.to(torch.float64)
     assert_pixels_alike(export(classifier, tmp_path / "bundle", engine="onnx"), classifier)
+
+
+def test_int8_that_loses_too_much_whatever_is_kept(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(engine: str, source: Path, out: Path, *args: object, max_drop: float, **options: object) -> None:
+        out.write_bytes(b"half of it")
+        raise ExportMismatch(f"int8 loses 3.00 points; {max_drop:g} are allowed.")
+
+    monkeypatch.setattr("classicnets.deployment.quantize.quantize_within", too_much)
+    with pytest.raises(ExportMismatch, match="points; 0 are allowed"):
+        export(run, tmp_path / "bundles" / "one", engine="onnx", precision="int8", max_drop=0)
+    assert list((tmp_path / "bundles").iterdir()) == []
+    bundle = export(run, tmp_path / "bundle", engine="onnx", precision="auto")
+    assert bundle.manifest.settings.precision == "fp32"
+    assert bundle.manifest.measured["not_kept"] == ["onnxruntime int8: int8 loses 3.00 points; 0.5 are allowed"]
+    assert not list(bundle.folder.glob("int8*"))
+
+
+@pytest.mark.parametrize("is_faster", [True, False])
+def test_int8_is_kept_if_it_is_faster(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_faster: bool
+) -> None:
+    monkeypatch.setattr("classicnets.deployment.precision._speedup", lambda *args: 1.5 if is_faster else 0.9)
+    bundle = export(run, tmp_path / "bundle", engine="onnx", precision="int8", max_drop=100)
+    about, int8 = bundle.manifest.measured, bundle.manifest.measured["int8"]
+    assert about["executed"] == bundle.manifest.settings.precision == ("int8" if is_faster else "fp32")
+    assert (int8["kept"], bool(int8["note"])) == (is_faster, not is_faster)
+    assert int8["int8_layers"] > 0
+    assert not list(bundle.folder.glob("int8*"))
+    quantised = [node for node in onnx.load(bundle.folder / "model.onnx").graph.node if "Quantize" in node.op_type]
+    assert bool(quantised) == is_faster
+    assert about["latency"][0]["precision"] == bundle.manifest.settings.precision

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from classicnets.cli.layout import LayoutName, check_layout, is_bundle, print_layout, refuse_options, write_layout_of
-from classicnets.cli.output import JsonFlag, answer, note, print_json, progress_bars
+from classicnets.cli.output import JsonFlag, answer, note, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from classicnets.deployment import Bundle
@@ -18,6 +18,8 @@ _EXAMPLES = """
 [bold]Examples[/bold]
 
   classicnets export runs/birds
+
+  classicnets export runs/birds --engine auto
 
   classicnets export runs/birds --engine onnx --out birds-bundle
 
@@ -36,6 +38,7 @@ class EngineName(StrEnum):
     onnx = "onnx"
     openvino = "openvino"
     torch = "torch"
+    auto = "auto"
 
 
 class PrecisionName(StrEnum):
@@ -44,6 +47,7 @@ class PrecisionName(StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
     int8 = "int8"
+    auto = "auto"
 
 
 class Goal(StrEnum):
@@ -64,10 +68,18 @@ def export(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A new folder. Default: bundle, inside the run.")
     ] = None,
-    engine: Annotated[EngineName, typer.Option(help="What computes; onnx is ONNX Runtime.")] = EngineName.openvino,
+    engine: Annotated[
+        EngineName,
+        typer.Option(help="What computes: onnx is ONNX Runtime, auto the faster of it and OpenVINO here."),
+    ] = EngineName.openvino,
     precision: Annotated[
-        PrecisionName, typer.Option(help="fp32 answers as PyTorch does; the others may lose accuracy.")
-    ] = PrecisionName.fp32,
+        PrecisionName | None,
+        typer.Option(
+            help="fp32 answers as PyTorch does; bf16 and int8 may lose accuracy; auto is the fastest of them within "
+            "--max-drop. Default: fp32, and auto for --engine auto.",
+            show_default=False,
+        ),
+    ] = None,
     max_drop: Annotated[
         float, typer.Option(metavar="POINTS", help="How many percentage points of accuracy bf16 and int8 may lose.")
     ] = 0.5,
@@ -106,8 +118,8 @@ def export(
     limit_threads()
     with progress_bars(quiet=as_json) as progress:
         bundle = write_bundle(
-            run, out, engine=engine.value, precision=precision.value, max_drop=max_drop, image_size=image_size,
-            whole_image=whole_image, goal=goal.value, progress=progress,
+            run, out, engine=engine.value, precision=precision.value if precision else None, max_drop=max_drop,
+            image_size=image_size, whole_image=whole_image, goal=goal.value, progress=progress,
         )  # fmt: skip
     for remark in bundle.manifest.measured["notes"]:
         note(remark)
@@ -129,10 +141,12 @@ def _print(bundle: Bundle) -> None:
         f"network   {bundle.model_name}, {len(bundle.classes)} classes, "
         f"uint8 (N, {bundle.preprocess.channels}, {height}, {width}) -> {', '.join(manifest.outputs)}"
     )
-    answer(f"engine    {manifest.engine}, computes in {bundle.session.executed}")
+    executed, asked = bundle.session.executed, manifest.settings.precision
+    here = "" if executed == asked else f" here, which has no instructions for {asked}"
+    answer(f"engine    {manifest.engine}, computes in {executed}{here}")
     for name, row in measured["parity"].items():
         answer(
-            f"parity    {name} beside PyTorch: probabilities differ by at most {row['difference']:.0e}, "
+            f"parity    {name} in fp32 beside PyTorch: probabilities differ by at most {row['difference']:.0e}, "
             f"{row['top1']:.0%} of the best classes are the same"
         )
     found = measured["accuracy"]
@@ -150,7 +164,33 @@ def _print(bundle: Bundle) -> None:
         answer(f"in fp32   {len(kept)} layers, for the accuracy: {', '.join(kept[:4])}{more}")
     if measured["int8"] and not measured["int8"]["kept"]:
         note(measured["int8"]["note"])
-    answer(f"\nnext: classicnets predict {bundle.folder} IMAGE, and on the target machine classicnets doctor BUNDLE")
+    if measured["asked"] == "auto" or len({row["engine"] for row in measured["latency"]}) > 1:
+        _print_table(measured["latency"])
+    else:
+        one, many = measured["latency"]
+        times = f"{one['milliseconds']:,.1f} ms for 1 image, {many['milliseconds']:,.1f} ms for {many['batch']}"
+        answer(f"latency   {times}, on this machine")
+    for reason in measured["not_kept"]:
+        note(reason)
+    answer(
+        f"\nnext: classicnets predict {bundle.folder} IMAGE, and classicnets doctor {bundle.folder} where it is used"
+    )
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    """Every engine and setting that was measured."""
+    print_table(
+        ("engine", "precision", "threads", "streams", "at once", "convolutions", "ms", "images/s", "speed", ""),
+        [
+            (
+                row["engine"], row["precision"], row["threads"], row["streams"], row["chunk"], row["convolution"],
+                row["milliseconds"], row["images_per_second"],
+                None if row["speed"] is None else f"{row['speed']:.2f}x", "kept" if row["kept"] else row["note"],
+            )
+            for row in rows
+        ],
+        title=f"\nmeasured here, {rows[0]['batch']} at a time",
+    )  # fmt: skip
 
 
 def _megabytes(folder: Path) -> float:

@@ -16,6 +16,7 @@ import typer
 from classicnets import __version__
 from classicnets.cli import (
     audit,
+    bench,
     check,
     compare,
     convert,
@@ -65,6 +66,7 @@ for command in (
     study,
     export,
     convert,
+    bench,
     doctor,
 ):
     command.register(app)

@@ -70,7 +70,7 @@ class Deployable(nn.Module):
         self.classifier = nn.Sequential(OrderedDict((name, head[name]) for name in names[last:]))
         self.has_positions = isinstance(head["classifier"], nn.Conv2d)
         self.flip, self.temperature, self.novelty = flip, temperature, novelty
-        self.num_classes, self.num_features = network.config.num_classes, head["classifier"].weight.shape[1]
+        self.num_classes, self.num_features = network.config.num_classes, _inputs(head["classifier"])
         self.input_shape = (preprocess.channels, *preprocess.input_size)
 
     @property
@@ -92,6 +92,11 @@ class Deployable(nn.Module):
         scaled = logits if self.temperature == 1 else logits / self.temperature
         probabilities = scaled.softmax(-1)
         return (probabilities, self.novelty(features, logits)) if self.novelty else (probabilities,)
+
+
+def _inputs(layer: nn.Module) -> int:
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    return layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features
 
 
 def deployable(classifier: Classifier) -> Deployable:

@@ -10,7 +10,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from classicnets.deployment.verify import Accuracy, Reference, accuracy, answers
 from classicnets.errors import ExportMismatch
 from classicnets.models.catalog import family_of
 from classicnets.system.progress import Report
+
+if TYPE_CHECKING:
+    from classicnets.deployment.quantize import Quantized
 
 _TIMED = 2.0  # seconds that int8 and fp32 take turns
 
@@ -55,12 +58,14 @@ class Reduced(NamedTuple):
     """A network in the precision that the bundle has.
 
     Attributes:
-        session: the network.
+        engine: what computes.
+        session: the network, opened by the engine.
         settings: how it runs; its precision may be another than was asked for.
         accuracy: what it loses, or None if that cannot be measured.
         more: what else was measured, by its name in bundle.json.
     """
 
+    engine: Engine
     session: Session
     settings: Settings
     accuracy: Accuracy | None
@@ -86,26 +91,50 @@ def in_precision(folder: Path, made: Made) -> Reduced:
             f"{made.settings.precision} loses {measured.words}; {made.max_drop:g} are allowed. Nothing was written. "
             f"Allow more with --max-drop, or export with --precision fp32."
         )
-    return Reduced(session, made.settings, measured, {})
+    return Reduced(made.engine, session, made.settings, measured, {})
 
 
 def _in_int8(folder: Path, made: Made) -> Reduced:
     """Replace the engine's files by int8 ones that are accurate enough, if they are faster here."""
-    from classicnets.deployment.quantize import INT8_GAIN, calibration_images, quantize_within
+    from classicnets.deployment.quantize import INT8_GAIN
+
+    found = quantized(folder, made)
+    plain = replace(made.settings, precision="fp32")
+    fp32, int8 = open_session(made.engine, folder, plain), open_session(made.engine, found.path.parent, made.settings)
+    speedup = _speedup(fp32, int8, made)
+    about = found.to_dict() | {"speedup": speedup}
+    if speedup < INT8_GAIN:
+        shutil.rmtree(found.path.parent)
+        note = f"int8 is {speedup:.2f} times as fast as fp32 here, so the bundle stays in fp32."
+        kept = in_precision(folder, made._replace(settings=plain))
+        return kept._replace(more={"int8": about | {"kept": False, "note": note}})
+    put_in_place(found.path.parent, folder, made.engine)
+    session = open_session(made.engine, folder, made.settings)
+    more = {"kept_higher": list(found.kept_higher), "int8": about | {"kept": True, "note": ""}}
+    return Reduced(made.engine, session, made.settings, accuracy(session, made.reference), more)
+
+
+def quantized(folder: Path, made: Made) -> Quantized:
+    """Write int8 files of the engine into a folder of their own inside `folder`, and return what they lose.
+
+    Raises ExportMismatch if they lose more accuracy than allowed.
+    """
+    from classicnets.deployment.quantize import calibration_images, quantize_within
 
     card, reference, engine = made.classifier.card, made.reference, made.engine
+    settings = replace(made.settings, precision="int8")
     assert reference.labels is not None
     assert engine != "torch"
-    file = FILES[engine][0]
-    (folder / "int8").mkdir()
+    place = folder / f"int8-{engine}" / FILES[engine][0]
+    place.parent.mkdir()
 
     def answer(path: Path) -> NDArray[np.float32]:
-        return answers(open_session(engine, path.parent, made.settings), reference.images).probabilities
+        return answers(open_session(engine, path.parent, settings), reference.images).probabilities
 
-    quantized = quantize_within(
+    return quantize_within(
         engine,
-        folder / file,
-        folder / "int8" / file,
+        folder / place.name,
+        place,
         calibration_images(training_images(made.classifier, made.run), card.preprocess),
         family=family_of(card.model_name).name,
         answer=answer,
@@ -114,20 +143,13 @@ def _in_int8(folder: Path, made: Made) -> Reduced:
         max_drop=made.max_drop,
         progress=lambda sentence: made.progress(sentence, 0, 1),
     )
-    plain = replace(made.settings, precision="fp32")
-    speedup = _speedup(open_session(engine, folder, plain), open_session(engine, folder / "int8", made.settings), made)
-    about = quantized.to_dict() | {"speedup": speedup}
-    if speedup < INT8_GAIN:
-        shutil.rmtree(folder / "int8")
-        note = f"int8 is {speedup:.2f} times as fast as fp32 here, so the bundle stays in fp32."
-        kept = in_precision(folder, made._replace(settings=plain))
-        return kept._replace(more={"int8": about | {"kept": False, "note": note}})
+
+
+def put_in_place(source: Path, folder: Path, engine: Engine) -> None:
+    """Move the engine's files from `source`, which is removed, to `folder`."""
     for name in FILES[engine]:
-        (folder / "int8" / name).replace(folder / name)
-    (folder / "int8").rmdir()
-    session = open_session(engine, folder, made.settings)
-    more = {"kept_higher": list(quantized.kept_higher), "int8": about | {"kept": True, "note": ""}}
-    return Reduced(session, made.settings, accuracy(session, reference), more)
+        (source / name).replace(folder / name)
+    shutil.rmtree(source)
 
 
 def _speedup(fp32: Session, int8: Session, made: Made) -> float:

@@ -51,7 +51,7 @@ def python_lines(manifest: Manifest, preprocess: Preprocess) -> str:
     """Return a program that answers one image with Pillow, numpy and the engine: its argument is the image."""
     mode = _PILLOW_MODES.get(preprocess.channels)
     engine = manifest.engine
-    lines = ["import sys", "import numpy as np"]
+    lines = ["import sys", "from pathlib import Path", "import numpy as np"]
     lines += [f"import {'openvino' if engine == 'openvino' else 'onnxruntime'}"]
     if mode:
         lines += ["from PIL import Image, ImageOps", "", *_pillow(mode, preprocess)]
@@ -59,7 +59,7 @@ def python_lines(manifest: Manifest, preprocess: Preprocess) -> str:
         lines += ["", f"pixels = np.load(sys.argv[1])  # uint8 (1, {preprocess.channels}, height, width)"]
     lines += _openvino(manifest) if engine == "openvino" else _onnxruntime()
     lines += [
-        'labels = open("labels.txt", encoding="utf-8").read().split("\\n")',
+        'labels = Path("labels.txt").read_text("utf-8").splitlines()',
         "print(labels[probabilities.argmax()], probabilities.max())",
     ]
     return "\n".join(lines) + "\n"

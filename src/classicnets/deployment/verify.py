@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ TOLERANCE = 1e-4
 
 _TIE = 1e-6  # two classes whose probabilities are closer are equally good answers
 _BATCH = 32
+_WHOLE_IMAGES, _WHOLE_TOLERANCE = 8, 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +190,42 @@ def answers(
     return Answered(
         np.concatenate([part.probabilities for part in parts]), np.concatenate(novelty) if novelty else None
     )
+
+
+def check_whole_image(file: Path, classifier: Classifier, images: NDArray[np.uint8]) -> float:
+    """Compare `whole_image.onnx` with PyTorch on images of other sizes, and return the largest difference.
+
+    Args:
+        file: the file. ONNX Runtime answers, or OpenVINO if that is not installed.
+        classifier: what it must answer as, after `Preprocess.geometry`.
+        images: uint8 (N, C, H, W). Some of them are enlarged, upright and lying.
+
+    Raises ExportMismatch if a probability differs by more than 0.02: the graph resizes to within a level of 255.
+    """
+    answer, largest = _whole_image_session(file), 0.0
+    for i, image in enumerate(images[:_WHOLE_IMAGES]):
+        enlarged = image.repeat(2 + i % 2, axis=1).repeat(3 - i % 2, axis=2)
+        logits = classifier.logits(classifier.preprocess.geometry(enlarged)[None])
+        wanted = classifier.card.probabilities(logits).numpy()
+        largest = max(largest, _largest(answer(enlarged[None]) - wanted))
+    if largest > _WHOLE_TOLERANCE:
+        raise ExportMismatch(
+            f"whole_image.onnx does not answer as PyTorch does: probabilities differ by up to {largest:.2g} (allowed: "
+            f"{_WHOLE_TOLERANCE:g}). Nothing was written. Export without --whole-image, and please report it."
+        )
+    return largest
+
+
+def _whole_image_session(file: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    try:
+        import onnxruntime
+    except ImportError:
+        import openvino
+
+        model = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return lambda image: np.asarray(model(image)["probabilities"])
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return lambda image: np.asarray(session.run(["probabilities"], {"images": image})[0])
 
 
 def _largest(differences: NDArray[Any]) -> float:

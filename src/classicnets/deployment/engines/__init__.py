@@ -88,6 +88,15 @@ class Answered(NamedTuple):
     novelty: NDArray[np.float32] | None = None
 
 
+class Operation(NamedTuple):
+    """One operation of a pass: the layer's or the engine's name, its kind, the kernel that ran, and its seconds."""
+
+    name: str
+    kind: str
+    kernel: str
+    seconds: float
+
+
 class Session(Protocol):
     """An exported network that an engine has loaded. Several threads may use it at once."""
 
@@ -98,6 +107,10 @@ class Session(Protocol):
 
     def run(self, images: NDArray[np.uint8]) -> Answered:
         """Return what the network says of images, uint8 (N, C, H, W), N 1 or more, of the network's own size."""
+        ...
+
+    def profile(self, images: NDArray[np.uint8]) -> list[Operation]:
+        """Run images, uint8 (N, C, H, W), as one chunk, and return how long each operation took, in order."""
         ...
 
 

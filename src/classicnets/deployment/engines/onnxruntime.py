@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,10 +11,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from classicnets.deployment.engines import Answered, Settings
+from classicnets.deployment.engines import Answered, Operation, Settings
 from classicnets.errors import WeightsError
 
 _ERRORS_ONLY = 3
+_TIME = "_kernel_time"
 _INTEGER_KERNELS = (b"QLinearConv", b"QLinearMatMul", b"QGemm", b"ConvInteger", b"MatMulInteger")
 
 
@@ -45,6 +47,19 @@ class OnnxRuntimeSession:
             [self._one(chunk) for chunk in chunks] if self._pool is None else list(self._pool.map(self._one, chunks))
         )
         return Answered(*(np.concatenate(outputs) for outputs in zip(*parts, strict=True)))
+
+    def profile(self, images: NDArray[np.uint8]) -> list[Operation]:
+        """Run images, uint8 (N, C, H, W), as one chunk, and return how long each operation took, in order."""
+        with TemporaryDirectory() as folder:
+            session = self._open(profile=Path(folder) / "profile")
+            for _ in range(2):  # the first pass warms up
+                session.run(None, {"images": images})
+            events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+        ran = {e["name"]: e for e in events if e["cat"] == "Node" and e["name"].endswith(_TIME)}  # the last pass counts
+        return [
+            Operation(name.removesuffix(_TIME), e["args"]["op_name"], e["args"]["provider"], e["dur"] / 1e6)
+            for name, e in ran.items()
+        ]
 
     def _one(self, chunk: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         outputs: list[NDArray[np.float32]] = self._session.run(None, {"images": chunk})

@@ -21,7 +21,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino.passes import ConstantFolding, Manager
 
-from classicnets.deployment.engines import Answered, Settings
+from classicnets.deployment.engines import Answered, Operation, Settings
 from classicnets.errors import WeightsError
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # an int8 graph computes what is not quantised in fp32
@@ -68,15 +68,14 @@ class OpenVinoSession:
                 parts += self._of_size(size).answers([some[i : i + size] for i in range(0, len(some), size)])
         return Answered(*(np.concatenate(outputs) for outputs in zip(*parts, strict=True)))
 
-    def layers(self, images: NDArray[np.uint8]) -> list[tuple[str, str, str, float]]:
-        """Run images as one chunk, and return each operation's name, kind, kernel and seconds, in order."""
+    def profile(self, images: NDArray[np.uint8]) -> list[Operation]:
+        """Run images, uint8 (N, C, H, W), as one chunk, and return how long each operation took, in order."""
         request = self._compile(len(images), {"PERF_COUNT": True}).create_infer_request()
-        for _ in range(2):  # the first one warms up
+        for _ in range(2):  # the first pass warms up
             request.infer({0: images})
+        ran = [info for info in request.profiling_info if info.real_time.total_seconds() > 0]
         return [
-            (p.node_name, p.node_type, p.exec_type, p.real_time.total_seconds())
-            for p in request.profiling_info
-            if p.real_time.total_seconds() > 0
+            Operation(info.node_name, info.node_type, info.exec_type, info.real_time.total_seconds()) for info in ran
         ]
 
     def _of_size(self, size: int) -> _Compiled:

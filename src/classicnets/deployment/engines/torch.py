@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from classicnets.classifier import Classifier
-from classicnets.deployment.engines import FILES, Answered, Settings
+from classicnets.deployment.engines import FILES, Answered, Operation, Settings
 from classicnets.deployment.graph import deployable
 from classicnets.system.devices import Precision
 
@@ -40,3 +42,27 @@ class TorchSession:
         with torch.inference_mode(), self._precision():
             parts = [self._network(torch.as_tensor(images[i : i + size])) for i in range(0, len(images), size)]
         return Answered(*(torch.cat(outputs).float().numpy() for outputs in zip(*parts, strict=True)))
+
+    def profile(self, images: NDArray[np.uint8]) -> list[Operation]:
+        """Run images, uint8 (N, C, H, W), as one chunk, and return how long each layer took, in order."""
+        begun: dict[str, float] = {}
+        ran: dict[str, Operation] = {}
+
+        def before(name: str) -> Any:
+            return lambda module, args: begun.update({name: time.perf_counter()})
+
+        def after(name: str, kind: str) -> Any:
+            return lambda module, args, output: ran.update(
+                {name: Operation(name, kind, "torch", time.perf_counter() - begun[name])}
+            )
+
+        layers = [(name, m) for name, m in self._network.named_modules() if not any(m.children())]
+        hooks = [module.register_forward_pre_hook(before(name)) for name, module in layers]
+        hooks += [module.register_forward_hook(after(name, type(module).__name__)) for name, module in layers]
+        try:
+            for _ in range(2):  # the first pass warms up
+                self.run(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return list(ran.values())

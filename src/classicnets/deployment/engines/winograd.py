@@ -35,6 +35,9 @@ _INPUT = np.array(
     float,
 )
 _WEIGHT = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+PART = "/winograd "
+"""What stands between the name of a convolution and that of an operation that it was replaced by."""
+
 _TILE, _PATCH = 4, 6
 _POINTS = _PATCH**2
 
@@ -112,18 +115,22 @@ def _winograd(images: ov.Output, weights: NDArray[np.float64], shape: Shape, nam
     kernel, after = _constant(transformed), _constant(np.kron(_OUTPUT, _OUTPUT))
 
     rows = op.reshape(op.transpose(images, _integers(0, 2, 3, 1)), _integers(-1, shape.inputs), False)
-    rows = op.concat([rows, _constant(np.zeros((1, shape.inputs)))], 0)  # the last row is what lies outside
+    outside = _constant(np.zeros((1, shape.inputs)))
+    rows = op.concat([rows, outside], 0, name=f"{name}{PART}rows")
     bands = []
-    for band in gathered:
-        tiles = band.shape[1]
-        x = op.reshape(_gather(rows, band), _integers(_POINTS, tiles * shape.inputs), False)
-        x = op.reshape(op.matmul(before, x, False, False), _integers(_POINTS, tiles, shape.inputs), False)
-        x = op.reshape(op.matmul(x, kernel, False, False), _integers(_POINTS, tiles * shape.outputs), False)
-        x = op.matmul(after, x, False, False)
+    for i, band in enumerate(gathered):
+        tiles, part = band.shape[1], f"{name}{PART}{i}"
+        x = op.reshape(_gather(rows, band, f"{part} gather"), _integers(_POINTS, tiles * shape.inputs), False)
+        x = op.matmul(before, x, False, False, name=f"{part} input transform")
+        x = op.reshape(x, _integers(_POINTS, tiles, shape.inputs), False)
+        x = op.matmul(x, kernel, False, False, name=f"{part} products")
+        x = op.reshape(x, _integers(_POINTS, tiles * shape.outputs), False)
+        x = op.matmul(after, x, False, False, name=f"{part} output transform")
         bands.append(op.reshape(x, _integers(_TILE**2 * tiles, shape.outputs), False))
-    together = bands[0] if len(bands) == 1 else op.concat(bands, 0)
+    together = bands[0] if len(bands) == 1 else op.concat(bands, 0, name=f"{name}{PART}together")
     size = _integers(shape.images, shape.height, shape.width, shape.outputs)
-    return op.transpose(op.reshape(_gather(together, placed), size, False), _integers(0, 3, 1, 2), name=name)
+    outputs = op.reshape(_gather(together, placed, f"{name}{PART}scatter"), size, False)
+    return op.transpose(outputs, _integers(0, 3, 1, 2))
 
 
 def _places(shape: Shape) -> tuple[list[NDArray[np.int32]], NDArray[np.int32]]:
@@ -147,8 +154,8 @@ def _places(shape: Shape) -> tuple[list[NDArray[np.int32]], NDArray[np.int32]]:
     return [band.astype(np.int32) for band in bands], placed.reshape(-1).astype(np.int32)
 
 
-def _gather(rows: ov.Node, places: NDArray[np.int32]) -> ov.Node:
-    return op.gather(rows, op.constant(np.ascontiguousarray(places)), op.constant(np.int32(0)))
+def _gather(rows: ov.Node, places: NDArray[np.int32], name: str) -> ov.Node:
+    return op.gather(rows, op.constant(np.ascontiguousarray(places)), op.constant(np.int32(0)), name=name)
 
 
 def _constant(values: NDArray[np.float64]) -> ov.Node:
