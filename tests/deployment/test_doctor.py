@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -14,7 +14,7 @@ from classicnets.cli.main import main
 from classicnets.deployment import doctor as module
 from classicnets.deployment.choose import Candidate, Choice, Row
 from classicnets.deployment.doctor import Finding, examine
-from classicnets.deployment.engines import Settings
+from classicnets.deployment.engines import Settings, open_session
 from classicnets.deployment.manifest import Input, Manifest
 from classicnets.errors import ConfigError, WeightsError
 from classicnets.system.machine import machine
@@ -147,6 +147,17 @@ def test_another_version_of_the_engine(bundle: Path) -> None:
     exported_on(bundle, versions={"onnxruntime": "1.0"})
     finding = found(bundle, "engine")
     assert (finding.verdict, finding.found.endswith("; exported with 1.0")) == ("differs", True)
+
+
+def test_a_processor_without_the_bundle_s_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class InFp32(NamedTuple):
+        run: Any
+        executed: str = "fp32"
+
+    monkeypatch.setattr(module, "open_session", lambda *given: InFp32(open_session(*given).run))
+    finding = found(write_bundle(tmp_path / "bundle", settings=Settings(precision="bf16")), "engine")
+    assert finding.verdict == "differs"
+    assert finding.found.endswith("computes in fp32 and not in bf16, which this processor has no instructions for")
 
 
 def test_threads_follow_the_cores_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

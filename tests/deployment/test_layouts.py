@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from dataclasses import replace
@@ -17,7 +18,7 @@ from bundles import CLASSES, rewrite, seal, write_bundle, write_graph
 from classicnets.deployment.engines import Settings
 from classicnets.deployment.layouts import kserve, ovms, triton, write_layout
 from classicnets.deployment.layouts.served import GIB, Served
-from classicnets.errors import ChecksumMismatch, ConfigError, ExportMismatch, UnknownName
+from classicnets.errors import ChecksumMismatch, ConfigError, ExportMismatch, StorageError, UnknownName
 
 DEPLOY = (Path(__file__).parents[2] / "docs/deploy.md").read_text("utf-8")
 
@@ -190,6 +191,16 @@ class TestBad:
         write_graph(bundle / "model.onnx", bias=0.1)
         with pytest.raises(ChecksumMismatch, match=r"model\.onnx was changed or damaged"):
             write_layout(bundle, "triton", tmp_path / "out")
+
+    def test_a_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*paths: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        bundle = write_bundle(tmp_path / "b")
+        monkeypatch.setattr("shutil.copyfile", full)
+        with pytest.raises(StorageError, match="No space left on device"):
+            write_layout(bundle, "triton", tmp_path / "out")
+        assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
     def test_a_server_that_cannot_run_the_engine(self, tmp_path: Path) -> None:
         bundle = write_bundle(tmp_path / "b")

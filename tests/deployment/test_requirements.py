@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,14 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / "blue.jpg"
 
 
+def seconds(work: Callable[[], object]) -> float:
+    """Processor seconds of the processes that `work` starts: those of other programs on a busy machine do not count."""
+    before = os.times()
+    work()
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_the_list_is_what_is_imported(tmp_path: Path, photo: Path, engine: str) -> None:
     bundle = write_bundle(tmp_path / "bundle", engine)
@@ -88,7 +97,7 @@ def test_a_fresh_environment_without_torch_answers(tmp_path: Path, photo: Path) 
     run("pip", "install", "--quiet", "--no-deps", ROOT)
     run("pip", "install", "--quiet", "-r", "requirements.txt")
     assert "False" in run("python", "-c", "import importlib.util as u; print(bool(u.find_spec('torch')))")
-    run("python", "-c", _ASK, bundle, photo)
+    assert min(seconds(lambda: run("python", "-c", _ASK, bundle, photo)) for _ in range(5)) < 1
     assert "blue" in run("classicnets", "predict", bundle, photo)
     assert "holds on this machine" in run("classicnets", "doctor", bundle)
     assert json.loads(run("classicnets", "doctor", "--json"))["torch"] == "not installed"
