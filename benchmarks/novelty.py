@@ -31,8 +31,9 @@ from torch import Tensor
 import classicnets as cn
 from classicnets.data import Data, ImageSet, load_data
 from classicnets.data.pipeline.pack import pack
+from classicnets.data.split import balanced_sample
 from classicnets.evaluation.metrics import bootstrap_interval
-from classicnets.evaluation.novelty import FALSE_ALARM_RATE, chosen_for_novelty
+from classicnets.evaluation.novelty import FALSE_ALARM_RATE, MOST_TRAINING_IMAGES
 from classicnets.models.contract import Classified
 from classicnets.novelty import NoveltyScore
 from classicnets.training import Run
@@ -140,7 +141,7 @@ def train(task: Task, seed: int, folder: Path) -> Seen:
     )
     classifier, data = run.classifier, task.data
     assert data.test is not None
-    chosen = chosen_for_novelty(data.train.labels)
+    chosen = balanced_sample(data.train.labels, MOST_TRAINING_IMAGES)
 
     def seen(images: ImageSet) -> Classified:
         return classifier.classified(pack(images, classifier.preprocess).images)

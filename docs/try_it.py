@@ -34,6 +34,7 @@ _FENCE = re.compile(r"^```(?P<kind>console|pycon)(?P<slow> slow)?\n(?P<body>.*?)
 _VOLATILE = (
     (r"\d[\d,]* images/s", "# images/s"),
     (r"\b\d+(:\d\d)+\b", "#:##"),
+    (r"\b\d+e-\d+\b", "#e-#"),
     (r"-?\d+\.\d+", "#.#"),
     (r"[ -]{2,}", "  "),
 )

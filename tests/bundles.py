@@ -10,13 +10,15 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from classicnets.card import Card
-from classicnets.deployment.engines import Settings
+from classicnets.deployment.engines import Engine, Settings
 from classicnets.deployment.manifest import FORMAT, Golden, Input, Manifest
 from classicnets.preprocess import Preprocess
+from classicnets.system.machine import machine
 from classicnets.system.storage import sha256_of
 
 CLASSES = ("red", "green", "blue")
 SIDE = 8
+_PLAIN = Settings()
 
 
 def colour(k: int) -> np.ndarray:
@@ -57,10 +59,13 @@ def tiny_card() -> Card:
     return Card(model_name="resnet20_cifar", classes=CLASSES, preprocess=preprocess, temperature=1.5)
 
 
-def write_bundle(folder: Path) -> Path:
-    """Write a bundle for ONNX Runtime, with a golden image for each class."""
+def write_bundle(folder: Path, engine: Engine = "onnxruntime", *, settings: Settings = _PLAIN) -> Path:
+    """Write a bundle with a golden image for each class. One for OpenVINO also has model.onnx."""
     folder.mkdir(parents=True)
     write_graph(folder / "model.onnx")
+    if engine == "openvino":
+        write_ir(folder)
+    (folder / "labels.txt").write_text("".join(f"{name}\n" for name in CLASSES), "utf-8")
     (folder / "golden").mkdir()
     golden = []
     for k in range(3):
@@ -73,13 +78,30 @@ def write_bundle(folder: Path) -> Path:
         format=FORMAT,
         classicnets="0.1.0",
         created="2026-01-01T00:00:00Z",
-        engine="onnxruntime",
-        settings=Settings(),
+        engine=engine,
+        settings=settings,
         files={name: sha256_of(folder / name) for name in files},
         input=Input(shape=("N", 3, SIDE, SIDE)),
         outputs=("probabilities",),
         card=tiny_card().to_dict(),
         golden=tuple(golden),
-        measured={},
+        measured={"machine": machine(engine)},
     ).write(folder)
     return folder
+
+
+def write_ir(folder: Path) -> None:
+    """Write model.xml and model.bin from the folder's model.onnx."""
+    import openvino as ov
+
+    ov.save_model(ov.Core().read_model(folder / "model.onnx"), folder / "model.xml", compress_to_fp16=False)
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    """Change values of a bundle's bundle.json."""
+    Manifest.read(folder).model_copy(update=changes).write(folder)
+
+
+def seal(folder: Path) -> None:
+    """Have bundle.json name the hashes that the files have now, as someone would who changes a network on purpose."""
+    rewrite(folder, files={name: sha256_of(folder / name) for name in Manifest.read(folder).files})

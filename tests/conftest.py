@@ -12,9 +12,12 @@ import torch
 from classicnets.data import Data, ImageSet
 from classicnets.evaluation import Report
 from classicnets.reports.html import Themed
+from classicnets.system.telemetry import silence_telemetry
 from classicnets.training.recipe.files import with_settings
 from classicnets.training.recipe.schema import Recipe
 from photos import write_photos
+
+silence_telemetry()  # tests import OpenVINO by themselves
 
 _LONGEST = ("test_processes.py", "test_kill.py", "test_tune.py")
 

@@ -27,6 +27,7 @@ PUBLIC = [
     "create_model",
     "evaluate",
     "explain",
+    "export",
     "inspect",
     "learning_curve",
     "list_models",

@@ -27,6 +27,7 @@ _HOME = {
     "create_model": "weights",
     "evaluate": "evaluation",
     "explain": "explanation",
+    "export": "deployment.export",
     "inspect": "analysis",
     "learning_curve": "audit.curve",
     "list_models": "models.facts",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from classicnets.data import load_data as load_data
     from classicnets.deployment import Bundle as Bundle
     from classicnets.deployment import load as load
+    from classicnets.deployment.export import export as export
     from classicnets.errors import ClassicNetsError as ClassicNetsError
     from classicnets.evaluation import evaluate as evaluate
     from classicnets.explanation import explain as explain

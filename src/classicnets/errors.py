@@ -94,12 +94,12 @@ class KeysMismatch(WeightsError):
         self.misshaped = tuple(misshaped)
 
 
-class ExportMismatch(WeightsError):
-    """An exported network that does not answer as the network it was made from does."""
-
-
 class ChecksumMismatch(WeightsError):
     """A file whose SHA-256 differs from the recorded one."""
+
+
+class ExportMismatch(WeightsError):
+    """An exported network that does not answer as the original does, or loses more accuracy than allowed."""
 
 
 class TrainingDiverged(ClassicNetsError):

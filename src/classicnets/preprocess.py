@@ -33,9 +33,12 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 _MOST_CHANNELS = 12
 _LONGEST_SIDE = 4096
 _SPARE = 2  # an image is decoded at least so many times larger than it is resized to, so that no detail is lost
-_MOST_COVER = 8  # a resized image is at most so many times larger than its crop
 _CACHED_NUMBERS = 1 << 20  # floats that a processor's cache holds
 _OPTIONAL = {"bit_depth"}  # settings that older classifiers do not have
+
+
+MOST_COVER = 8
+"""A resized image is at most so many times larger than its crop: of a longer one, the middle is cut out first."""
 
 
 class Window(NamedTuple):
@@ -271,18 +274,19 @@ class Preprocess:
         if self.resize != "crop":
             return height, width
         # Only the middle of a very long image is visible. Cut it out first: resizing all might fill the memory.
-        target = self._target
+        target = self.target
         scale = max(target[0] / height, target[1] / width)
-        reach = (math.ceil(_MOST_COVER * target[0] / scale), math.ceil(_MOST_COVER * target[1] / scale))
+        reach = (math.ceil(MOST_COVER * target[0] / scale), math.ceil(MOST_COVER * target[1] / scale))
         return min(height, reach[0]), min(width, reach[1])
 
     @property
-    def _target(self) -> tuple[int, int]:
+    def target(self) -> tuple[int, int]:
+        """The (height, width) that an image is resized to cover, fit or fill, before `input_size` is cut out of it."""
         return round(self.input_size[0] / self.crop_fraction), round(self.input_size[1] / self.crop_fraction)
 
     def _resized_size(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) that an image of this size is resized to, before the crop."""
-        target = self._target
+        target = self.target
         if self.resize == "squash":
             return target
         choose = max if self.resize == "crop" else min

@@ -143,7 +143,7 @@ def test_wrong_settings_are_refused_before_anything_is_measured(monkeypatch) -> 
         compare("vgg11", "vgg13", batch_size=0)
     with pytest.raises(ConfigError, match="No device 'abacus'"):
         compare("nin", "nin_cifar", device="abacus")
-    monkeypatch.setattr(latency.os, "sysconf", lambda name: 2**15)
+    monkeypatch.setattr(latency, "memory_bytes", lambda: 2**30)
     with pytest.raises(ConfigError, match=r"need 1\.0 GiB at once.*--no-latency"):
         compare("vgg11", "vgg13", device="cpu")
 

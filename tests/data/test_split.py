@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from classicnets.data.split import Split, folds, split
+from classicnets.data.split import Split, balanced_sample, folds, split
 from speed import within
 
 
@@ -140,3 +140,13 @@ def test_folds_keep_together_what_belongs_together() -> None:
 def test_there_are_no_more_folds_than_groups() -> None:
     assert sorted(folds(labels_of(2, 1), 5, seed=0).tolist()) == [0, 1, 2]
     assert folds(labels_of(3), 5, seed=0, together=[["a", "a", "a"]]).tolist() == [0, 0, 0]
+
+
+def test_a_balanced_sample_has_as_many_of_each_class_as_there_are() -> None:
+    labels = torch.tensor([0] * 500 + [1] * 3 + [3] * 100)
+    chosen = balanced_sample(labels, 60)
+    assert torch.bincount(labels[chosen]).tolist() in ([29, 3, 0, 28], [28, 3, 0, 29])
+    assert chosen.unique().tolist() == chosen.tolist()
+    assert torch.equal(chosen, balanced_sample(labels, 60))
+    assert balanced_sample(labels, 1_000).tolist() == list(range(603))
+    assert balanced_sample(torch.arange(10_000), 2_000).numel() == 2_000

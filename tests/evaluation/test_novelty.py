@@ -15,7 +15,7 @@ from torch import Tensor
 from classicnets.card import NoveltyThreshold
 from classicnets.classifier import Classifier
 from classicnets.errors import WeightsError
-from classicnets.evaluation.novelty import chosen_for_novelty, fit_novelty, measure_false_alarms
+from classicnets.evaluation.novelty import fit_novelty, measure_false_alarms
 from classicnets.evaluation.trust import calibrate
 from classicnets.models.contract import Classified
 from classicnets.novelty import NoveltyScore, _main_directions
@@ -96,16 +96,6 @@ def test_too_few_images_give_no_threshold_and_the_reason() -> None:
     assert fit_novelty(one, labels[:1], draw(50, 1)[0]).reason == "there are fewer than 2 training images"
     broken = Classified(train.logits, train.features * torch.nan)
     assert fit_novelty(broken, labels, draw(50, 1)[0]).reason == "some features or logits are not finite"
-
-
-def test_each_class_is_looked_at_as_evenly_as_it_has_images() -> None:
-    labels = torch.tensor([0] * 500 + [1] * 3 + [3] * 100)
-    chosen = chosen_for_novelty(labels, 60)
-    assert torch.bincount(labels[chosen]).tolist() in ([29, 3, 0, 28], [28, 3, 0, 29])
-    assert chosen.unique().tolist() == chosen.tolist()
-    assert torch.equal(chosen, chosen_for_novelty(labels, 60))
-    assert chosen_for_novelty(labels).tolist() == list(range(603))
-    assert chosen_for_novelty(torch.arange(10_000), 2_000).numel() == 2_000
 
 
 def test_it_can_be_traced_into_a_graph() -> None:

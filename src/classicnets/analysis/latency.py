@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Sequence
 from statistics import median
@@ -16,6 +14,7 @@ from classicnets.errors import ConfigError
 from classicnets.models.catalog import create
 from classicnets.models.facts import FACTS
 from classicnets.system.devices import choose_device
+from classicnets.system.machine import memory_bytes
 from classicnets.system.progress import Report
 
 _ROUNDS = 5
@@ -94,11 +93,10 @@ def _times(net: nn.Module, images: Tensor) -> list[float]:
 
 def _check_memory(names: Sequence[str]) -> None:
     """Raise ConfigError if the weights take more than half of this machine's memory, as far as that is known."""
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        needed = sum(4 * FACTS[name]["params"] for name in names)
-        if 2 * needed > memory:
-            raise ConfigError(
-                f"The weights of these {len(names)} models need {needed / 2**30:.1f} GiB at once, and this machine has "
-                f"{memory / 2**30:.1f} GiB. Compare fewer models, or leave the latency out (--no-latency)."
-            )
+    memory = memory_bytes()
+    needed = sum(4 * FACTS[name]["params"] for name in names)
+    if memory is not None and 2 * needed > memory:
+        raise ConfigError(
+            f"The weights of these {len(names)} models need {needed / 2**30:.1f} GiB at once, and this machine has "
+            f"{memory / 2**30:.1f} GiB. Compare fewer models, or leave the latency out (--no-latency)."
+        )

@@ -1,21 +1,47 @@
-"""`classicnets doctor`: what this machine has for training."""
+"""`classicnets doctor`: what this machine has for training, and whether a bundle holds on it."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from classicnets.cli.output import JsonFlag, note, print_json, print_table
+from classicnets.cli.output import JsonFlag, answer, error, note, print_json, print_table, progress_bars
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+  classicnets doctor
+
+  classicnets doctor bundle --json
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command(epilog="[bold]Example[/bold]\n\n  classicnets doctor --json")(doctor)
+    app.command(epilog=_EXAMPLES)(doctor)
 
 
-def doctor(as_json: JsonFlag = False) -> None:
-    """Show versions, devices, cores, number formats and where data is kept."""
+def doctor(
+    bundle: Annotated[
+        Path | None, typer.Argument(metavar="[BUNDLE]", help="A folder that `export` wrote.", show_default=False)
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option(help="Measure which engine and how many threads are fastest for the bundle here.")
+    ] = True,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check a bundle on this machine, or show what the machine has.
+
+    With a bundle: its files are compared with their SHA-256, its golden images are answered again, and what differs
+    from the machine that exported it is named. The exit code is 4 if the bundle must not be used here.
+
+    Without one: versions, devices, cores, number formats and where data is kept.
+    """
+    if bundle is not None:
+        _examine(bundle, measure, as_json)
+        return
     facts = _facts()
     if as_json:
         print_json(facts)
@@ -25,31 +51,71 @@ def doctor(as_json: JsonFlag = False) -> None:
         note(facts["advice"])
 
 
-def _facts() -> dict[str, Any]:
-    from importlib.metadata import version
+def _examine(bundle: Path, measure: bool, as_json: bool) -> None:
+    from classicnets.deployment.doctor import examine
 
+    with progress_bars(quiet=as_json) as progress:
+        diagnosis = examine(bundle, measure=measure, progress=progress)
+    findings = diagnosis.findings if diagnosis.holds else diagnosis.findings[:-1]
+    if as_json:
+        print_json(diagnosis.to_dict())
+    elif findings:
+        print_table(("what", "verdict", "found"), [(one.what, one.verdict, one.found) for one in findings])
+    if not diagnosis.holds:
+        error(f"{bundle} does not hold on this machine: {diagnosis.findings[-1].found}")
+        raise typer.Exit(4)
+    if not as_json:
+        answer(f"\n{bundle} holds on this machine.")
+
+
+def _facts() -> dict[str, Any]:
+    """What the machine has; of what needs PyTorch only if it is installed."""
+    from importlib.util import find_spec
+
+    import classicnets
+    from classicnets.deployment.engines import ENGINES
+    from classicnets.system.cache import cache_dir
+    from classicnets.system.machine import machine
+    from classicnets.system.threads import load
+
+    found = machine(*_LIBRARIES, *ENGINES.values())
+    packages = {name: found["versions"].get(name, "not installed") for name in (*_LIBRARIES, *ENGINES.values())}
+    return {
+        "classicnets": classicnets.__version__,
+        "python": found["versions"]["python"],
+        "platform": found["system"],
+        "cpu": found["cpu"],
+        "instruction sets": ", ".join(found["instruction_sets"]) or None,
+        "memory, in GiB": found["memory_gib"],
+        "cores": found["cores"],
+        "usable cores": found["usable_cores"],
+        "CPU quota, in cores": found["quota"],
+        "load": load(),
+        **packages,
+        **(_of_torch() if find_spec("torch") else {"advice": None}),
+        "cache": str(cache_dir()),
+    }
+
+
+_LIBRARIES = ("torchvision", "numpy", "pillow", "simplejpeg", "safetensors")
+
+
+def _of_torch() -> dict[str, Any]:
     import torch
 
     from classicnets.data.sources.fashion_mnist import find_fashion_mnist
-    from classicnets.system.cache import cache_dir
     from classicnets.system.devices import choose_device, has_bf16
-    from classicnets.system.threads import cpu_quota, load, threads_note, usable_cores
-    from classicnets.training.run.folder import environment
+    from classicnets.system.threads import threads_note
 
     device = choose_device()
-    libraries = {name: version(name) for name in ("torchvision", "numpy", "pillow", "simplejpeg", "safetensors")}
     fashion = find_fashion_mnist()
     return {
-        **{key: value for key, value in environment("").items() if key not in ("precision", "launch")},
-        "usable cores": usable_cores(),
-        "CPU quota, in cores": cpu_quota(),
-        "load": load(),
+        "threads": torch.get_num_threads(),
         "advice": threads_note(torch.get_num_threads()),
-        **libraries,
         "device": str(device),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "bf16 in hardware": has_bf16(device),
         "precision in training": "bf16" if has_bf16(device) else "fp32",
         "int8 in hardware": device.type != "cpu" or bool(torch.cpu._is_vnni_supported()),
         "fashion-mnist": str(fashion) if fashion else "not downloaded yet",
-        "cache": str(cache_dir()),
     }

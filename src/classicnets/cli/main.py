@@ -16,12 +16,14 @@ import typer
 from classicnets import __version__
 from classicnets.cli import (
     audit,
+    bench,
     check,
     compare,
     convert,
     doctor,
     evaluate,
     explain,
+    export,
     find_lr,
     inspect,
     look,
@@ -64,7 +66,9 @@ for command in (
     report,
     study,
     serve,
+    export,
     convert,
+    bench,
     doctor,
 ):
     command.register(app)

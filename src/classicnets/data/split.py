@@ -158,3 +158,20 @@ def units_together(count: int, together: Sequence[Sequence[Hashable]]) -> list[l
     for i in range(count):
         units.setdefault(root(i), []).append(i)
     return list(units.values())
+
+
+def balanced_sample(labels: Tensor, most: int) -> Tensor:
+    """Return a sample in which each class has as many images as there are, or all of its own: ascending indices, int64.
+
+    The sample of the same labels is always the same.
+
+    Args:
+        labels: the classes of all images, int64 (N,).
+        most: how many images the sample has at most, 1 or more.
+    """
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    counts = torch.bincount(labels)
+    starts = (counts.cumsum(0) - counts)[labels[by_class]]
+    place = torch.arange(len(labels)) - starts  # of an image within its class
+    return by_class[place.argsort(stable=True)[:most]].sort().values

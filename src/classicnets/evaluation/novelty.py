@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from classicnets.card import NoveltyThreshold
@@ -48,7 +47,7 @@ def fit_novelty(train: Classified, labels: Tensor, val: Classified) -> Novelty:
     place exceeds it with a probability of at most 5 %, over validation and new images alike. That takes 19 images.
 
     Args:
-        train: features and logits of training images; `chosen_for_novelty` chooses them.
+        train: features and logits of training images; `balanced_sample` chooses them.
         labels: their classes, int64 (N,).
         val: features and logits of validation images.
 
@@ -66,21 +65,6 @@ def fit_novelty(train: Classified, labels: Tensor, val: Classified) -> Novelty:
     scores = score(val.features, val.logits)
     threshold = float(scores.sort().values[rank - 1])
     return Novelty(score, NoveltyThreshold(threshold, FALSE_ALARM_RATE, n))
-
-
-def chosen_for_novelty(labels: Tensor, most: int = MOST_TRAINING_IMAGES) -> Tensor:
-    """Return which training images to look at: int64 indices, as many of each class as there are, at most `most`.
-
-    Args:
-        labels: the classes of all training images, int64 (N,).
-        most: how many to choose, 1 or more.
-    """
-    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-    by_class = shuffled[labels[shuffled].argsort(stable=True)]
-    counts = torch.bincount(labels)
-    starts = (counts.cumsum(0) - counts)[labels[by_class]]
-    place = torch.arange(len(labels)) - starts  # of an image within its class
-    return by_class[place.argsort(stable=True)[:most]].sort().values
 
 
 def measure_false_alarms(scores: Tensor, threshold: NoveltyThreshold) -> FalseAlarms:

@@ -113,7 +113,7 @@ def calibrate(
         classifier: the classifier; what it had before is replaced.
         val: what its `classified` returns for validation images, which were not trained on.
         val_labels: their classes, int64 (N,).
-        train: the same for some training images; `chosen_for_novelty` chooses them.
+        train: the same for some training images; `balanced_sample` chooses them.
         train_labels: their classes.
 
     >>> calibrate(classifier, val, val_labels, train, train_labels).card.temperature  # doctest: +SKIP

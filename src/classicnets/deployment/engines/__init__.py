@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classicnets.errors import ConfigError, MissingExtra, unknown_name
+from classicnets.system.threads import usable_cores
 
 Engine = Literal["onnxruntime", "openvino", "torch"]
 Precision = Literal["fp32", "bf16", "int8"]
 Goal = Literal["latency", "throughput"]
+Convolution = Literal["direct", "winograd"]
 
 ENGINES: dict[Engine, str] = {"onnxruntime": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 """Each engine, and the package that must be installed for it."""
@@ -38,7 +40,12 @@ class Settings:
     Attributes:
         precision: the arithmetic that is asked for. `Session.executed` says what is done.
         threads: how many threads compute, 1 or more; None for the cores that this process may use.
-        streams: how many batches are computed at once, 1 or more; None for the engine's choice.
+        streams: how many chunks are computed at once, 1 or more; None for 1, or with the goal "throughput" for one a
+            thread.
+        chunk: how many images are computed together, 1 or more; None for the engine's choice. A larger batch is
+            divided.
+        convolution: how OpenVINO computes 3x3 convolutions in fp32: "direct", or by "winograd" where that should be
+            faster. Other engines and precisions ignore it.
         goal: whether one batch or many batches at once should be fast.
 
     Raises ConfigError for numbers below 1 and unknown words.
@@ -47,16 +54,31 @@ class Settings:
     precision: Precision = "fp32"
     threads: int | None = None
     streams: int | None = None
+    chunk: int | None = None
+    convolution: Convolution = "direct"
     goal: Goal = "latency"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("precision", get_args(Precision)), ("goal", get_args(Goal))):
+        words = {"precision": get_args(Precision), "convolution": get_args(Convolution), "goal": get_args(Goal)}
+        for name, allowed in words.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
-        for name in ("threads", "streams"):
+        for name in ("threads", "streams", "chunk"):
             number = getattr(self, name)
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
                 raise ConfigError(f"{name} must be a whole number from 1, got {number!r}.")
+
+    @property
+    def used_threads(self) -> int:
+        """How many threads compute: `threads`, but never more than the cores that this process may use."""
+        usable = usable_cores()
+        return min(self.threads or usable, usable)
+
+    @property
+    def used_streams(self) -> int:
+        """How many chunks are computed at once: at most one a thread."""
+        default = 1 if self.goal == "latency" else self.used_threads
+        return min(self.streams or default, self.used_threads)
 
 
 class Answered(NamedTuple):
@@ -64,6 +86,15 @@ class Answered(NamedTuple):
 
     probabilities: NDArray[np.float32]
     novelty: NDArray[np.float32] | None = None
+
+
+class Operation(NamedTuple):
+    """One operation of a pass: the layer's or the engine's name, its kind, the kernel that ran, and its seconds."""
+
+    name: str
+    kind: str
+    kernel: str
+    seconds: float
 
 
 class Session(Protocol):
@@ -76,6 +107,10 @@ class Session(Protocol):
 
     def run(self, images: NDArray[np.uint8]) -> Answered:
         """Return what the network says of images, uint8 (N, C, H, W), N 1 or more, of the network's own size."""
+        ...
+
+    def profile(self, images: NDArray[np.uint8]) -> list[Operation]:
+        """Run images, uint8 (N, C, H, W), as one chunk, and return how long each operation took, in order."""
         ...
 
 

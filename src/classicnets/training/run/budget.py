@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 from classicnets.classifier import Classifier
 from classicnets.data.pipeline.pack import Packed
+from classicnets.data.split import balanced_sample
 from classicnets.errors import ConfigError
-from classicnets.evaluation.novelty import chosen_for_novelty
+from classicnets.evaluation.novelty import MOST_TRAINING_IMAGES
 from classicnets.models.catalog import create
 from classicnets.system.memory import memory_kept
 from classicnets.training.recipe.plan import Plan, switches
@@ -278,7 +279,7 @@ def _validation_seconds(prepared: Prepared) -> tuple[float, float]:
     classifier = Classifier.of(validation.card, network)
     mine = few.images[session.processes.shard.of(len(few))]
     at_the_end = _seconds_of(lambda: classifier.logits(mine)) / len(few)
-    chosen = chosen_for_novelty(session.loader.packed.labels)
+    chosen = balanced_sample(session.loader.packed.labels, MOST_TRAINING_IMAGES)
     some = chosen[:_TIMED_IMAGES]
     reading = _seconds_of(lambda: training_images(session, prepared.data, classifier, some)) / len(some) * len(chosen)
     return whole, at_the_end * (len(validation.packed) + len(chosen) + len(tested)) + reading

@@ -14,8 +14,9 @@ from torch import Tensor
 from classicnets.classifier import Classifier
 from classicnets.data import Data
 from classicnets.data.pipeline.pack import Packed, pack
+from classicnets.data.split import balanced_sample
 from classicnets.evaluation.calibration import Temperature, fit_temperature
-from classicnets.evaluation.novelty import chosen_for_novelty
+from classicnets.evaluation.novelty import MOST_TRAINING_IMAGES
 from classicnets.evaluation.trust import calibrate
 from classicnets.models.contract import Classified
 from classicnets.scorer import Outputs, outputs_of
@@ -36,7 +37,7 @@ def calibrated(best: Classifier, session: Session, data: Data) -> Classifier:
         data: its images.
     """
     val, processes = session.validation, session.processes
-    chosen = chosen_for_novelty(session.loader.packed.labels)
+    chosen = balanced_sample(session.loader.packed.labels, MOST_TRAINING_IMAGES)
     mine = chosen[processes.shard.of(len(chosen))]
     parts = [best.classified(training_images(session, data, best, some)) for some in mine.split(_AT_A_TIME)]
     of_train = _gathered([torch.cat(rows) for rows in zip(*parts, strict=True)], len(chosen), processes)

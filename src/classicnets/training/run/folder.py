@@ -32,6 +32,7 @@ from classicnets.errors import BadImage, ConfigError, Locked, StorageError
 from classicnets.evaluation import Report
 from classicnets.system.csv_text import csv_text
 from classicnets.system.locks import lock
+from classicnets.system.machine import cpu_name
 from classicnets.system.paths import numbered
 from classicnets.system.storage import recover, written_aside
 from classicnets.training.recipe.files import parse_recipe
@@ -317,7 +318,7 @@ def environment(precision: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -325,11 +326,3 @@ def environment(precision: str) -> dict[str, Any]:
         "processes": dist.get_world_size() if dist.is_initialized() else 1,
         "launch": launch_id(),
     }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
