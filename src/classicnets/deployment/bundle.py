@@ -42,7 +42,14 @@ class Bundle:
         self.folder, self.manifest, self.card, self.session = folder, manifest, card, session
 
     @classmethod
-    def load(cls, folder: str | PathLike[str], *, engine: str | None = None, threads: int | None = None) -> Bundle:
+    def load(
+        cls,
+        folder: str | PathLike[str],
+        *,
+        engine: str | None = None,
+        threads: int | None = None,
+        streams: int | None = None,
+    ) -> Bundle:
         """Load a bundle that `export` wrote.
 
         Args:
@@ -50,6 +57,7 @@ class Bundle:
             engine: "onnxruntime", "openvino" or "torch"; by default the one that the bundle was made for.
             threads: how many threads compute, 1 or more; by default the cores that this process may use, or as many as
                 the bundle was made for if they are fewer.
+            streams: how many batches are computed at once, 1 or more; by default as many as the bundle was made for.
 
         Raises WeightsError if a file is missing or the format is newer, ChecksumMismatch if a file was changed,
         MissingExtra if the engine is not installed.
@@ -62,8 +70,8 @@ class Bundle:
         card = manifest.read_card(folder)
         manifest.check_files(folder)
         settings = manifest.settings
-        if threads is not None:
-            settings = replace(settings, threads=threads)
+        given = {"threads": threads, "streams": streams}
+        settings = replace(settings, **{name: number for name, number in given.items() if number is not None})
         return cls(folder, manifest, card, open_session(engine or manifest.engine, folder, settings))
 
     def __repr__(self) -> str:

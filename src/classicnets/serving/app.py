@@ -24,6 +24,7 @@ from classicnets.serving.admission import Admission
 from classicnets.serving.guard import Guard
 from classicnets.serving.limits import Limits
 from classicnets.serving.models import Served
+from classicnets.serving.page import add_pages
 from classicnets.serving.refusal import Refusal
 from classicnets.serving.telemetry import Telemetry
 
@@ -84,11 +85,12 @@ def create_app(
             await watching
         await asyncio.to_thread(state.admission.close)
 
-    app = FastAPI(title="classicnets", version=__version__, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(title="classicnets", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.serving = state
     app.include_router(v1.router, tags=["v1"])
     app.include_router(v2.router, tags=["Open Inference Protocol v2"])
     _add_health(app, state)
+    add_pages(app, key=key is not None)
     _add_errors(app)
     _add_counting(app, state)
     return Guard(app, state.admission, hosts=hosts, key=key), state

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classicnets.deployment import Bundle, load
+from classicnets.deployment.manifest import NAME
 from classicnets.errors import ClassicNetsError, ConfigError
+from classicnets.system.threads import usable_cores
 
 if TYPE_CHECKING:
     from classicnets.classifier import Classifier
@@ -30,11 +32,12 @@ class Served:
         version: 1, and one more for each time that its files were replaced.
     """
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, *, workers: int = 1) -> None:
         self.name, self.path = name, path
         self.version = 1
+        self._workers = workers
         self._state = self._look()
-        self.scorer: Classifier | Bundle = load(path)
+        self.scorer = self._load()
         self._lock = threading.Lock()
 
     def refresh(self) -> bool:
@@ -47,13 +50,23 @@ class Served:
             if state == self._state:
                 return False
             try:
-                scorer = load(self.path)
+                scorer = self._load()
             except ClassicNetsError as error:
                 logger.warning("%s was not loaded again: %s", self.name, error)
                 return False
             self._state, self.scorer = state, scorer
             self.version += 1
             return True
+
+    def _load(self) -> Classifier | Bundle:
+        """Load it so that `workers` threads can ask it at once."""
+        if (self.path / NAME).is_file():
+            return Bundle.load(self.path, streams=self._workers)
+        classifier = load(self.path)
+        import torch
+
+        torch.set_num_threads(max(1, usable_cores() // self._workers))
+        return classifier
 
     def _look(self) -> tuple[tuple[int, int, int], ...]:
         """What tells an old document from a new one."""

@@ -55,9 +55,10 @@ def serve(
     >>> serve([Path("runs/birds")], port=8080)  # doctest: +SKIP
     """
     check_address(host, key, insecure=insecure)
-    models = [Served(name, path) for name, path in serve_names(paths).items()]
+    limits = limits or Limits(workers=usable_cores())
+    models = [Served(name, path, workers=limits.workers) for name, path in serve_names(paths).items()]
     allowed = [*LOCAL, "[::1]", host, *hosts]
-    app, state = create_app(models, limits=limits or Limits(workers=usable_cores()), hosts=allowed, key=key)
+    app, state = create_app(models, limits=limits, hosts=allowed, key=key)
     config = uvicorn.Config(
         app, host=host, port=port, log_level="warning", access_log=False, server_header=False,
         h11_max_incomplete_event_size=_HEADERS, timeout_keep_alive=5, http="h11", lifespan="on",

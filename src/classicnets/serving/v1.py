@@ -109,11 +109,9 @@ async def _images(request: Request, most: int) -> list[Given]:
         if not body:
             raise Refusal(HTTPStatus.BAD_REQUEST, "The request has no image. Send its bytes as the body.")
         return [Given("image 0", body)]
-    form = await request.form(max_files=most, max_fields=0)
-    images = [
-        Given(file.filename or f"image {i}", await file.read())
-        for i, file in enumerate(file for _, file in form.multi_items() if isinstance(file, UploadFile))
-    ]
+    async with request.form(max_files=most, max_fields=0) as form:
+        files = [file for _, file in form.multi_items() if isinstance(file, UploadFile)]
+        images = [Given(file.filename or f"image {i}", await file.read()) for i, file in enumerate(files)]
     if not images:
         raise Refusal(HTTPStatus.BAD_REQUEST, "The form has no file. Send each image as a file, with any field name.")
     return images

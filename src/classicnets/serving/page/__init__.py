@@ -1,0 +1,75 @@
+"""Pages that a server shows: plain HTML and CSS, from its own address only.
+
+`/docs` describes the API from its OpenAPI document. The usual page for that loads scripts from another server, which
+this one forbids, and which is missing offline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("classicnets.serving", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+    lstrip_blocks=True,
+)  # fmt: skip
+
+
+class Parameter(NamedTuple):
+    """A parameter of a route, in words."""
+
+    name: str
+    text: str
+
+
+class Route(NamedTuple):
+    """A route, in words."""
+
+    tag: str
+    method: str
+    path: str
+    text: str
+    parameters: list[Parameter]
+
+
+def add_pages(app: FastAPI, *, key: bool) -> None:
+    """Add /docs and its style sheet. `key` says whether requests need one."""
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        document = app.openapi()
+        groups = [(tag, list(routes)) for tag, routes in groupby(_routes(document), key=lambda route: route.tag)]
+        page = _ENVIRONMENT.get_template("docs.html.j2").render(
+            title=app.title, version=app.version, groups=groups, key=key, address=str(request.base_url).rstrip("/")
+        )
+        return Response(page, media_type="text/html; charset=utf-8")
+
+    @app.get("/page/style.css", include_in_schema=False)
+    async def style() -> Response:
+        sheet, _, _ = _ENVIRONMENT.loader.get_source(_ENVIRONMENT, "style.css")  # type: ignore[union-attr]
+        return Response(sheet, media_type="text/css")
+
+
+def _routes(document: dict[str, Any]) -> Iterator[Route]:
+    """The routes of an OpenAPI document, in its order."""
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            yield Route(
+                tag=route["tags"][0],
+                method=method.upper(),
+                path=path,
+                text=route.get("description", route["summary"]),
+                parameters=[_parameter(parameter) for parameter in route.get("parameters", [])],
+            )
+
+
+def _parameter(parameter: dict[str, Any]) -> Parameter:
+    schema = parameter["schema"]
+    choices = " or ".join(map(str, schema.get("enum", [])))
+    default = f"Default: {schema['default']}." if schema.get("default") is not None else ""
+    text = " ".join(filter(None, [parameter.get("description", ""), choices and f"{choices}.", default]))
+    return Parameter(parameter["name"], text)

@@ -1,0 +1,101 @@
+"""A server in a thread for tests, and what asks it."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+
+from bundles import colour
+from classicnets.serving.app import State, create_app
+from classicnets.serving.limits import Limits
+from classicnets.serving.models import Served
+
+
+class Reply(NamedTuple):
+    """What a server answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Server(NamedTuple):
+    """A server that runs."""
+
+    port: int
+    state: State
+
+    def ask(
+        self, method: str, path: str, body: bytes | Any = None, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, dict(headers or {}), **more)
+            answer = connection.getresponse()
+            names = {name.lower(): value for name, value in answer.getheaders()}
+            return Reply(answer.status, names, answer.read())
+        finally:
+            connection.close()
+
+
+@contextmanager
+def running(models: list[Served], *, key: str | None = None, **limits: Any) -> Iterator[Server]:
+    """Serve models on a free port until the block ends."""
+    app, state = create_app(
+        models, limits=Limits(**{"workers": 2, **limits}), hosts=["127.0.0.1", "localhost"], key=key
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_level="warning", access_log=False, server_header=False, http="h11")
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.005)
+    try:
+        yield Server(server.servers[0].sockets[0].getsockname()[1], state)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+def png(k: int) -> bytes:
+    """An image file of class k."""
+    out = io.BytesIO()
+    Image.fromarray(colour(k).transpose(1, 2, 0)).save(out, "PNG")
+    return out.getvalue()
+
+
+def form(*files: tuple[str, bytes]) -> tuple[bytes, dict[str, str]]:
+    """The body and the headers of a form with files, by their names."""
+    head = b'--limit\r\nContent-Disposition: form-data; name="images"; filename="%s"\r\n\r\n'
+    parts = [head % name.encode() + content + b"\r\n" for name, content in files]
+    return b"".join(parts) + b"--limit--\r\n", {"Content-Type": "multipart/form-data; boundary=limit"}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds; fail after ten seconds."""
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    pytest.fail("it never came true")
+
+
+def prepared(k: int) -> np.ndarray:
+    """The image of class k as the network takes it: uint8 (3, 8, 8)."""
+    return colour(k)[:, 2:10]

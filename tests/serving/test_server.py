@@ -1,0 +1,81 @@
+"""Models under their names, replaced while they answer; a server that stops."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bundles import write_bundle
+from classicnets.errors import ConfigError
+from classicnets.serving.models import Served, serve_names
+from servers import png
+
+
+def test_names(tmp_path: Path) -> None:
+    bundle = tmp_path / "birds" / "bundle"
+    named = serve_names([bundle, Path(f"old={tmp_path}")])
+    assert named == {"birds": bundle, "old": tmp_path}
+    with pytest.raises(ConfigError, match="Two models are called birds"):
+        serve_names([bundle, Path("birds")])
+    with pytest.raises(ConfigError, match="cannot be a model's name in an address"):
+        serve_names([Path("my birds")])
+
+
+def test_a_model_is_loaded_again_when_it_is_replaced(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "tiny")
+    served = Served("tiny", folder)
+    before = served.scorer
+    assert not served.refresh()
+    write_bundle(tmp_path / "new")
+    os.replace(tmp_path / "new" / "bundle.json", folder / "bundle.json")
+    assert served.refresh()
+    assert served.version == 2
+    assert served.scorer is not before
+    current = served.scorer
+    (folder / "bundle.json").write_text("{", "utf-8")
+    assert not served.refresh(), "what cannot be loaded replaces nothing"
+    assert served.scorer is current
+
+
+def test_sigterm_finishes_what_was_accepted_and_exits_with_0(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "tiny")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "classicnets", "serve", str(folder), "--port", str(port)], stderr=subprocess.PIPE
+    )
+    try:
+        connection = _connect(port)
+        head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(png(0))
+        connection.sendall(head)
+        process.send_signal(signal.SIGTERM)
+        with _connect(port) as probe:
+            probe.sendall(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert probe.recv(20).startswith(b"HTTP/1.1 503 ")
+        time.sleep(0.7)  # it accepts no more by now
+        connection.sendall(png(0))
+        assert connection.recv(20).startswith(b"HTTP/1.1 200 ")
+        connection.close()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
+    shutil.rmtree(folder)
+
+
+def _connect(port: int) -> socket.socket:
+    for _ in range(2000):
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=10)
+        except ConnectionRefusedError:
+            time.sleep(0.01)
+    pytest.fail("the server never listened")
