@@ -319,10 +319,14 @@ def test_an_engine_that_is_not_installed(run: Path, tmp_path: Path, monkeypatch:
         export(run, tmp_path / "bundle", engine="openvino")
 
 
-def test_a_run_that_computed_on_another_type_is_exported_in_fp32(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_network_of_another_type_is_exported_in_float32(tmp_path: Path, dtype: torch.dtype) -> None:
     classifier = tiny_classifier()
-    classifier.model.to(torch.float64)
-    assert_pixels_alike(export(classifier, tmp_path / "bundle", engine="onnx"), classifier)
+    classifier.model.to(dtype)
+    bundle = export(classifier, tmp_path / "bundle", engine="onnx")
+    assert next(classifier.model.parameters()).dtype == dtype
+    classifier.model.float()
+    assert_pixels_alike(bundle, classifier)
 
 
 def test_int8_that_loses_too_much_whatever_is_kept(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

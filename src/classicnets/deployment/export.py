@@ -8,6 +8,7 @@ Everything is written aside. If a check fails, or the process is killed, there i
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 
 from classicnets import __version__
 from classicnets.classifier import Classifier
@@ -39,6 +41,7 @@ from classicnets.system.machine import machine
 from classicnets.system.paths import numbered
 from classicnets.system.progress import Report, no_report
 from classicnets.system.storage import check_new, sha256_of, written_aside
+from classicnets.weights.structure import network_of
 
 EngineName = Literal["onnx", "onnxruntime", "openvino", "torch", "auto"]
 """What `export` takes; "onnx" is ONNX Runtime."""
@@ -289,10 +292,19 @@ def _check(
 def _opened(run: Classifier | str | PathLike[str]) -> tuple[Classifier, Path | None]:
     """The classifier, and its run folder if it has one. Raises ConfigError for a bundle, and what `load` raises."""
     if isinstance(run, Classifier):
-        return run, None
+        return _in_float32(run), None
     if (Path(run) / NAME).is_file():
         raise ConfigError(f"{Path(run)} is a bundle already. Give the run that it was made from.")
     return Classifier.load(run), run_of(run)
+
+
+def _in_float32(classifier: Classifier) -> Classifier:
+    """The classifier as `load` would load it after `save`: on the CPU and in float32. It stays as it is."""
+    network = network_of(classifier.model)
+    weight = next(network.parameters())
+    if weight.device.type == "cpu" and weight.dtype == torch.float32:
+        return classifier
+    return Classifier.of(classifier.card, copy.deepcopy(network).cpu().float(), classifier.novelty_score)
 
 
 def _place(out: str | PathLike[str] | None, run: Path | None) -> Path:
