@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import onnx
 import pytest
 
 from bundles import rewrite, seal, write_bundle, write_graph
@@ -120,6 +121,21 @@ def test_a_graph_that_the_engine_refuses(bundle: Path) -> None:
     (bundle / "model.onnx").write_bytes(b"no graph")
     seal(bundle)
     assert "ONNX Runtime cannot load it" in found(bundle, "engine").found
+
+
+def test_a_graph_that_does_not_take_the_images(bundle: Path) -> None:
+    model = onnx.load(bundle / "model.onnx")
+    model.graph.input[0].name = model.graph.node[0].input[0] = "pixels"
+    onnx.save(model, bundle / "model.onnx")
+    seal(bundle)
+    finding = found(bundle, "golden images")
+    assert (finding.verdict, "cannot be run" in finding.found) == ("fails", True)
+
+
+@pytest.mark.parametrize("there", ["a machine", {}, {"versions": [], "instruction_sets": []}, {"versions": {}}])
+def test_a_machine_that_is_described_wrongly(bundle: Path, there: Any) -> None:
+    rewrite(bundle, measured={"machine": there})
+    assert examine(bundle, measure=False).holds
 
 
 def test_another_processor(bundle: Path) -> None:

@@ -97,7 +97,7 @@ def examine(bundle: Path, *, measure: bool = True, progress: Report = no_report)
 
 def _look(bundle: Path, manifest: Manifest, here: dict[str, Any]) -> Iterator[Finding]:
     """Yield the findings. Nothing is run before it has been checked, so the caller stops at one that does not hold."""
-    there = manifest.measured.get("machine") or {}
+    there = _exporter(manifest)
     yield _files(bundle, manifest)
     try:
         session = open_session(manifest.engine, bundle, manifest.settings)
@@ -108,6 +108,14 @@ def _look(bundle: Path, manifest: Manifest, here: dict[str, Any]) -> Iterator[Fi
     yield _golden(bundle, manifest, session, elsewhere=_is_elsewhere(manifest, here, there))
     yield _processor(manifest, here, there)
     yield _cores(here, there)
+
+
+def _exporter(manifest: Manifest) -> dict[str, Any]:
+    """The machine that exported the bundle; empty if bundle.json does not describe it as `machine` does."""
+    there = manifest.measured.get("machine")
+    if not isinstance(there, dict) or not isinstance(there.get("versions"), dict):
+        return {}
+    return there if isinstance(there.get("instruction_sets"), list) else {}
 
 
 def _files(bundle: Path, manifest: Manifest) -> Finding:

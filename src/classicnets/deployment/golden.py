@@ -75,11 +75,15 @@ def replay(session: Session, manifest: Manifest, folder: Path) -> Replay:
         manifest: the bundle's, with the kept answers.
         folder: the bundle.
 
-    Raises WeightsError if there are no golden images, or if one cannot be read.
+    Raises WeightsError if there are no golden images, if one cannot be read, or if the network does not run.
     """
     if not manifest.golden:
         raise WeightsError(f"{folder} has no golden images to check its answers with. Export the run again.")
-    answered = session.run(golden_pixels(manifest, folder))
+    images = golden_pixels(manifest, folder)
+    try:
+        answered = session.run(images)
+    except Exception as error:  # engines raise many types, whose names are not public
+        raise WeightsError(f"The network of {folder} cannot be run ({error}). Copy the whole bundle again.") from None
     kept = np.array([golden.probabilities for golden in manifest.golden], np.float32)
     if answered.probabilities.shape != kept.shape or not np.isfinite(answered.probabilities).all():
         return Replay(len(kept), 0, Tolerance(*[float("inf")] * 3))

@@ -84,7 +84,7 @@ def _served(bundle: Path, manifest: Manifest, layout: str, name: str) -> Served:
         threads=threads,
         cores=threads or usable_cores(),
         shape=manifest.input.shape[1:],
-        num_classes=len(manifest.card["classes"]),
+        num_classes=len(manifest.read_card(bundle).classes),
         novelty="novelty" in manifest.outputs,
         model=tuple(bundle / file for file in FILES[engine]),
         labels=bundle / "labels.txt",
