@@ -11,8 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from classicnets.deployment.quantize import control, is_worth_it, quantize_within
+from classicnets.deployment.quantize.families import RULES, Rule, kept_by_rule
 from classicnets.deployment.quantize.layers import Layers
 from classicnets.errors import ExportMismatch
+from classicnets.models.catalog import FAMILIES
 
 LAYERS = ("trunk.a.conv", "trunk.b.conv1", "trunk.b.conv2", "trunk.c.conv", "trunk.d.conv")
 LABELS = np.arange(100) % 2
@@ -134,3 +136,10 @@ def test_real_files_within_a_limit(digits: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("fp32", "int8", "kept"), [(10.0, 5.0, True), (10.0, 9.9, False), (10.0, 12.0, False)])
 def test_int8_is_kept_only_if_it_is_clearly_faster(fp32: float, int8: float, kept: bool) -> None:
     assert is_worth_it(fp32, int8) is kept
+
+
+def test_every_family_has_a_rule_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(RULES) == {family.name for family in FAMILIES}
+    monkeypatch.setitem(RULES, "resnet", Rule(("trunk.b.*",), "for this test"))
+    assert kept_by_rule("resnet", LAYERS) == ["trunk.b.conv1", "trunk.b.conv2"]
+    assert kept_by_rule("a family of one's own", LAYERS) == []

@@ -10,7 +10,6 @@ import io
 import logging
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -86,7 +85,8 @@ def read_folded(path: Path) -> Any:
 
 def openvino_layers(model: Any) -> Layers:
     """Return which convolutions and linear layers of an `openvino.Model` have int8 weights."""
-    int8, higher = [], []
+    int8: list[str] = []
+    higher: list[str] = []
     for op in model.get_ordered_ops():
         if _is_layer(op):
             weight = _constant(op.input_value(1).get_node())
@@ -131,7 +131,7 @@ def _layer_name(operation: str) -> str:
     return operation.removesuffix("/WithoutBiases")
 
 
-def _nncf() -> ModuleType:
+def _nncf() -> Any:
     """Import NNCF."""
     try:
         import nncf
