@@ -70,7 +70,7 @@ class Bundle:
         card = manifest.read_card(folder)
         manifest.check_files(folder)
         settings = manifest.settings
-        given = {"threads": threads, "streams": streams}
+        given: dict[str, Any] = {"threads": threads, "streams": streams}
         settings = replace(settings, **{name: number for name, number in given.items() if number is not None})
         return cls(folder, manifest, card, open_session(engine or manifest.engine, folder, settings))
 
