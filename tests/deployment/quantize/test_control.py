@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from classicnets.deployment.quantize import control, is_worth_it, quantize_within
+from classicnets.deployment.quantize import control, quantize_within
 from classicnets.deployment.quantize.families import RULES, Rule, kept_by_rule
 from classicnets.deployment.quantize.layers import Layers
 from classicnets.errors import ExportMismatch
@@ -131,11 +131,6 @@ def test_real_files_within_a_limit(digits: Any, tmp_path: Path) -> None:
     assert made.drop <= 10.0
     right = (by_onnxruntime(made.path, digits.images)[0].argmax(1) == digits.labels).mean()
     assert made.counts.accuracy_second == pytest.approx(right)
-
-
-@pytest.mark.parametrize(("fp32", "int8", "kept"), [(10.0, 5.0, True), (10.0, 9.9, False), (10.0, 12.0, False)])
-def test_int8_is_kept_only_if_it_is_clearly_faster(fp32: float, int8: float, kept: bool) -> None:
-    assert is_worth_it(fp32, int8) is kept
 
 
 def test_every_family_has_a_rule_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,8 +39,8 @@ class Quantized:
         layers: its convolutions and linear layers: in int8, and in higher precision.
         by_rule: of the layers in higher precision, those that the family's rule keeps; the rest are kept because
             accuracy asked for it.
-        seven_bits: whether weights use 7 of their 8 bits. If not, ONNX Runtime's sums overflow on a processor that needs
-            it, such as one with AVX2 and without VNNI: a DenseNet lost 2.6 points.
+        seven_bits: whether weights use 7 of their 8 bits. If not, ONNX Runtime's sums overflow on a processor with AVX2
+            and without VNNI: a DenseNet lost 2.6 points.
         counts: how many validation images fp32 and int8 get right: both, fp32 only, int8 only, neither.
     """
 
