@@ -28,7 +28,7 @@ _ROUNDS = 3
 _CLEAR = 1.5  # times faster or slower in every round: the match ends early
 _GAIN = 1.02  # times faster, from which on a challenger wins
 _LOSSY_GAIN = 1.05  # the same, for int8 and whatever else costs accuracy
-_CHUNKS = (1, 4, 16)
+_CHUNKS = (1, 4)
 
 
 @dataclass(frozen=True)
