@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 EXAMPLES := $(filter-out examples/demo.py examples/shapes.py,$(wildcard examples/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format lint types layers examples docs docs-record bench bench-train facts clean
+.PHONY: help setup demo test test-slow check format lint types layers examples docs docs-record bench bench-train bench-infer facts clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ facts: $(READY) ## Write facts.json, docs/models.md and the tables of docs/train
 bench-train: $(READY) ## Measure training next to torchvision and timm (half an hour)
 	$(BIN)/python benchmarks/training_peers.py
 	$(BIN)/python benchmarks/loading.py
+
+bench-infer: $(READY) ## Measure inference next to torchvision, torch.compile, ONNX Runtime and OpenVINO (12 minutes)
+	$(BIN)/python benchmarks/infer.py
 
 bench: $(READY) ## Run all benchmarks (hours); results go to benchmarks/results
 	@set -e; for bench in $(filter-out benchmarks/report.py benchmarks/timed_training.py benchmarks/models_table.py benchmarks/recipe_tables.py benchmarks/six_networks.py benchmarks/photos_peers.py,$(wildcard benchmarks/*.py)); do \

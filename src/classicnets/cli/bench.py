@@ -75,6 +75,8 @@ def bench(
     from classicnets.deployment.bench.target import open_target
 
     ways = [word.strip() for word in engines.split(",") if word.strip()]
+    if not ways:
+        raise ConfigError("--engines names none. Give some of eager, compile, torch, onnx and openvino.")
     with (
         progress_bars(quiet=as_json) as progress,
         open_target(what, ways=ways, threads=threads, int8=int8, progress=progress) as target,

@@ -28,7 +28,7 @@ _ROUNDS = 3
 _CLEAR = 1.5  # times faster or slower in every round: the match ends early
 _GAIN = 1.02  # times faster, from which on a challenger wins
 _LOSSY_GAIN = 1.05  # the same, for int8 and whatever else costs accuracy
-_CHUNKS = (1, 4, 16)
+_CHUNKS = (1, 4)
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,9 @@ def choose(
     if contest.best is None:
         reasons = "; ".join(f"{row.engine} {row.precision}: {row.note}" for row in contest.rows)
         raise ConfigError(f"No engine can run this network here within the limit ({reasons}).")
-    for done, (name, value) in enumerate(_steps(contest.best.settings, goal), len(entries)):
+    for done, step in enumerate(_steps(contest.best.settings, goal), len(entries)):
         progress("Choosing an engine", done, total)
-        changed = replace(contest.best.settings, **{name: value})
+        changed = replace(contest.best.settings, **step)
         if changed != contest.best.settings:
             contest.enter(contest.best.candidate, changed)
     progress("Choosing an engine", total, total)
@@ -162,14 +162,14 @@ def _entries(candidates: Sequence[Candidate], goal: Goal, winograd: bool) -> Ite
             yield candidate, replace(settings, convolution="winograd")
 
 
-def _steps(settings: Settings, goal: Goal) -> list[tuple[str, int]]:
+def _steps(settings: Settings, goal: Goal) -> list[dict[str, Any]]:
     """The settings to try on the winner, one after the other: fewer threads, and for batches streams and chunks."""
     threads = settings.used_threads
-    fewer = [("threads", threads // 2)] if threads > 1 else []
+    fewer = [{"threads": threads // 2}] if threads > 1 else []
     if goal == "latency":
         return fewer
-    streams = [("streams", 1)] if threads > 1 else []
-    return [*streams, *(("chunk", chunk) for chunk in _CHUNKS)]
+    streams = [{"streams": 1}] if threads > 1 else []
+    return [*streams, *({"chunk": chunk} for chunk in _CHUNKS)]
 
 
 @dataclass

@@ -46,7 +46,8 @@ def roofline(
     axes = figure.add_axes((0.085, 0.11, 0.62, 0.72))
     names = list(dict.fromkeys(point.name for point in points))
     colours = dict(zip(names, distinct_colours(len(names), theme), strict=True))
-    left = 2 ** math.floor(math.log2(min(point.intensity for point in points)) - 1)
+    ridge = min(peaks.values()) / gbps  # where the roof bends
+    left = 2 ** math.floor(math.log2(min(ridge / 2, *(point.intensity for point in points))) - 1)
     right = 2 ** math.ceil(math.log2(max(point.intensity for point in points)) + 1)
     low = min(point.gflops for point in points) / 2
     high = 2.2 * max([*peaks.values(), *(point.gflops for point in points)])

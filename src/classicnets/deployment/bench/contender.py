@@ -64,16 +64,21 @@ class Loaded(NamedTuple):
     executed: str
 
 
+Opener = Callable[[Contender], tuple[Run, str]]
+"""Loads a contender. Returns what answers uint8 images (N, C, H, W), and the precision that it computes in."""
+
+
 class Running:
-    """A contender's process. Close it at the end.
+    """A contender's process; `opener` loads it there. Close it at the end.
 
     Raises ConfigError if it cannot run here; the message says why.
     """
 
-    def __init__(self, contender: Contender, shape: tuple[int, ...]) -> None:
+    def __init__(self, contender: Contender, shape: tuple[int, ...], opener: Opener | None = None) -> None:
         context = get_context("spawn")
         self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, contender, shape), daemon=True)
+        arguments = (theirs, contender, shape, opener or opened)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
         self._name = contender.name
@@ -135,11 +140,11 @@ def opened(contender: Contender) -> tuple[Run, str]:
     return run, "fp32"
 
 
-def _serve(pipe: Connection, contender: Contender, shape: tuple[int, ...]) -> None:
+def _serve(pipe: Connection, contender: Contender, shape: tuple[int, ...], opener: Opener) -> None:
     """Load, report, and then run batches of the sizes that are asked for."""
     begun = time.perf_counter()
     try:
-        run, executed = opened(contender)
+        run, executed = opener(contender)
         images = np.random.default_rng(0).integers(0, 256, (1, *shape), dtype=np.uint8)
         run(images)
     except (ClassicNetsError, RuntimeError, ImportError, OSError) as error:

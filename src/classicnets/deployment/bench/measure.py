@@ -169,18 +169,19 @@ def fastest(target: Target, images: NDArray[np.uint8]) -> tuple[Contender, Sessi
 def measured(
     turns: Mapping[Contender, Turn], batch: int, seconds: float, progress: Report, *, clock: Clock = perf_counter
 ) -> dict[Contender, Times]:
-    """Return the times of each contender. They take turns in rounds, forwards and backwards; the first warms up."""
+    """Return the times of each contender. They take turns in rounds, forwards and backwards.
+
+    A process warms up by itself before the first batch of a size.
+    """
     what = f"Batch {batch}"
     taken: dict[Contender, list[list[float]]] = {contender: [] for contender in turns}
-    for contender in turns:
-        turns[contender](batch)
     begun, budget = clock(), seconds * len(turns)
     done = 0
     while done < _ROUNDS or clock() - begun < budget:
         for contender in list(turns)[:: -1 if done % 2 else 1]:
             taken[contender].append(turns[contender](batch))
         done += 1
-        share = max(done / _ROUNDS, (clock() - begun) / budget) if done < _ROUNDS else (clock() - begun) / budget
+        share = min(done / _ROUNDS, (clock() - begun) / budget if budget else 1.0)
         progress(what, min(99, round(100 * share)), 100)
     progress(what, 100, 100)
     return {contender: summarised(rounds) for contender, rounds in taken.items()}

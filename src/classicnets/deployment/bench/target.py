@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,8 @@ def open_target(
     found = _found(what)
     settings = Settings(threads=threads)
     with TemporaryDirectory(prefix="classicnets-bench-") as name:
-        folder, notes = Path(name), []
+        folder = Path(name)
+        notes: list[str] = []
         if isinstance(found, Bundle):
             contenders = _of_bundle(found, chosen, settings, folder)
             classifier = _random(found.model_name, found)
@@ -136,7 +138,9 @@ def _random(name: str, like: Bundle | None = None) -> Classifier:
     """A model of the catalog with random weights, for as many classes and channels as `like` has."""
     import torch
 
-    options = {} if like is None else {"num_classes": len(like.classes), "in_channels": like.preprocess.channels}
+    options: dict[str, Any] = (
+        {} if like is None else {"num_classes": len(like.classes), "in_channels": like.preprocess.channels}
+    )
     model = create(name, generator=torch.Generator().manual_seed(0), **options).eval()
     channels, side = model.config.in_channels, model.config.image_size
     size = (side, side) if like is None else like.preprocess.input_size
