@@ -27,8 +27,10 @@ _SECONDS = 0.6  # of a match, and at least three rounds
 _ROUNDS = 3
 _CLEAR = 1.5  # times faster or slower in every round: the match ends early
 _GAIN = 1.02  # times faster, from which on a challenger wins
-_LOSSY_GAIN = 1.05  # the same, for int8 and whatever else costs accuracy
 _CHUNKS = (1, 4)
+
+LOSSY_GAIN = 1.05
+"""How many times faster int8, or whatever else costs accuracy, must be to be kept. Less is measurement error."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,7 @@ class _Contest:
         self._speeds[entry.row] = entry.speed
         lossy = candidate.drop > 0 or candidate.precision == "int8"
         new_loss = lossy and self.best is not None and self.best.candidate != candidate
-        if self.best is None or ratio >= (_LOSSY_GAIN if new_loss else _GAIN):
+        if self.best is None or ratio >= (LOSSY_GAIN if new_loss else _GAIN):
             self.best = entry
         return None
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classicnets.classifier import Classifier
+from classicnets.deployment.choose import LOSSY_GAIN
 from classicnets.deployment.engines import FILES, Engine, Session, Settings, open_session
 from classicnets.deployment.run_images import RunImages, training_images
 from classicnets.deployment.timing import interleaved
@@ -96,14 +97,12 @@ def in_precision(folder: Path, made: Made) -> Reduced:
 
 def _in_int8(folder: Path, made: Made) -> Reduced:
     """Replace the engine's files by int8 ones that are accurate enough, if they are faster here."""
-    from classicnets.deployment.quantize import INT8_GAIN
-
     found = quantized(folder, made)
     plain = replace(made.settings, precision="fp32")
     fp32, int8 = open_session(made.engine, folder, plain), open_session(made.engine, found.path.parent, made.settings)
     speedup = _speedup(fp32, int8, made)
     about = found.to_dict() | {"speedup": speedup}
-    if speedup < INT8_GAIN:
+    if speedup < LOSSY_GAIN:
         shutil.rmtree(found.path.parent)
         note = f"int8 is {speedup:.2f} times as fast as fp32 here, so the bundle stays in fp32."
         kept = in_precision(folder, made._replace(settings=plain))

@@ -2,6 +2,5 @@
 
 from classicnets.deployment.quantize.calibration import calibration_images
 from classicnets.deployment.quantize.control import Quantized, quantize_within
-from classicnets.deployment.quantize.worth import INT8_GAIN
 
-__all__ = ["INT8_GAIN", "Quantized", "calibration_images", "quantize_within"]
+__all__ = ["Quantized", "calibration_images", "quantize_within"]
