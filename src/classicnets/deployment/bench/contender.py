@@ -131,6 +131,7 @@ def opened(contender: Contender) -> tuple[Run, str]:
         import torch._inductor.config as inductor
 
         inductor.freezing = True
+        inductor.compile_threads = 1  # its own processes would outlive this one, which is killed
         model = torch.compile(classifier.model)
 
     def run(images: NDArray[np.uint8]) -> object:

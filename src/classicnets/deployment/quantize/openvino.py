@@ -132,23 +132,32 @@ def _layer_name(operation: str) -> str:
 
 
 def _nncf() -> Any:
-    """Import NNCF."""
-    try:
-        import nncf
-        import nncf.quantization.range_estimator
-    except ImportError:
-        raise MissingExtra('NNCF is not installed. Install it with: pip install "classicnets[deploy]"') from None
+    """Import NNCF, which loads a part of PyTorch that warns if there is no CUDA."""
+    import torch  # noqa: F401  # sets the levels of its loggers when it is imported
+
+    with _quiet("torch.utils.cpp_extension"):
+        try:
+            import nncf
+            import nncf.quantization.range_estimator
+        except ImportError:
+            raise MissingExtra('NNCF is not installed. Install it with: pip install "classicnets[deploy]"') from None
     return nncf
 
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """Keep NNCF's bars and notes off the standard output, which belongs to the command."""
-    logger = logging.getLogger("nncf")
+    with _quiet("nncf"), contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Inside the block, a logger tells of errors only."""
+    logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
+        yield
     finally:
         logger.setLevel(level)
