@@ -16,7 +16,10 @@ import pytest
 from bundles import write_bundle
 from classicnets.errors import ConfigError
 from classicnets.serving.models import Served, serve_names
-from servers import png
+from classicnets.serving.server import serve
+from servers import png, until
+
+READY = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def test_names(tmp_path: Path) -> None:
@@ -54,22 +57,35 @@ def test_sigterm_finishes_what_was_accepted_and_exits_with_0(tmp_path: Path) -> 
         [sys.executable, "-m", "classicnets", "serve", str(folder), "--port", str(port)], stderr=subprocess.PIPE
     )
     try:
-        connection = _connect(port)
-        head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(png(0))
-        connection.sendall(head)
-        process.send_signal(signal.SIGTERM)
-        with _connect(port) as probe:
-            probe.sendall(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert probe.recv(20).startswith(b"HTTP/1.1 503 ")
-        time.sleep(0.7)  # it accepts no more by now
-        connection.sendall(png(0))
-        assert connection.recv(20).startswith(b"HTTP/1.1 200 ")
-        connection.close()
+        until(lambda: _ready(port) == b"HTTP/1.1 200 ")
+        with _connect(port) as connection:
+            length = len(png(0))
+            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % length)
+            process.send_signal(signal.SIGTERM)
+            until(lambda: _ready(port) == b"HTTP/1.1 503 ")
+            time.sleep(0.7)  # it accepts no more by now
+            connection.sendall(png(0))
+            assert connection.recv(20).startswith(b"HTTP/1.1 200 ")
         assert process.wait(20) == 0
     finally:
         process.kill()
         process.communicate()
     shutil.rmtree(folder)
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "tiny")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"Nothing can listen on 127.0.0.1, port {port}: Address already in use"):
+            serve([folder], port=port)
+
+
+def _ready(port: int) -> bytes:
+    """The first bytes of what the server says to a probe."""
+    with _connect(port) as probe:
+        probe.sendall(READY)
+        return probe.recv(13)
 
 
 def _connect(port: int) -> socket.socket:

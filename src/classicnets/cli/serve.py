@@ -66,5 +66,10 @@ def serve(
         workers=workers or usable_cores(), waiting=waiting, body=max_mib * 2**20, bodies=max(8 * max_mib, 512) * 2**20,
         images=max_images, seconds=seconds,
     )  # fmt: skip
-    say_note(f"Serving on http://{host}:{port}, described at http://{host}:{port}/docs. Stop it with Ctrl-C.")
-    serve_models(runs, host=host, port=port, key=api_key, insecure=insecure, hosts=allow_host or (), limits=limits)
+
+    def say(address: str) -> None:
+        say_note(f"Serving on {address}, described at {address}/docs. Stop it with Ctrl-C.")
+
+    serve_models(
+        runs, host=host, port=port, key=api_key, insecure=insecure, hosts=allow_host or (), limits=limits, say=say
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -38,6 +39,7 @@ def serve(
     insecure: bool = False,
     hosts: Sequence[str] = (),
     limits: Limits | None = None,
+    say: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve runs and bundles over HTTP until SIGTERM or Ctrl-C; then finish the requests that were accepted.
 
@@ -49,8 +51,9 @@ def serve(
         insecure: whether an address other than this machine's own may be used without a key.
         hosts: more names that the Host header of requests may have.
         limits: what is taken; by default a worker for each core.
+        say: called with the server's address when it listens.
 
-    Raises ConfigError for an address without a key, and what `load` raises.
+    Raises ConfigError for an address without a key or one that is taken, and what `load` raises.
 
     >>> serve([Path("runs/birds")], port=8080)  # doctest: +SKIP
     """
@@ -63,7 +66,21 @@ def serve(
         app, host=host, port=port, log_level="warning", access_log=False, server_header=False,
         h11_max_incomplete_event_size=_HEADERS, timeout_keep_alive=5, http="h11", lifespan="on",
     )  # fmt: skip
-    _Server(config, state).run()
+    with _listening(host, port) as listener:
+        name = f"[{host}]" if ":" in host else host
+        say(f"http://{name}:{listener.getsockname()[1]}")
+        _Server(config, state).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises ConfigError if the address cannot be had."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(
+            f"Nothing can listen on {host}, port {port}: {error.strerror or error}. Choose another --port, or 0 for a "
+            f"free one."
+        ) from None
 
 
 class _Server(uvicorn.Server):
