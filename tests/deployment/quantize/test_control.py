@@ -15,6 +15,7 @@ from classicnets.deployment.quantize.families import RULES, Rule, kept_by_rule
 from classicnets.deployment.quantize.layers import Layers
 from classicnets.errors import ExportMismatch
 from classicnets.models.catalog import FAMILIES
+from onnx_answers import by_onnxruntime
 
 LAYERS = ("trunk.a.conv", "trunk.b.conv1", "trunk.b.conv2", "trunk.c.conv", "trunk.d.conv")
 LABELS = np.arange(100) % 2
@@ -118,8 +119,6 @@ def test_a_gain_is_a_drop_below_zero(fake: FakeEngine, tmp_path: Path) -> None:
 
 
 def test_real_files_within_a_limit(digits: Any, tmp_path: Path) -> None:
-    from test_files import by_onnxruntime
-
     (reference,) = by_onnxruntime(digits.onnx, digits.images)
     made = quantize_within(
         "onnxruntime", digits.onnx, tmp_path / "int8.onnx", digits.calibration, family="resnet",

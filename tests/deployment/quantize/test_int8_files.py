@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import openvino
 import pytest
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from classicnets.deployment.quantize import openvino as by_nncf
 from classicnets.deployment.quantize.layers import Layers, block_of, blocks
 from classicnets.deployment.quantize.onnxruntime import quantize_onnxruntime
 from classicnets.deployment.quantize.openvino import openvino_layers, quantize_openvino, read_folded
+from onnx_answers import by_onnxruntime
 
 Images = NDArray[np.uint8]
 CONV1 = "trunk.conv1.conv"
@@ -28,15 +28,6 @@ def by_openvino(path: Path, images: Images, *, simulated: bool = False) -> list[
         config["LP_TRANSFORMS_MODE"] = "NO"
     results = openvino.Core().compile_model(path, "CPU", config)({0: images})
     return [results[i].copy() for i in range(len(results))]
-
-
-def by_onnxruntime(path: Path, images: Images, *, simulated: bool = False) -> list[NDArray[np.float32]]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    if simulated:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"images": images})
 
 
 class Engine:
