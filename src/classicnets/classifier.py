@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from os import PathLike
@@ -18,14 +18,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from classicnets import scorer
 from classicnets.card import Card, NoveltyThreshold
-from classicnets.conformal import Conformal, SetMethod
-from classicnets.errors import BadImage, ConfigError, UnknownName, WeightsError
+from classicnets.conformal import Conformal
+from classicnets.errors import ConfigError, UnknownName, WeightsError
 from classicnets.models.contract import Classified, ConvNet
 from classicnets.novelty import NoveltyScore
 from classicnets.preprocess import Preprocess
-from classicnets.scorer import Answer, Image, Outputs, PrecisionName, Values
+from classicnets.scorer import Outputs, PrecisionName, Predictor, Values
 from classicnets.system.devices import Precision, choose_device
 from classicnets.weights.config import OurSection, build, make_config, num_features
 from classicnets.weights.files import load_into
@@ -35,7 +34,7 @@ from classicnets.weights.structure import catalog_name, network_of, require_own_
 T = TypeVar("T")
 
 
-class Classifier:
+class Classifier(Predictor):
     """A network that knows its classes and how to prepare an image: a `Scorer` in PyTorch.
 
     Args:
@@ -115,31 +114,6 @@ class Classifier:
 
     def __repr__(self) -> str:
         return f"Classifier({self.card})"
-
-    @property
-    def model_name(self) -> str:
-        """The network's name in the catalog."""
-        return self.card.model_name
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The name of every output, in order."""
-        return self.card.classes
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """How an image becomes network input."""
-        return self.card.preprocess
-
-    @property
-    def tta(self) -> Literal["none", "flip"]:
-        """Test-time augmentation: "flip" averages over the image and its mirror image."""
-        return self.card.tta
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Where it came from, JSON-ready."""
-        return self.card.provenance
 
     # ---- inference: one path for validation, evaluation and prediction
 
@@ -238,58 +212,6 @@ class Classifier:
         """Return what the model sees of uint8 images (N, C, H, W): normalised, and with `tta="flip"` mirrored too."""
         normalised = self.preprocess.normalize(images)
         return [normalised] if self.tta == "none" else [normalised, normalised.flip(-1)]
-
-    def predict(
-        self, image: Image, *, top_k: int = 5, coverage: float | None = None, sets: SetMethod = "lac"
-    ) -> Answer:
-        """Return the best classes for one image.
-
-        Args:
-            image: a path, the bytes of an image file, or a decoded image.
-            top_k: how many classes the answer has, 1 or more; more than there are means all of them.
-            coverage: the probability, above 0 and below 1, with which `Answer.set` holds the true class; None for no
-                set.
-            sets: how the set is chosen: "lac" has the smallest sets, "raps" larger sets for harder images.
-
-        Raises BadImage, with the image's name and the reason; ConfigError for a `top_k` below 1 and for a coverage
-        that the classifier cannot promise.
-
-        Example:
-            >>> clf.predict("cat.jpg", coverage=0.95).set  # doctest: +SKIP
-            ('cat', 'lynx')
-        """
-        return scorer.predict(self, image, top_k=top_k, coverage=coverage, sets=sets)
-
-    def predict_many(
-        self,
-        images: Iterable[Image],
-        *,
-        top_k: int = 5,
-        batch_size: int = 64,
-        precision: PrecisionName = "fp32",
-        coverage: float | None = None,
-        sets: SetMethod = "lac",
-    ) -> Iterator[Answer | BadImage]:
-        """Yield one answer per image, in order: an Answer, or the BadImage that says why there is none.
-
-        Args:
-            images: any number of images; they are read in threads, `batch_size` at a time.
-            top_k: how many classes each answer has, 1 or more; more than there are means all of them.
-            batch_size: how many images go through the network at a time, 1 or more.
-            precision: the arithmetic of the forward pass.
-            coverage: the probability, above 0 and below 1, with which `Answer.set` holds the true class; None for no
-                set.
-            sets: how the set is chosen: "lac" has the smallest sets, "raps" larger sets for harder images.
-
-        Raises ConfigError for a single path, for a `top_k` or `batch_size` below 1, and for a coverage that the
-        classifier cannot promise.
-
-        Example:
-            >>> [answer.label for answer in clf.predict_many(["a.jpg", "b.jpg"])]  # doctest: +SKIP
-        """
-        return scorer.predict_many(
-            self, images, top_k=top_k, batch_size=batch_size, precision=precision, coverage=coverage, sets=sets
-        )
 
     # ---- on disk
 

@@ -34,6 +34,7 @@ from classicnets.card import Card
 from classicnets.conformal import Conformal, SetMethod, check_coverage
 from classicnets.errors import BadImage, ConfigError
 from classicnets.images import ImageSource, is_tensor, name_of
+from classicnets.preprocess import Preprocess
 from classicnets.system.threads import in_threads
 
 if TYPE_CHECKING:
@@ -168,6 +169,89 @@ class Answer:
         """
         values = {name: value for name, value in asdict(self).items() if value is not None}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+class Predictor:
+    """What all scorers have in common: the parts of their card by name, and `predict` and `predict_many`."""
+
+    card: Card
+
+    @property
+    def model_name(self) -> str:
+        """The network's name in the catalog."""
+        return self.card.model_name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of every output, in order."""
+        return self.card.classes
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How an image becomes network input."""
+        return self.card.preprocess
+
+    @property
+    def tta(self) -> Literal["none", "flip"]:
+        """Test-time augmentation: "flip" averages over the image and its mirror image."""
+        return self.card.tta
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where it came from, JSON-ready."""
+        return self.card.provenance
+
+    def predict(
+        self: Scorer, image: Image, *, top_k: int = 5, coverage: float | None = None, sets: SetMethod = "lac"
+    ) -> Answer:
+        """Return the best classes for one image.
+
+        Args:
+            image: a path, the bytes of an image file, or a decoded image.
+            top_k: how many classes the answer has, 1 or more; more than there are means all of them.
+            coverage: the probability, above 0 and below 1, with which `Answer.set` holds the true class; None for no
+                set.
+            sets: how the set is chosen: "lac" has the smallest sets, "raps" larger sets for harder images.
+
+        Raises BadImage, with the image's name and the reason; ConfigError for a `top_k` below 1 and for a coverage
+        that the classifier cannot promise.
+
+        Example:
+            >>> clf.predict("cat.jpg", coverage=0.95).set  # doctest: +SKIP
+            ('cat', 'lynx')
+        """
+        return predict(self, image, top_k=top_k, coverage=coverage, sets=sets)
+
+    def predict_many(
+        self: Scorer,
+        images: Iterable[Image],
+        *,
+        top_k: int = 5,
+        batch_size: int = 64,
+        precision: PrecisionName = "fp32",
+        coverage: float | None = None,
+        sets: SetMethod = "lac",
+    ) -> Iterator[Answer | BadImage]:
+        """Yield one answer per image, in order: an Answer, or the BadImage that says why there is none.
+
+        Args:
+            images: any number of images; they are read in threads, `batch_size` at a time.
+            top_k: how many classes each answer has, 1 or more; more than there are means all of them.
+            batch_size: how many images go through the network at a time, 1 or more.
+            precision: the arithmetic of the forward pass; a bundle computes in its own.
+            coverage: the probability, above 0 and below 1, with which `Answer.set` holds the true class; None for no
+                set.
+            sets: how the set is chosen: "lac" has the smallest sets, "raps" larger sets for harder images.
+
+        Raises ConfigError for a single path, for a `top_k` or `batch_size` below 1, and for a coverage that the
+        classifier cannot promise.
+
+        Example:
+            >>> [answer.label for answer in clf.predict_many(["a.jpg", "b.jpg"])]  # doctest: +SKIP
+        """
+        return predict_many(
+            self, images, top_k=top_k, batch_size=batch_size, precision=precision, coverage=coverage, sets=sets
+        )
 
 
 def predict(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classicnets import scorer
 from classicnets.card import Card
-from classicnets.conformal import SetMethod
 from classicnets.deployment.engines import Session, open_session
 from classicnets.deployment.manifest import NAME, Manifest
-from classicnets.errors import BadImage, ConfigError
-from classicnets.preprocess import Preprocess
-from classicnets.scorer import Answer, Image, Outputs, PrecisionName, Values
+from classicnets.errors import ConfigError
+from classicnets.scorer import Outputs, PrecisionName, Predictor, Values
 
 if TYPE_CHECKING:
     from classicnets.classifier import Classifier
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
 _SMALLEST = np.finfo(np.float32).tiny  # a probability of 0 has no logarithm
 
 
-class Bundle:
+class Bundle(Predictor):
     """A card and an exported network: a `Scorer` that needs an engine, and no PyTorch.
 
     It has the interface of a `Classifier`, except for what needs the network itself: training and explanation.
@@ -76,26 +73,6 @@ class Bundle:
 
     def __repr__(self) -> str:
         return f"Bundle({self.card}, {self.manifest.engine} in {self.session.executed})"
-
-    @property
-    def model_name(self) -> str:
-        """The network's name in the catalog."""
-        return self.card.model_name
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The name of every output, in order."""
-        return self.card.classes
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """How an image becomes network input."""
-        return self.card.preprocess
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Where it came from, JSON-ready."""
-        return self.card.provenance
 
     def logits(
         self,
@@ -149,24 +126,6 @@ class Bundle:
             if progress is not None:
                 progress(end, len(pixels))
         return Outputs(logits, novelty if can_tell else None)
-
-    def predict(
-        self, image: Image, *, top_k: int = 5, coverage: float | None = None, sets: SetMethod = "lac"
-    ) -> Answer:
-        """Return the best classes for one image. Arguments and errors are those of `Classifier.predict`."""
-        return scorer.predict(self, image, top_k=top_k, coverage=coverage, sets=sets)
-
-    def predict_many(
-        self,
-        images: Iterable[Image],
-        *,
-        top_k: int = 5,
-        batch_size: int = 64,
-        coverage: float | None = None,
-        sets: SetMethod = "lac",
-    ) -> Iterator[Answer | BadImage]:
-        """Yield one answer per image, in order. Arguments and errors are those of `Classifier.predict_many`."""
-        return scorer.predict_many(self, images, top_k=top_k, batch_size=batch_size, coverage=coverage, sets=sets)
 
 
 def load(path: str | PathLike[str], *, device: str = "cpu") -> Classifier | Bundle:
