@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 EXAMPLES := $(filter-out examples/demo.py examples/shapes.py,$(wildcard examples/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format lint types layers examples docs docs-record bench bench-train bench-infer facts clean
+.PHONY: help setup demo test test-slow check format lint types layers examples docs docs-record bench bench-train bench-infer facts clean $(EXAMPLES:%=run-%)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,8 +55,11 @@ types: $(READY) ## Check types
 layers: $(READY) ## Check that imports point down
 	$(BIN)/lint-imports
 
-examples: $(READY) ## Run every example
-	@set -e; for example in $(EXAMPLES); do echo "$(BIN)/python $$example"; $(BIN)/python $$example; done
+examples: $(EXAMPLES:%=run-%) ## Run every example
+
+$(EXAMPLES:%=run-%): run-%: $(READY)
+	@echo "$(BIN)/python $*"
+	@$(BIN)/python $*
 
 docs: $(READY) ## Build the documentation: docs/_build/index.html; warnings are errors
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
