@@ -13,6 +13,7 @@ from classicnets.data import Data, ImageSet
 from classicnets.evaluation import Report
 from classicnets.reports.html import Themed
 from classicnets.system.telemetry import silence_telemetry
+from classicnets.system.threads import threads_kept
 from classicnets.training.recipe.files import with_settings
 from classicnets.training.recipe.schema import Recipe
 from photos import write_photos
@@ -41,6 +42,13 @@ def _fixed_threads() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if "OMP_NUM_THREADS" not in os.environ:
             patch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _threads_kept() -> Iterator[None]:
+    """What a test does to PyTorch's number of threads ends with it: two processes with two threads each are slow."""
+    with threads_kept():
         yield
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from classicnets.deployment import Bundle, load
 from classicnets.deployment.manifest import NAME
 from classicnets.errors import ClassicNetsError, ConfigError
-from classicnets.system.threads import usable_cores
 
 if TYPE_CHECKING:
     from classicnets.classifier import Classifier
@@ -59,14 +58,10 @@ class Served:
             return True
 
     def _load(self) -> Classifier | Bundle:
-        """Load it so that `workers` threads can ask it at once."""
+        """Load it so that `workers` threads can ask a bundle at once; PyTorch can be asked anyway."""
         if (self.path / NAME).is_file():
             return Bundle.load(self.path, streams=self._workers)
-        classifier = load(self.path)
-        import torch
-
-        torch.set_num_threads(max(1, usable_cores() // self._workers))
-        return classifier
+        return load(self.path)
 
     def _look(self) -> tuple[tuple[int, int, int], ...]:
         """What tells an old document from a new one."""

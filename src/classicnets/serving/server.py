@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvicorn
 
+from classicnets.deployment import Bundle
 from classicnets.errors import ConfigError
 from classicnets.serving.app import State, create_app
 from classicnets.serving.limits import Limits
@@ -60,6 +61,10 @@ def serve(
     check_address(host, key, insecure=insecure)
     limits = limits or Limits(workers=usable_cores())
     models = [Served(name, path, workers=limits.workers) for name, path in serve_names(paths).items()]
+    if not all(isinstance(served.scorer, Bundle) for served in models):
+        import torch
+
+        torch.set_num_threads(max(1, usable_cores() // limits.workers))  # of each worker
     allowed = [*LOCAL, "[::1]", host, *hosts]
     app, state = create_app(models, limits=limits, hosts=allowed, key=key)
     config = uvicorn.Config(

@@ -14,6 +14,7 @@ from classicnets.classifier import Classifier
 from classicnets.deployment.engines import FILES, Answered, Operation, Settings
 from classicnets.deployment.graph import deployable
 from classicnets.system.devices import Precision
+from classicnets.system.threads import threads_kept
 
 
 def open_session(folder: Path, settings: Settings) -> TorchSession:
@@ -36,10 +37,10 @@ class TorchSession:
 
     def run(self, images: NDArray[np.uint8]) -> Answered:
         """Return what the network says of images, uint8 (N, C, H, W)."""
-        if torch.get_num_threads() != self._settings.used_threads:
-            torch.set_num_threads(self._settings.used_threads)
         size = self._settings.chunk or len(images)
-        with torch.inference_mode(), self._precision():
+        with threads_kept(), torch.inference_mode(), self._precision():
+            if torch.get_num_threads() != self._settings.used_threads:
+                torch.set_num_threads(self._settings.used_threads)
             parts = [self._network(torch.as_tensor(images[i : i + size])) for i in range(0, len(images), size)]
         return Answered(*(torch.cat(outputs).float().numpy() for outputs in zip(*parts, strict=True)))
 
