@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 EXAMPLES := $(filter-out examples/demo.py examples/shapes.py,$(wildcard examples/*.py))
+SHORT := $(filter-out examples/detect.py examples/segment.py,$(EXAMPLES))  # the others take minutes; tests run their parts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format lint types layers examples docs docs-record bench bench-train bench-infer facts clean $(EXAMPLES:%=run-%)
+.PHONY: help setup demo test test-slow check format lint types layers examples examples-short docs docs-record bench bench-train bench-infer facts clean $(EXAMPLES:%=run-%)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,8 @@ layers: $(READY) ## Check that imports point down
 	$(BIN)/lint-imports
 
 examples: $(EXAMPLES:%=run-%) ## Run every example
+
+examples-short: $(SHORT:%=run-%) ## Run the examples that take seconds
 
 $(EXAMPLES:%=run-%): run-%: $(READY)
 	@echo "$(BIN)/python $*"
