@@ -13,7 +13,7 @@ SHORT := $(filter-out examples/detect.py examples/segment.py,$(EXAMPLES))  # the
 .PHONY: help setup demo test test-slow check format lint types layers examples examples-short docs docs-record bench bench-train bench-infer facts clean $(EXAMPLES:%=run-%)
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create the virtual environment and install everything, pinned
 
