@@ -9,7 +9,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -26,7 +26,7 @@ from classicnets.novelty import NoveltyScore
 from classicnets.preprocess import Preprocess
 from classicnets.scorer import Outputs, PrecisionName, Predictor, Values
 from classicnets.system.devices import Precision, choose_device
-from classicnets.weights.config import OurSection, build, make_config, num_features
+from classicnets.weights.config import SavedConfig, build, make_config, num_features
 from classicnets.weights.files import load_into
 from classicnets.weights.model_folder import find_folder, read_folder, write_folder
 from classicnets.weights.structure import catalog_name, network_of, require_own_layers
@@ -266,16 +266,9 @@ class Classifier(Predictor):
         folder = find_folder(Path(path))
         saved, state, tensors = read_folder(folder)
         try:
-            classifier = cls(
-                model=build(saved, state).to_empty(device="cpu"),
-                model_name=saved.architecture,
-                classes=tuple(saved.label_names),
-                preprocess=Preprocess.from_dict(saved.classicnets.preprocess),
-                provenance=saved.classicnets.provenance,
-                tta=saved.classicnets.tta,
-                novelty_score=NoveltyScore.of_tensors(tensors) if tensors else None,
-                **_read_trust(saved.classicnets, len(saved.label_names)),
-            )
+            model = build(saved, state).to_empty(device="cpu")
+            score = NoveltyScore.of_tensors(tensors) if tensors else None
+            classifier = cls.of(_read_card(saved), model, score)
         except (ConfigError, UnknownName) as error:
             raise WeightsError(f"{folder / 'config.json'}: {error}") from None
         load_into(classifier.model, state, name=str(folder / "model.safetensors"))
@@ -283,26 +276,20 @@ class Classifier(Predictor):
         return classifier
 
 
+_WITHOUT = {"temperature": 1.0, "conformal": None, "novelty": None}  # what a card has if nothing was measured
+
+
 def _trust_values(card: Card) -> dict[str, Any]:
     """What config.json keeps of the card's temperature and thresholds: nothing for a classifier that has none."""
-    values: dict[str, Any] = {}
-    if card.temperature != 1:
-        values["temperature"] = card.temperature
-    if card.conformal is not None:
-        values["conformal"] = card.conformal.to_dict()
-    if card.novelty is not None:
-        values["novelty"] = asdict(card.novelty)
-    return values
+    values = card.to_dict()
+    return {name: values[name] for name, missing in _WITHOUT.items() if values[name] != missing}
 
 
-def _read_trust(saved: OurSection, num_classes: int) -> dict[str, Any]:
-    """The arguments of `Classifier` for what `_trust_values` returned."""
-    conformal, novelty = saved.conformal, saved.novelty
-    return {
-        "temperature": saved.temperature,
-        "conformal": None if conformal is None else Conformal.from_dict(conformal, num_classes),
-        "novelty": None if novelty is None else NoveltyThreshold(**novelty.model_dump(exclude={"sha256"})),
-    }
+def _read_card(saved: SavedConfig) -> Card:
+    """The card that config.json describes. Raises ConfigError or UnknownName for what cannot be used."""
+    section = saved.classicnets
+    kept = section.model_dump(include={"preprocess", "tta", "provenance", *_WITHOUT}, exclude={"novelty": {"sha256"}})
+    return Card.from_dict({**kept, "model_name": saved.architecture, "classes": saved.label_names})
 
 
 def averaged(logits: Sequence[Tensor]) -> Tensor:

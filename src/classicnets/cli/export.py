@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from classicnets.cli.layout import LayoutName, check_layout, is_bundle, print_layout, refuse_options, write_layout_of
+from classicnets.cli.layout import LayoutName, check_layout, print_layout, refuse_options, write_layout_of
 from classicnets.cli.output import JsonFlag, answer, note, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def export(
     images before anything is written: in fp32, probabilities may differ by 0.0001. bf16 and int8 may lose --max-drop
     points of accuracy; int8 first keeps its worst layers in higher precision.
     """
+    from classicnets.deployment.manifest import is_bundle
+
     if layout is not None and is_bundle(run):
         refuse_options(context, *_OF_EXPORT)
         print_layout(run, layout, out, as_json=as_json)

@@ -22,11 +22,6 @@ class LayoutName(StrEnum):
     ovms = "ovms"
 
 
-def is_bundle(folder: Path) -> bool:
-    """Whether the folder is a bundle."""
-    return (folder / "bundle.json").is_file()
-
-
 def refuse_options(context: typer.Context, *names: str) -> None:
     """Raise ConfigError if one of these options of the command was typed: they do not apply to a bundle."""
     sources = {name: context.get_parameter_source(name) for name in names}

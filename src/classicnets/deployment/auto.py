@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from classicnets.deployment.choose import Candidate, choose
 from classicnets.deployment.engines import FILES, Engine, Precision, Session, Settings, open_session
 from classicnets.deployment.precision import Made, Reduced, put_in_place, quantized
@@ -39,7 +37,7 @@ def fastest(folder: Path, made: Made, engines: Collection[Engine], precisions: C
     notes = [candidate for candidate, _ in attempts if isinstance(candidate, str)]
     int8 = {candidate: found for candidate, found in attempts if found is not None}
     goal = made.settings.goal
-    images = np.resize(made.reference.images, (_THROUGHPUT, *made.reference.images.shape[1:]))
+    images = made.reference.batch(_THROUGHPUT)
     choice = choose(candidates, images=images, goal=goal, max_drop=made.max_drop, progress=made.progress)
     best, settings = choice.best, choice.settings
     more: dict[str, Any] = {"latency": [row.to_dict() for row in choice.rows], "not_kept": notes}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from classicnets.card import Card
 from classicnets.deployment.engines import Session, open_session
-from classicnets.deployment.manifest import NAME, Manifest
+from classicnets.deployment.manifest import Manifest, is_bundle
 from classicnets.errors import ConfigError
 from classicnets.scorer import Outputs, PrecisionName, Predictor, Values
 
@@ -143,7 +143,7 @@ def load(path: str | PathLike[str], *, device: str = "cpu") -> Classifier | Bund
     >>> load("runs/birds").predict("crow.jpg").label  # doctest: +SKIP
     'crow'
     """
-    if (Path(path) / NAME).is_file():
+    if is_bundle(path):
         if device not in ("cpu", "auto"):
             raise ConfigError(f"A bundle computes on the CPU, got device={device!r}. Leave it out.")
         return Bundle.load(path)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classicnets.deployment.engines import Session
+from classicnets.deployment.golden import PNG_CHANNELS
 from classicnets.deployment.manifest import Golden
 from classicnets.deployment.run_images import to_picture
 
@@ -15,20 +16,19 @@ GOLDEN = 8
 """How many golden images a bundle has."""
 
 _LOOKED_AT = 64
-_PNG_CHANNELS = (1, 2, 3, 4)
 
 
 def write_golden(folder: Path, images: NDArray[np.uint8], session: Session) -> tuple[Golden, ...]:
     """Write eight images to golden/ as PNG, and return them with the session's answers.
 
-    Of the first 64 images, those are taken of which the session is least sure: a changed network shows on them first.
+    They are the eight of the first 64 that the session is least sure of: a changed network shows on them first.
 
     Args:
         folder: the bundle that is being written.
         images: uint8 (N, C, H, W). PNG has at most 4 channels: of images with more, none is written.
         session: what the bundle will answer with.
     """
-    if images.shape[1] not in _PNG_CHANNELS:
+    if images.shape[1] > PNG_CHANNELS:
         return ()
     (folder / "golden").mkdir()
     sureness = session.run(images[:_LOOKED_AT]).probabilities.max(axis=1)

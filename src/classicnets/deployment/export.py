@@ -12,13 +12,14 @@ import copy
 import importlib.util
 import os
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from classicnets import __version__
 from classicnets.classifier import Classifier
@@ -28,11 +29,11 @@ from classicnets.deployment.choose import Row
 from classicnets.deployment.engines import ENGINES, FILES, Engine, Goal, Precision, Settings, open_session
 from classicnets.deployment.graph import deployable
 from classicnets.deployment.image_size import with_image_size
-from classicnets.deployment.manifest import FORMAT, NAME, Input, Manifest
+from classicnets.deployment.manifest import FORMAT, Input, Manifest, is_bundle
 from classicnets.deployment.precision import Made, Reduced, in_precision
 from classicnets.deployment.readme import readme
 from classicnets.deployment.requirements import requirements
-from classicnets.deployment.run_images import RunImages, large_photos, validation_images
+from classicnets.deployment.run_images import RunImages, large_photos, training_images, validation_images
 from classicnets.deployment.timing import interleaved
 from classicnets.deployment.verify import Reference, check_parity, check_whole_image
 from classicnets.errors import ConfigError, DataError, MissingExtra, unknown_name
@@ -107,10 +108,17 @@ def export(
         classifier, images.validation, images.labels, progress=partial(progress, "Answering in PyTorch")
     )
     asked = Settings(precision=precisions[0], goal=goal)
+
+    @cache
+    def calibration() -> NDArray[np.uint8]:
+        from classicnets.deployment.quantize import calibration_images
+
+        return calibration_images(training_images(classifier, folder), classifier.preprocess)
+
     try:
         with written_aside(place, replace=False) as aside:
             aside.mkdir()
-            made = Made(classifier, folder, images, reference, engines[0], asked, max_drop, progress)
+            made = Made(classifier, images, reference, calibration, engines[0], asked, max_drop, progress)
             _write(aside, made, engines, precisions, whole_image=whole_image)
     except FileExistsError:
         check_new(place)
@@ -203,8 +211,7 @@ def _timed(reduced: Reduced, made: Made) -> list[Row]:
     """How long one image takes, and 32."""
     settings, rows = reduced.settings, []
     for batch in (1, 32):
-        images = np.resize(made.reference.images, (batch, *made.reference.images.shape[1:]))
-        ways = {"bundle": partial(reduced.session.run, images)}
+        ways = {"bundle": partial(reduced.session.run, made.reference.batch(batch))}
         seconds = interleaved(ways, seconds=_TIMED)["bundle"].p50
         rows.append(
             Row(
@@ -293,7 +300,7 @@ def _opened(run: Classifier | str | PathLike[str]) -> tuple[Classifier, Path | N
     """The classifier, and its run folder if it has one. Raises ConfigError for a bundle, and what `load` raises."""
     if isinstance(run, Classifier):
         return _in_float32(run), None
-    if (Path(run) / NAME).is_file():
+    if is_bundle(run):
         raise ConfigError(f"{Path(run)} is a bundle already. Give the run that it was made from.")
     return Classifier.load(run), run_of(run)
 

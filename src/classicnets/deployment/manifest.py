@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,11 @@ from classicnets.system.storage import sha256_of
 FORMAT = 1
 NAME = "bundle.json"
 _MAX_BYTES = 64 * 2**20
+
+
+def is_bundle(path: str | PathLike[str]) -> bool:
+    """Return whether the folder at `path` is a bundle."""
+    return (Path(path) / NAME).is_file()
 
 
 class _Part(BaseModel):

@@ -7,6 +7,7 @@ fp32 files -> opened in fp32 or bf16 -> accurate enough?
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from classicnets.classifier import Classifier
 from classicnets.deployment.choose import LOSSY_GAIN
 from classicnets.deployment.engines import FILES, Engine, Session, Settings, open_session
-from classicnets.deployment.run_images import RunImages, training_images
+from classicnets.deployment.run_images import RunImages
 from classicnets.deployment.timing import interleaved
 from classicnets.deployment.verify import Accuracy, Reference, accuracy, answers
 from classicnets.errors import ExportMismatch
@@ -36,9 +37,9 @@ class Made(NamedTuple):
 
     Attributes:
         classifier: what it answers as.
-        run: the classifier's run folder, or None.
         images: validation images.
         reference: what the classifier answers for them.
+        calibration: returns images of the run's training, which int8 needs; once read, they are kept.
         engine: what will compute.
         settings: how it runs, with the precision that was asked for.
         max_drop: how many percentage points of accuracy may be lost.
@@ -46,9 +47,9 @@ class Made(NamedTuple):
     """
 
     classifier: Classifier
-    run: Path | None
     images: RunImages
     reference: Reference
+    calibration: Callable[[], NDArray[np.uint8]]
     engine: Engine
     settings: Settings
     max_drop: float
@@ -118,9 +119,9 @@ def quantized(folder: Path, made: Made) -> Quantized:
 
     Raises ExportMismatch if they lose more accuracy than allowed.
     """
-    from classicnets.deployment.quantize import calibration_images, quantize_within
+    from classicnets.deployment.quantize import quantize_within
 
-    card, reference, engine = made.classifier.card, made.reference, made.engine
+    reference, engine = made.reference, made.engine
     settings = replace(made.settings, precision="int8")
     assert reference.labels is not None
     assert engine != "torch"
@@ -134,8 +135,8 @@ def quantized(folder: Path, made: Made) -> Quantized:
         engine,
         folder / place.name,
         place,
-        calibration_images(training_images(made.classifier, made.run), card.preprocess),
-        family=family_of(card.model_name).name,
+        made.calibration(),
+        family=family_of(made.classifier.model_name).name,
         answer=answer,
         reference=reference.answers.probabilities,
         labels=reference.labels,
@@ -154,7 +155,7 @@ def put_in_place(source: Path, folder: Path, engine: Engine) -> None:
 def _speedup(fp32: Session, int8: Session, made: Made) -> float:
     """How many times as fast int8 is, for one image or, if throughput is the goal, for 32."""
     batch = 32 if made.settings.goal == "throughput" else 1
-    images = np.resize(made.reference.images, (batch, *made.reference.images.shape[1:]))
+    images = made.reference.batch(batch)
     ways = {"fp32": partial(fp32.run, images), "int8": partial(int8.run, images)}
     times = interleaved(ways, seconds=_TIMED)
     return times["int8"].speedup_over(times["fp32"])

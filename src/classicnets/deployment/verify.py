@@ -44,6 +44,10 @@ class Reference:
     labels: NDArray[np.int64] | None
     answers: Answered
 
+    def batch(self, number: int) -> NDArray[np.uint8]:
+        """Return `number` of the images, from the first on, repeated if there are fewer: uint8 (number, C, H, W)."""
+        return np.resize(self.images, (number, *self.images.shape[1:]))
+
     @classmethod
     def of(
         cls,

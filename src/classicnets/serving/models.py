@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classicnets.deployment import Bundle, load
-from classicnets.deployment.manifest import NAME
+from classicnets.deployment.manifest import is_bundle
 from classicnets.errors import ClassicNetsError, ConfigError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Served:
 
     def _load(self) -> Classifier | Bundle:
         """Load it so that `workers` threads can ask a bundle at once; PyTorch can be asked anyway."""
-        if (self.path / NAME).is_file():
+        if is_bundle(self.path):
             return Bundle.load(self.path, streams=self._workers)
         return load(self.path)
 
@@ -77,7 +77,7 @@ class Served:
     def describe(self) -> dict[str, Any]:
         """Return what a client may know, JSON-ready. No path of this machine is in it."""
         card = self.scorer.card
-        is_bundle = isinstance(self.scorer, Bundle)
+        bundle = self.scorer if isinstance(self.scorer, Bundle) else None
         return {
             "name": self.name,
             "version": self.version,
@@ -85,9 +85,9 @@ class Served:
             "classes": list(card.classes),
             "input_size": list(card.preprocess.input_size),
             "channels": card.preprocess.channels,
-            "engine": self.scorer.manifest.engine if isinstance(self.scorer, Bundle) else "torch",
-            "precision": self.scorer.session.executed if isinstance(self.scorer, Bundle) else "fp32",
-            "can_explain": not is_bundle,
+            "engine": bundle.manifest.engine if bundle else "torch",
+            "precision": bundle.session.executed if bundle else "fp32",
+            "can_explain": bundle is None,
             "coverage": card.conformal is not None,
             "unlike_training": card.novelty is not None,
             "metrics": card.provenance.get("metrics", {}),

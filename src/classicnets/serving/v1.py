@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 
 from classicnets.deployment import Bundle
-from classicnets.errors import BadImage, ConfigError, UnknownName
+from classicnets.errors import BadImage
 from classicnets.serving.answering import Given, Question, answer_all, to_json
 from classicnets.serving.refusal import Refusal
 
@@ -115,7 +115,3 @@ async def _images(request: Request, most: int) -> list[Given]:
     if not images:
         raise Refusal(HTTPStatus.BAD_REQUEST, "The form has no file. Send each image as a file, with any field name.")
     return images
-
-
-MISTAKES = {ConfigError: HTTPStatus.BAD_REQUEST, UnknownName: HTTPStatus.BAD_REQUEST, BadImage: HTTPStatus.BAD_REQUEST}
-"""What a client's mistake is answered with."""
