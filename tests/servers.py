@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
 from bundles import colour
+from classicnets.serving import server as serving
 from classicnets.serving.app import State, create_app
 from classicnets.serving.limits import Limits
 from classicnets.serving.models import Served
@@ -55,22 +56,20 @@ class Server(NamedTuple):
 @contextmanager
 def running(models: list[Served], *, key: str | None = None, **limits: Any) -> Iterator[Server]:
     """Serve models on a free port until the block ends."""
-    app, state = create_app(
-        models, limits=Limits(**{"workers": 2, **limits}), hosts=["127.0.0.1", "localhost"], key=key
-    )
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_level="warning", access_log=False, server_header=False, http="h11")
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.005)
-    try:
-        yield Server(server.servers[0].sockets[0].getsockname()[1], state)
-    finally:
-        server.should_exit = True
-        thread.join(20)
+    given = Limits(**{"workers": 2, **limits})
+    app, state = create_app(models, limits=given, hosts=["127.0.0.1", "localhost"], key=key)
+    server = serving.Server(app, state, given)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.005)
+        try:
+            yield Server(listener.getsockname()[1], state)
+        finally:
+            server.should_exit = True
+            thread.join(20)
 
 
 def png(k: int) -> bytes:
