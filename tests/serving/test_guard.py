@@ -16,7 +16,7 @@ from classicnets.errors import ConfigError
 from classicnets.serving.limits import Limits
 from classicnets.serving.models import Served
 from classicnets.serving.server import check_address
-from servers import Server, png, running, until
+from servers import Server, form, png, running, until
 
 
 def test_another_host(server: Server) -> None:
@@ -196,6 +196,19 @@ class TestLoad:
         go.set()
         until(lambda: server.state.admission.inside == 0)
         assert server.state.admission.held == 0
+
+    def test_images_that_nobody_waits_for_any_more_are_not_computed(self, slow) -> None:
+        server, go = slow
+        body, headers = form(*[("a.png", png(0))] * 50)
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            start = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{head}\r\n"
+            connection.sendall(start.encode() + body)
+            until(lambda: server.state.admission.inside == 1)
+        until(lambda: server.state.admission.held == 0)
+        go.set()
+        until(lambda: server.state.admission.inside == 0)
+        assert 'classicnets_images_total{label="red",model="tiny"} 1.0' in server.ask("GET", "/metrics").body.decode()
 
     def test_a_request_that_takes_too_long(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         served = Served("tiny", bundle)

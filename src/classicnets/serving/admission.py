@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -11,6 +12,14 @@ from classicnets.serving.limits import Limits
 from classicnets.serving.refusal import busy
 
 Answer = TypeVar("Answer")
+
+_here = threading.local()
+
+
+def abandoned() -> bool:
+    """Whether nobody waits any more for the work that this thread does: long work looks now and then, and ends."""
+    gone: threading.Event | None = getattr(_here, "gone", None)
+    return gone is not None and gone.is_set()
 
 
 class Admission:
@@ -45,20 +54,26 @@ class Admission:
         """Return what `work` returns, computed in a thread when its turn comes.
 
         Waiting work lies in the threads' own queue, so that a thread that has ended one goes on with the next at once.
-        A caller that is cancelled while it waits leaves its place. Work that has begun ends, and its place is free then.
-        Raises Refusal (503) if too many wait.
+        A caller that is cancelled while it waits leaves its place. Work that has begun keeps its place until it ends,
+        and `abandoned` tells it that it may. Raises Refusal (503) if too many wait.
         """
         if self.full:
             raise busy()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
-        given = [work]
+        given, gone = [work], threading.Event()
+
+        def turn() -> Answer:
+            _here.gone = gone
+            return given.pop()()
+
         self.inside += 1
-        future = self._threads.submit(lambda: given.pop()())
+        future = self._threads.submit(turn)
         future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._leave, done, answer))
         try:
             return await answer
         finally:
+            gone.set()
             if future.cancel():  # it had not begun
                 given.clear()  # the images that it holds
 

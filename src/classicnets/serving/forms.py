@@ -1,27 +1,19 @@
 """The files of a form: a multipart/form-data body, divided in memory.
 
-    --BOUNDARY CRLF head CRLF CRLF content CRLF --BOUNDARY CRLF ... CRLF --BOUNDARY--
-
-The body is here already, so dividing it is a search for the boundary: nothing is written to a disk, and no content makes
-it slow.
+Starlette would write larger files to a disk, which a server of images should not touch, and a container may not have.
 """
 
 from __future__ import annotations
 
-import re
-from email.message import Message
-from email.utils import unquote
 from http import HTTPStatus
-from urllib.parse import unquote as percent_decoded
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from classicnets.serving.answering import Given
 from classicnets.serving.refusal import Refusal
 
 FORM = "multipart/form-data"
-
-_DISPOSITION = re.compile(rb"^content-disposition:\s*form-data\s*;(.*)$", re.IGNORECASE | re.MULTILINE)
-_EXTENDED_NAME = re.compile(r";\s*filename\*=utf-8''([^;\s]+)", re.IGNORECASE)
-_NAME = re.compile(r';\s*filename=("(?:[^"\\]|\\.)*"|[^;\s]*)', re.IGNORECASE)
 
 
 def files_of(body: bytes, content_type: str, *, most: int) -> list[Given]:
@@ -34,42 +26,61 @@ def files_of(body: bytes, content_type: str, *, most: int) -> list[Given]:
 
     Raises Refusal (400) for a damaged form, a part that is no file, and too many files.
     """
-    opening = b"--" + _boundary(content_type)
-    if not body.startswith(opening):
-        raise _bad("The form does not begin with its boundary.")
-    files: list[Given] = []
-    start = len(opening)
-    while body[start : start + 2] != b"--":
-        end = body.find(b"\r\n" + opening, start)
-        content = body.find(b"\r\n\r\n", start, end)
-        if end < 0 or content < 0 or body[start : start + 2] != b"\r\n":
-            raise _bad("The form is damaged or ends too early.")
-        if len(files) == most:
-            raise _bad(f"The form has more than {most} files. Send fewer at a time.")
-        name = _file_name(body[start:content])
-        files.append(Given(name or f"image {len(files)}", body[content + 4 : end]))
-        start = end + 2 + len(opening)
-    return files
-
-
-def _boundary(content_type: str) -> bytes:
-    header = Message()
-    header["content-type"] = content_type
-    boundary = header.get_boundary()
+    _, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary", b"")
     if not boundary:
         raise _bad("The form's Content-Type names no boundary.")
-    return boundary.encode("latin-1", "replace")
+    if body.count(b"--" + boundary) > most + 1:  # before it is parsed: the last one ends the form
+        raise _bad(f"The form has more than {most} files. Send fewer at a time.")
+    files = _Files()
+    try:
+        parser = MultipartParser(boundary, files.callbacks())  # type: ignore[arg-type]
+        parser.write(body)
+    except FormParserError:
+        raise _bad("The form is damaged.") from None
+    if not files.ended:
+        raise _bad("The form ends too early, or does not begin with its boundary.")
+    return files.found
 
 
-def _file_name(head: bytes) -> str:
-    """The name of a part's file. Raises Refusal if the part is no file."""
-    found = _DISPOSITION.search(head)
-    parameters = f";{found[1].decode('utf-8', 'replace')}" if found else ""
-    if extended := _EXTENDED_NAME.search(parameters):
-        return percent_decoded(extended[1])
-    if plain := _NAME.search(parameters):
-        return unquote(plain[1])
-    raise _bad("The form has a field that is no file. Give options in the address, such as ?top_k=3.")
+class _Files:
+    """What the parser finds."""
+
+    def __init__(self) -> None:
+        self.found: list[Given] = []
+        self.ended = False
+
+    def callbacks(self) -> dict[str, object]:
+        """The methods that the parser calls."""
+        names = ("part_begin", "header_field", "header_value", "headers_finished", "part_data", "part_end", "end")
+        return {f"on_{name}": getattr(self, f"_{name}") for name in names}
+
+    def _part_begin(self) -> None:
+        self._name, self._field, self._content = "", b"", b""
+        self._is_file = False
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field = data[start:end].lower()
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        if self._field == b"content-disposition":
+            value = data[start:end]
+            _, options = parse_options_header(value)
+            self._is_file = b"filename" in value
+            self._name = options.get(b"filename", b"").decode("utf-8", "replace")
+
+    def _headers_finished(self) -> None:
+        if not self._is_file:
+            raise _bad("The form has a field that is no file. Give options in the address, such as ?top_k=3.")
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        self._content += data[start:end]
+
+    def _part_end(self) -> None:
+        self.found.append(Given(self._name or f"image {len(self.found)}", self._content))
+
+    def _end(self) -> None:
+        self.ended = True
 
 
 def _bad(sentence: str) -> Refusal:
