@@ -22,11 +22,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
 import yaml
 from packaging.requirements import Requirement
+from typer.core import TyperGroup
 
 from bundles import write_bundle
 from classicnets.cli.main import app as command_line
@@ -50,7 +50,7 @@ DRAINED = LIMITS.seconds + server._KEPT + server._NOTICED + server._LAST
 def parsed(arguments: list[str]) -> dict[str, Any]:
     """What the options of `classicnets serve` would be; a usage error is raised."""
     command = typer.main.get_command(command_line)
-    assert isinstance(command, click.Group)
+    assert isinstance(command, TyperGroup)
     serve = command.commands["serve"]
     with serve.make_context("serve", arguments) as context:
         return context.params
