@@ -1,7 +1,7 @@
 """`classicnets serve` beside the engine that it serves, and beside LitServe, in turns; then four times too much.
 
-ResNet-18 with random weights answers JPEG photos of 500 x 375 pixels, one a request. Each contender has a process of its
-own that sleeps while others have their turn, and so has what sends the requests:
+ResNet-18 with random weights answers JPEG photos of 500 x 375 pixels, one a request. Each contender has a process of
+its own that sleeps while others have their turn, and so has what sends the requests:
 
 - engine: `bundle.predict` on the files' bytes, in as many threads as the server has workers. This is the server's own
   work without HTTP: decoding, resizing, the network, the answer. "network alone" is the engine on prepared pixels.
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import re
 import socket
@@ -31,6 +32,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -51,7 +53,7 @@ WORKERS = usable_cores()
 
 
 class Times(NamedTuple):
-    """Answers a second with all workers busy, and the milliseconds of single requests: their median and 99th percent."""
+    """Answers a second with all workers busy, and milliseconds of single requests: the median and the 99th percent."""
 
     rate: float
     p50: float
@@ -63,7 +65,7 @@ Turn = Callable[[float], Times]
 
 
 def engine(pipe: Connection, folder: Path, files: list[Path]) -> None:
-    """Answer the commands of `engine_turn`, in a process of its own: (bare, threads, seconds) -> seconds of each call."""
+    """Answer commands, in a process of its own: (bare, threads, seconds) -> the seconds of each call, and of all."""
     bundle = Bundle.load(folder, streams=WORKERS)
     contents = [file.read_bytes() for file in files]
     prepared = [bundle.preprocess.read(content)[None] for content in contents]
@@ -73,23 +75,22 @@ def engine(pipe: Connection, folder: Path, files: list[Path]) -> None:
     while True:
         bare, threads, seconds = pipe.recv()
         images, ask = (prepared, bundle.session.run) if bare else (contents, bundle.predict)
-        taken: list[float] = []
-
-        def work(ask=ask, images=images, taken=taken, end=time.perf_counter() + seconds) -> None:  # noqa: ANN001
-            for i in range(10**9):
-                begun = time.perf_counter()
-                if begun > end:
-                    return
-                ask(images[i % len(images)])
-                taken.append(time.perf_counter() - begun)
-
         begun = time.perf_counter()
-        workers = [threading.Thread(target=work) for _ in range(threads)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        pipe.send((taken, time.perf_counter() - begun))
+        with ThreadPoolExecutor(threads) as pool:
+            taken = list(pool.map(lambda _: repeated(ask, images, begun + seconds), range(threads)))  # noqa: B023
+        pipe.send(([second for some in taken for second in some], time.perf_counter() - begun))
+
+
+def repeated(ask: Callable[[Any], object], images: list[Any], end: float) -> list[float]:
+    """Ask about the images in turns until a time, and return the seconds of each call."""
+    taken = []
+    for image in itertools.cycle(images):
+        begun = time.perf_counter()
+        if begun > end:
+            break
+        ask(image)
+        taken.append(time.perf_counter() - begun)
+    return taken
 
 
 @contextmanager
@@ -177,7 +178,7 @@ def http_turn(port: int, path: str, files: list[Path], *, form: bool) -> Turn:
         single = Load(port, path, names, connections=1, seconds=seconds, form=form).run()
         for outcome in (many, single):
             if outcome.lost or set(outcome.answered) != {"200"}:
-                raise SystemExit(f"port {port} answered {({k: len(v) for k, v in outcome.answered.items()})}")
+                raise SystemExit(f"port {port} answered { ({k: len(v) for k, v in outcome.answered.items()}) }")
         return Times(many.rate, single.milliseconds(50), single.milliseconds(99))
 
     return turn
@@ -261,11 +262,17 @@ def _has_output(process: subprocess.Popen[str]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--litserve-python", help="the Python of an environment with LitServe; without it, it is left out")
+    parser.add_argument(
+        "--litserve-python", help="the Python of an environment with LitServe; without it, it is left out"
+    )
     parser.add_argument("--sizes", default="224,64", help="input sizes of the network")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of a contender in each round: saturated, and single")
-    parser.add_argument("--overload", type=float, default=60.0, help="seconds of four times too much, at the first size")
+    parser.add_argument(
+        "--seconds", type=float, default=8.0, help="of a contender in each round: saturated, and single"
+    )
+    parser.add_argument(
+        "--overload", type=float, default=60.0, help="seconds of four times too much, at the first size"
+    )
     parser.add_argument("--quick", action="store_true", help="a small network for seconds; nothing is written")
     options = parser.parse_args()
     if options.quick:

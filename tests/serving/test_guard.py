@@ -8,6 +8,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,9 @@ class TestBody:
 
     def test_compressed_bytes_count_too(self, server: Server) -> None:
         empty_blocks = zlib.compress(b"")[:2] + b"\0\0\0\xff\xff" * 50_000  # they inflate to nothing
-        head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: deflate\r\nTransfer-Encoding: chunked"
+        head = (
+            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: deflate\r\nTransfer-Encoding: chunked"
+        )
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
             connection.sendall(head + b"\r\n\r\n%x\r\n" % len(empty_blocks) + empty_blocks + b"\r\n0\r\n\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
@@ -137,11 +140,9 @@ def test_a_second_request_cannot_be_smuggled(server: Server, lengths: bytes) -> 
 
 def test_a_megabyte_of_headers(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
-        with pytest.raises(ConnectionError):
-            for _ in range(1000):
-                connection.sendall(b"a" * 1000)
-                time.sleep(0.001)
+        with suppress(ConnectionError):  # the server does not wait for all of it
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 1_000_000 + b"\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
     assert server.ask("GET", "/health/live").status == 200
 
 
