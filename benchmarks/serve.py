@@ -3,8 +3,9 @@
 ResNet-18 with random weights answers JPEG photos of 500 x 375 pixels, one a request. Each contender has a process of
 its own that sleeps while others have their turn, and so has what sends the requests:
 
-- engine: `bundle.predict` on the files' bytes, in as many threads as the server has workers. This is the server's own
-  work without HTTP: decoding, resizing, the network, the answer. "network alone" is the engine on prepared pixels.
+- engine: `bundle.predict` on the files' bytes, in as many threads as the server has workers, each with its share of
+  the cores; single images have all cores. This is the server's own work without HTTP: decoding, resizing, the network,
+  the answer. "network alone" is the engine on prepared pixels.
 - classicnets: `classicnets serve` at its defaults.
 - LitServe: the same bundle and the same `predict` in LitServe, with as many workers (benchmarks/litserve_app.py).
 
@@ -66,15 +67,17 @@ Turn = Callable[[float], Times]
 
 def engine(pipe: Connection, folder: Path, files: list[Path]) -> None:
     """Answer commands, in a process of its own: (bare, threads, seconds) -> the seconds of each call, and of all."""
-    bundle = Bundle.load(folder, streams=WORKERS)
+    bundle, alone = Bundle.load(folder, streams=WORKERS), Bundle.load(folder, streams=1)
     contents = [file.read_bytes() for file in files]
     prepared = [bundle.preprocess.read(content)[None] for content in contents]
     for _ in range(3):
         bundle.predict(contents[0])
+        alone.predict(contents[0])
     pipe.send("ready")
     while True:
         bare, threads, seconds = pipe.recv()
-        images, ask = (prepared, bundle.session.run) if bare else (contents, bundle.predict)
+        used = alone if threads == 1 else bundle
+        images, ask = (prepared, used.session.run) if bare else (contents, used.predict)
         begun = time.perf_counter()
         with ThreadPoolExecutor(threads) as pool:
             taken = list(pool.map(lambda _: repeated(ask, images, begun + seconds), range(threads)))  # noqa: B023
