@@ -126,7 +126,7 @@ def export(
     for remark in bundle.manifest.measured["notes"]:
         note(remark)
     if as_json:
-        about = bundle.manifest.model_dump(mode="json", exclude={"card", "golden"})
+        about = {key: value for key, value in bundle.manifest.to_dict().items() if key not in ("card", "golden")}
         laid = {} if layout is None else {"layout": write_layout_of(bundle.folder, layout, None)}
         print_json({"bundle": str(bundle.folder), **about, **laid})
     else:
