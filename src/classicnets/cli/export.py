@@ -182,11 +182,11 @@ def _print(bundle: Bundle) -> None:
 def _print_table(rows: list[dict[str, Any]]) -> None:
     """Every engine and setting that was measured."""
     print_table(
-        ("engine", "precision", "threads", "streams", "at once", "convolutions", "ms", "images/s", "speed", ""),
+        ("engine", "precision", "threads", "streams", "at once", "how", "ms", "images/s", "speed", ""),
         [
             (
-                row["engine"], row["precision"], row["threads"], row["streams"], row["chunk"], row["convolution"],
-                row["milliseconds"], row["images_per_second"],
+                row["engine"], row["precision"], row["threads"], row["streams"], row["chunk"],
+                row["convolution"] + (", spinning" if row["spinning"] else ""), row["milliseconds"], row["images_per_second"],
                 None if row["speed"] is None else f"{row['speed']:.2f}x", "kept" if row["kept"] else row["note"],
             )
             for row in rows
