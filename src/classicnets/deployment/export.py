@@ -214,13 +214,8 @@ def _timed(reduced: Reduced, made: Made) -> list[Row]:
     for batch in (1, 32):
         ways = {"bundle": partial(reduced.session.run, made.reference.batch(batch))}
         seconds = interleaved(ways, seconds=_TIMED)["bundle"].p50
-        rows.append(
-            Row(
-                reduced.engine, settings.precision, reduced.session.executed, settings.used_threads,
-                settings.used_streams, settings.chunk, settings.convolution, batch, milliseconds=1000 * seconds,
-                images_per_second=batch / seconds, speed=1.0, kept=True,
-            )
-        )  # fmt: skip
+        measured = {"milliseconds": 1000 * seconds, "images_per_second": batch / seconds, "speed": 1.0, "kept": True}
+        rows.append(Row.of(reduced.engine, settings, reduced.session.executed, batch, **measured))
     return rows
 
 
