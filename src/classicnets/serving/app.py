@@ -14,8 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.middleware.base import RequestResponseEndpoint
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from classicnets import __version__
 from classicnets.errors import ClassicNetsError, did_you_mean
@@ -31,6 +30,7 @@ from classicnets.serving.telemetry import Telemetry
 logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 1.0  # seconds between two looks at the models' files
+_CLIENT_LEFT = 499  # what nginx counts for a client that closed the connection
 
 
 class State:
@@ -92,8 +92,7 @@ def create_app(
     _add_health(app, state)
     add_pages(app, key=key is not None)
     _add_errors(app)
-    _add_counting(app, state)
-    return Guard(app, state.admission, hosts=hosts, key=key), state
+    return _Counted(Guard(app, state.admission, hosts=hosts, key=key), state.telemetry), state
 
 
 async def _watch(state: State) -> None:
@@ -154,12 +153,28 @@ def _add_errors(app: FastAPI) -> None:
         )
 
 
-def _add_counting(app: FastAPI, state: State) -> None:
-    @app.middleware("http")
-    async def count(request: Request, call_next: RequestResponseEndpoint) -> Response:
-        began = time.perf_counter()
-        response = await call_next(request)
-        route = getattr(request.scope.get("route"), "path", "other")
-        state.telemetry.requests.labels(route, str(response.status_code)).inc()
-        state.telemetry.seconds.labels(route).observe(time.perf_counter() - began)
-        return response
+class _Counted:
+    """An ASGI application that counts the requests of another one, the refused ones too."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app, self._telemetry = app, telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), _CLIENT_LEFT
+
+        async def seen_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, seen_send)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._telemetry.requests.labels(route, str(status)).inc()
+            self._telemetry.seconds.labels(route).observe(time.perf_counter() - began)

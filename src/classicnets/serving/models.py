@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from classicnets.deployment import Bundle, load
 from classicnets.deployment.manifest import is_bundle
 from classicnets.errors import ClassicNetsError, ConfigError
+from classicnets.serving.sessions import open_for_server
 
 if TYPE_CHECKING:
     from classicnets.classifier import Classifier
@@ -58,10 +59,8 @@ class Served:
             return True
 
     def _load(self) -> Classifier | Bundle:
-        """Load it so that `workers` threads can ask a bundle at once; PyTorch can be asked anyway."""
-        if is_bundle(self.path):
-            return Bundle.load(self.path, streams=self._workers)
-        return load(self.path)
+        """Load it so that `workers` threads can ask it at once."""
+        return open_for_server(self.path, workers=self._workers) if is_bundle(self.path) else load(self.path)
 
     def _look(self) -> tuple[tuple[int, int, int], ...]:
         """What tells an old document from a new one."""
