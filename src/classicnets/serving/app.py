@@ -25,6 +25,7 @@ from classicnets.serving.guard import Guard
 from classicnets.serving.limits import Limits
 from classicnets.serving.models import Served
 from classicnets.serving.page import add_pages
+from classicnets.serving.page.static import PUBLIC
 from classicnets.serving.refusal import Refusal
 from classicnets.serving.telemetry import Telemetry
 
@@ -93,7 +94,7 @@ def create_app(
     add_pages(app, key=key is not None)
     _add_errors(app)
     _add_counting(app, state)
-    return Guard(app, state.admission, hosts=hosts, key=key), state
+    return Guard(app, state.admission, hosts=hosts, key=key, public=PUBLIC), state
 
 
 async def _watch(state: State) -> None:
