@@ -42,9 +42,7 @@ class Window:
         """Return the window of the output at a row and a column; the geometry is PyTorch's, (height, width) each."""
         places = (
             start * step - before + apart * torch.arange(length)
-            for start, length, step, before, apart in zip(
-                (row, column), kernel, stride, padding, dilation, strict=True
-            )
+            for start, length, step, before, apart in zip((row, column), kernel, stride, padding, dilation, strict=True)
         )
         return cls(*places, size)
 
