@@ -12,7 +12,7 @@ one network at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,16 @@ class Place(NamedTuple):
     channel: int
     row: int
     column: int
+
+
+class Stage(NamedTuple):
+    """A stage, the size of its output, and how many pixels (height, width) a position sees; None: the whole image."""
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    sees: tuple[int, int] | None
 
 
 class Step(NamedTuple):
@@ -72,6 +82,16 @@ class UnitValue:
     stage: str
     area: Area | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it, JSON-ready. "area" is [[first row, last row], [first column, last column]]."""
+        return {
+            **self.place._asdict(),
+            "value": self.value,
+            "source": {**self.source.to_dict(), "stage": self.stage},
+            "steps": [step._asdict() for step in self.steps],
+            "area": self.area,
+        }
+
 
 class Without(NamedTuple):
     """The answer of the whole network, and that without a unit or a channel: probabilities, float32 (K,) each."""
@@ -107,10 +127,13 @@ class Units:
         self._fields = layer_fields(self._network, image_size=classifier.preprocess.input_size)
         self._layers = {id(m.weight): name for name, m in self._network.named_modules() if isinstance(m, nn.Conv2d)}
 
-    def fields(self, stage: str) -> Fields | None:
-        """Return what the positions of a stage's output see of the image, as `stage_fields` does."""
-        check_stage(self._network, stage)
-        return self._fields[f"trunk.{stage}"]
+    def stages(self, image: Tensor) -> list[Stage]:
+        """Return the stages of the network, in order, with the sizes of their outputs for an image."""
+        with evaluating(self.classifier.model):
+            outputs = self._network.features(self._views(image)[:1])
+        return [
+            Stage(name, *output.shape[1:], _sees(self._fields[f"trunk.{name}"])) for name, output in outputs.items()
+        ]
 
     def value(self, image: Tensor, place: Place, *, most: int = 4) -> UnitValue:
         """Return how a unit's value comes about.
@@ -199,6 +222,10 @@ class Units:
         if (fields := self._fields[layer]) is None:
             return None
         return Area.seen(fields, place.row, place.column).within(self.classifier.preprocess.input_size)
+
+
+def _sees(fields: Fields | None) -> tuple[int, int] | None:
+    return None if fields is None else (fields[0].size, fields[1].size)
 
 
 def _before(found: _Found, place: Place, recorder: Recorder, steps: list[Step]) -> _Found:

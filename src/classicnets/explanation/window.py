@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,6 +53,15 @@ class Window:
         rows, columns = (self.rows >= 0) & (self.rows < height), (self.columns >= 0) & (self.columns < width)
         return rows[:, None] & columns
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return where it lies, JSON-ready."""
+        return {"rows": self.rows.tolist(), "columns": self.columns.tolist(), "size": list(self.size)}
+
+    def listed(self, patch: Tensor) -> list[list[float | None]]:
+        """Return a patch (kh, kw) as lists, None in the padding."""
+        pairs = zip(patch.tolist(), self.inside.tolist(), strict=True)
+        return [[value if is_inside else None for value, is_inside in zip(*row, strict=True)] for row in pairs]
+
     def patch(self, maps: Tensor, padding: float = 0.0) -> Tensor:
         """Return what maps (C, h, w) have there: float64 (C, kh, kw), `padding` where there is no input."""
         height, width = self.size
@@ -94,6 +103,30 @@ class Convolved:
     bias: float
     total: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it, JSON-ready; a patch has None in the padding, where the network reads 0."""
+        listed = [
+            {
+                "channel": one.channel,
+                "patch": self.window.listed(one.patch),
+                "kernel": one.kernel.tolist(),
+                "sum": one.sum,
+            }
+            for one in self.largest
+        ]
+        return {
+            "kind": "convolution",
+            "layer": self.layer,
+            **self.window.to_dict(),
+            "stride": list(self.stride),
+            "padding": list(self.padding),
+            "channels": self.channels,
+            "largest": listed,
+            "others": self.others,
+            "bias": self.bias,
+            "total": self.total,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
@@ -112,6 +145,16 @@ class Pooled:
     window: Window
     patch: Tensor
     total: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it, JSON-ready; the patch has None in the padding."""
+        return {
+            "kind": self.kind,
+            "channel": self.channel,
+            **self.window.to_dict(),
+            "patch": self.window.listed(self.patch),
+            "total": self.total,
+        }
 
 
 def convolved(operation: Operation, layer: str, channel: int, row: int, column: int, *, most: int) -> Convolved:
