@@ -166,7 +166,9 @@ class TestBatch:
         rows = list(csv.DictReader(io.StringIO(text)))
         assert download.value.suggested_filename == "answers.csv"
         assert [(row["path"], row["model"]) for row in rows] == [
-            (name, model) for name in ("red.png", 'a,"b".png', "'=cmd.png", "notes.txt") for model in ("colours", "tiny")
+            (name, model)
+            for name in ("red.png", 'a,"b".png', "'=cmd.png", "notes.txt")
+            for model in ("colours", "tiny")
         ]
         assert [row["label"] for row in rows[::2]] == ["red", "green", "blue", ""]
         assert float(rows[0]["score"]) == pytest.approx(0.99933, abs=1e-5)

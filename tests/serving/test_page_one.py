@@ -71,9 +71,7 @@ class TestWays:
         page.get_by_role("button", name="Use the camera").click()
         expect(page.get_by_role("button", name="Take the picture")).to_be_focused()
         page.wait_for_function("document.querySelector('#video').videoWidth > 0")
-        request = sent_by(
-            page, "/v1/predict", lambda: page.get_by_role("button", name="Take the picture").click()
-        )
+        request = sent_by(page, "/v1/predict", lambda: page.get_by_role("button", name="Take the picture").click())
         assert Image.open(io.BytesIO(request.post_data_buffer)).format == "JPEG"
         expect(page.locator("#photo-name")).to_have_text("camera.jpg")
         expect(page.locator("#camera")).to_be_hidden()
@@ -97,8 +95,8 @@ class TestKeyboard:
             page.keyboard.press("Tab")
             names.append(page.evaluate("document.activeElement.ariaLabel || document.activeElement.innerText.trim()"))
         assert names[:11] == [
-            "classicnets", "Try it", "About", "Code", "API", "Choose images", "Use the camera", "Example 1", "Example 2",
-            "Example 3", "none\n80 %\n90 %\n95 %",
+            "classicnets", "Try it", "About", "Code", "API", "Choose images", "Use the camera", "Example 1",
+            "Example 2", "Example 3", "none\n80 %\n90 %\n95 %",
         ]  # fmt: skip
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
@@ -182,11 +180,11 @@ class TestMistakes:
         expect(page.get_by_role("alert")).to_contain_text("No image file was dropped.")
 
     def test_no_camera(self, page: Page) -> None:
-        page.evaluate("navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))")
-        page.get_by_role("button", name="Use the camera").click()
-        expect(page.get_by_role("alert")).to_have_text(
-            "There is no camera on this device. Choose an image instead."
+        page.evaluate(
+            "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))"
         )
+        page.get_by_role("button", name="Use the camera").click()
+        expect(page.get_by_role("alert")).to_have_text("There is no camera on this device. Choose an image instead.")
 
 
 def test_a_question_that_is_superseded_is_ended(page: Page) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -58,10 +57,10 @@ def test_what_needs_no_key(bundle: Path) -> None:
 
 class TestModels:
     @pytest.fixture(scope="class")
-    def described(self, trusted: Path) -> Iterator[tuple[dict, str]]:
+    def described(self, trusted: Path) -> tuple[dict, str]:
         with running([Served("trusted", trusted)], body=1000) as server:
             reply = server.ask("GET", "/page/models")
-        yield reply.json(), reply.body.decode()
+        return reply.json(), reply.body.decode()
 
     def test_what_it_is_worth(self, described: tuple[dict, str]) -> None:
         (model,) = described[0]["models"]

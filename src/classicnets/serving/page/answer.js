@@ -19,9 +19,12 @@ export class AnswerCard {
       "was trained on."));
   }
 
-  wait() {
-    this.node.setAttribute("aria-busy", "true"); // the last answer stays, fainter, until the next one comes
-    if (!this.content.querySelector(".best")) this.content.replaceChildren(make("p", { class: "hint" }, "Asking…"));
+  // The last answer stays, fainter, until the next one comes.
+  wait(sentence = "Asking…") {
+    this.node.setAttribute("aria-busy", "true");
+    const note = this.content.querySelector(".best ~ .note");
+    if (note) note.textContent = sentence;
+    else this.content.replaceChildren(make("p", { class: "hint" }, sentence));
   }
 
   fail(sentence) {

@@ -22,11 +22,14 @@ let asking = new AbortController();
 const heat = new Heat();
 
 function say(problem, status = "") {
+  show(byId("toast"), problem !== "");
   byId("problem").textContent = problem;
   byId("status").textContent = status;
 }
 
 const sentence = (error) => error instanceof Problem ? error.message : `Something failed on this page: ${error.message}`;
+
+byId("problem-close").addEventListener("click", () => say(""));
 
 // ---- the beginning: the models, or the key that they need
 
@@ -78,7 +81,7 @@ function describe(inside) {
 
 function writeCode() {
   byId("code-list").replaceChildren(
-    ...programsOf(location.origin, byId("code-model").value, (text) => say("", text)));
+    ...programsOf(location.origin, byId("code-model").value, say));
 }
 
 byId("code-model").addEventListener("change", writeCode);
@@ -108,7 +111,7 @@ function choose() {
   fill(byId("coverage"), [["", "none"], ...coverages.map((share) => [share, percent(share, 0)])]);
   show(byId("coverage-label"), coverages.length > 0);
   heat.setModels(now);
-  if (!now.length) say("Choose a model: none is asked now.");
+  say(now.length ? "" : "Choose a model: none is asked now.");
   listExamples(now[0], open);
   if (file) answer();
 }
@@ -178,7 +181,10 @@ async function answerOne(card, signal) {
   const began = performance.now();
   card.wait();
   try {
-    const found = await predict(name, file, { coverage }, signal, (text) => say("", text));
+    const found = await predict(name, file, { coverage }, signal, (text) => {
+      card.wait(text);
+      say("", text);
+    });
     if (signal.aborted) return null;
     card.show(found, performance.now() - began);
     return found;

@@ -36,15 +36,18 @@ export function programs(origin, model) {
 export function programsOf(origin, model, onCopy) {
   return programs(origin, model).map(([title, text]) => make("section", { class: "program" },
     make("div", { class: "row spread" }, make("h3", {}, title),
-      make("button", { "aria-label": `Copy: ${title}`, onclick: () => copy(text, onCopy) }, "Copy")),
+      make("button", { "aria-label": `Copy: ${title}`, onclick: (event) => copy(text, event.target, onCopy) }, "Copy")),
     make("pre", { tabindex: "0", "aria-label": title }, make("code", {}, text))));
 }
 
-async function copy(text, onCopy) {
+async function copy(text, button, onCopy) {
   try {
     await navigator.clipboard.writeText(text);
-    onCopy("Copied.");
   } catch {
     onCopy("The browser does not let this page copy. Select the text, and copy it yourself.");
+    return;
   }
+  onCopy("", "Copied.");
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
 }

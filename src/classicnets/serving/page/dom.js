@@ -23,7 +23,7 @@ export function show(node, visible = true) {
 export function fill(select, options) {
   const before = select.value;
   select.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
-  if (options.some(([value]) => value === before)) select.value = before;
+  if (options.some(([value]) => String(value) === before)) select.value = before;
 }
 
 // Replaces the address of an <img>, and frees the picture that it showed.

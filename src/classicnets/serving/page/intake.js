@@ -11,7 +11,7 @@ export function takeImages({ onFiles, onProblem }) {
     if (files.length) onFiles(files);
   });
   document.addEventListener("paste", (event) => {
-    if (event.target.closest?.("input, textarea")) return;
+    if (event.target.closest?.("[type=password]")) return;
     const files = [...event.clipboardData.files];
     if (files.length) onFiles(files);
     else onProblem("The clipboard has no image. Copy an image, then paste it here.");

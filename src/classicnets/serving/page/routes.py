@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 router = APIRouter()
 
+
 @router.get("/")
 async def page() -> Response:
     """The page that tries the models."""
