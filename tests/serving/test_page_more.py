@@ -138,11 +138,13 @@ class TestHeat:
         assert rows[:2] == rows[-2:] == [153, 153]  # of 12 rows, the middle 8 are seen
         assert 153 not in rows[2:-2]
 
-    def test_a_bundle_says_why_it_has_none(self, page: Page) -> None:
+    def test_of_a_bundle_by_covering_patches(self, page: Page) -> None:
         page.get_by_role("checkbox", name="pets").uncheck()
         choose(page, image_file("green.png", png(1)))
-        expect(page.locator("#heat-none")).to_contain_text("A bundle cannot show where it looks")
-        expect(page.get_by_role("button", name="Show where it looks")).to_be_hidden()
+        page.get_by_role("button", name="Show where it looks").click()
+        expect(page.get_by_role("img", name="Heat map for green")).to_be_visible()
+        expect(page.locator("#heat-said")).to_contain_text("Patches were covered in turn")
+        expect(page.get_by_role("button", name="Can the map be believed?")).to_be_hidden()
 
 
 class TestBatch:

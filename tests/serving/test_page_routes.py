@@ -6,6 +6,7 @@ import io
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -120,3 +121,35 @@ class TestExamples:
     def test_images_that_are_gone_are_none(self, network: Path) -> None:
         with running([Served("pets", network)]) as server:
             assert server.ask("GET", "/page/examples/pets").json() == {"examples": []}
+
+
+class TestOcclusion:
+    def test_the_place_that_decides_is_brightest(self, server: Server) -> None:
+        pixels = np.full((8, 8, 3), 120, np.uint8)
+        pixels[0:2, 4:6] = (255, 0, 0)
+        reply = server.ask("POST", "/page/occlusion/tiny?class=red", encoded(pixels))
+        found = reply.json()
+        heat = np.array(found["heat"])
+        assert np.unravel_index(heat.argmax(), heat.shape) in {(row, column) for row in (0, 1) for column in (4, 5)}
+        assert (heat.max(), heat.min()) == (1, 0)
+        assert (found["class"], found["empty"], found["picture_size"]) == ("red", False, [8, 8])
+        assert found["window"] == {"top": 0, "left": 0, "height": 8, "width": 8}
+
+    def test_the_answer_is_the_class_if_none_is_named(self, server: Server) -> None:
+        assert server.ask("POST", "/page/occlusion/tiny", png(2)).json()["class"] == "blue"
+
+    def test_a_large_picture(self, server: Server) -> None:
+        found = server.ask("POST", "/page/occlusion/tiny", encoded(np.zeros((1500, 3000, 3), np.uint8))).json()
+        assert found["picture_size"] == [512, 1024]
+        assert found["window"]["left"] == pytest.approx(256, abs=2)
+
+    def test_mistakes(self, server: Server) -> None:
+        reply = server.ask("POST", "/page/occlusion/tiny?class=rot", png(0))
+        assert (reply.status, "red" in reply.json()["error"]) == (400, True)
+        assert server.ask("POST", "/page/occlusion/tiny", b"text").status == 400
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()

@@ -68,8 +68,13 @@ function pause(milliseconds, signal) {
 export const predictPath = (model, { topK = 5, coverage = "" } = {}) =>
   `/v1/predict?${new URLSearchParams({ model, top_k: topK, ...(coverage && { coverage }) })}`;
 
-export const explainPath = (model, { label, verdict }) =>
-  `/v1/explain?${new URLSearchParams({ model, class: label, ...(verdict && { verdict: "true" }) })}`;
+// A bundle has no gradients: patches of the image are covered instead.
+export function explainPath({ name, can_explain }, { label, verdict }) {
+  const options = { ...(label && { class: label }), ...(verdict && { verdict: "true" }) };
+  return can_explain
+    ? `/v1/explain?${new URLSearchParams({ model: name, ...options })}`
+    : `/page/occlusion/${name}?${new URLSearchParams(options)}`;
+}
 
 // The answer of one model about one image. The file goes to the server as it is.
 export async function predict(model, file, options, signal, say) {

@@ -8,8 +8,6 @@ const INFERNO = [
   [0, 0, 4], [22, 11, 57], [66, 10, 104], [106, 23, 110], [147, 38, 103], [188, 55, 84], [221, 81, 58], [243, 120, 25],
   [252, 165, 10], [246, 215, 70], [252, 255, 164],
 ];
-const NONE = "A bundle cannot show where it looks, because it has no gradients. Serve its run beside it.";
-
 export class Heat {
   constructor() {
     this.models = [];
@@ -25,15 +23,16 @@ export class Heat {
     return byId("heat-on").getAttribute("aria-pressed") === "true";
   }
 
+  get model() {
+    return this.models.find(({ name }) => name === byId("heat-model").value);
+  }
+
   setModels(models) {
-    this.models = models.filter((model) => model.can_explain);
-    show(byId("heat-on"), this.models.length > 0);
-    byId("heat-none").textContent = this.models.length ? "" : NONE;
+    this.models = models;
     fill(byId("heat-model"), this.models.map(({ name }) => [name, name]));
     show(byId("heat-model-label"), this.models.length > 1);
     this.listClasses();
-    if (!this.models.length) this.turn(false);
-    else if (this.on) this.draw();
+    if (this.on) this.draw();
   }
 
   setFile(file) {
@@ -44,8 +43,8 @@ export class Heat {
   }
 
   listClasses() {
-    const model = this.models.find(({ name }) => name === byId("heat-model").value);
-    fill(byId("heat-class"), [["", "its answer"], ...(model?.classes ?? []).map((name) => [name, name])]);
+    fill(byId("heat-class"), [["", "its answer"], ...(this.model?.classes ?? []).map((name) => [name, name])]);
+    show(byId("heat-test"), this.model?.can_explain ?? false);
   }
 
   changed(id) {
@@ -72,16 +71,16 @@ export class Heat {
   }
 
   async draw({ verdict = false } = {}) {
-    if (!this.file) return;
-    this.asking.abort();
-    this.asking = new AbortController();
-    const { signal } = this.asking;
+    this.wipe();
+    const { file, model } = this;
+    if (!file || !model) return;
+    const { signal } = this.asking = new AbortController();
     const said = byId("heat-said");
     said.textContent = verdict ? "Testing the map, which takes a while…" : "Drawing the map…";
     try {
-      checkSize(this.file);
-      const path = explainPath(byId("heat-model").value, { label: byId("heat-class").value, verdict });
-      const found = await askJson(path, { body: this.file, accept: "application/json", signal });
+      checkSize(file);
+      const path = explainPath(model, { label: byId("heat-class").value, verdict });
+      const found = await askJson(path, { body: file, accept: "application/json", signal });
       if (signal.aborted) return;
       paint(byId("map"), found);
       byId("map").setAttribute("role", "img");
@@ -89,7 +88,7 @@ export class Heat {
       show(byId("map"));
       byId("frame").classList.add("mapped");
       this.fade();
-      said.textContent = inWords(found, verdict);
+      said.textContent = inWords(found, model, verdict);
     } catch (error) {
       if (signal.aborted) return;
       this.wipe();
@@ -98,10 +97,11 @@ export class Heat {
   }
 }
 
-function inWords(found, verdict) {
+function inWords(found, model, verdict) {
   const what = `${found.class}, ${percent(found.score)}.`;
   if (verdict || found.empty) return `${what} ${found.finding}`;
-  return `${what} Bright places speak for this class.`;
+  if (model.can_explain) return `${what} Bright places speak for this class.`;
+  return `${what} Patches were covered in turn; where it is bright, the score fell most.`;
 }
 
 // The map is stretched over the part of the picture that the network saw; the rest is dimmed.
