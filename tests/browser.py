@@ -6,6 +6,7 @@ another server fails the test at the end of the block.
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, sync_playwright
 
 PATIENCE = 10_000
 """Milliseconds in which something must happen on a page."""
@@ -121,3 +122,38 @@ def barriers(page: Page) -> list[str]:
 def overflow(page: Page) -> int:
     """By how many CSS pixels the page is wider than its window."""
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+_GIVE = """
+([kind, files]) => {
+  const transfer = new DataTransfer();
+  for (const [name, type, content] of files) {
+    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+    transfer.items.add(new File([bytes], name, { type }));
+  }
+  const options = { bubbles: true, cancelable: true };
+  document.body.dispatchEvent(kind === "drop"
+    ? new DragEvent("drop", { ...options, dataTransfer: transfer })
+    : new ClipboardEvent("paste", { ...options, clipboardData: transfer }));
+}
+"""
+
+
+def drop(page: Page, *files: FilePayload) -> None:
+    """Drop files on the page."""
+    _give(page, "drop", files)
+
+
+def paste(page: Page, *files: FilePayload) -> None:
+    """Paste files into the page."""
+    _give(page, "paste", files)
+
+
+def _give(page: Page, kind: str, files: Sequence[FilePayload]) -> None:
+    encoded = [[file["name"], file["mimeType"], base64.b64encode(file["buffer"]).decode()] for file in files]
+    page.evaluate(_GIVE, [kind, encoded])
+
+
+def image_file(name: str, content: bytes, kind: str = "image/png") -> FilePayload:
+    """A file as Playwright takes it."""
+    return {"name": name, "mimeType": kind, "buffer": content}

@@ -1,7 +1,7 @@
 """Pages that a server shows: plain HTML, CSS and JavaScript, from its own address only.
 
-`/` tries the models on images; `routes` has what it asks for. `/docs` describes the API from its OpenAPI document. The usual page for that loads scripts from another server, which
-this one forbids, and which is missing offline.
+`/` tries the models on images; `routes` has what it asks for. `/docs` describes the API from its OpenAPI document. The
+usual page for that loads scripts from another server, which this one forbids, and which is missing offline.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Section(NamedTuple):
 def about(served: Served) -> dict[str, Any]:
     """Return what the page shows of a model, JSON-ready: `describe()`, and `coverages`, `calibrated`, `sections`."""
     card = served.scorer.card
-    sections = [_what(served), _quality(card), _trust(card), _training(card)]
+    sections = [_what(served), _quality(card), _trust(card), _training(card), _drift(served)]
     if isinstance(served.scorer, Bundle):
         sections.insert(1, _speed(served.scorer))
     return {
@@ -44,7 +44,11 @@ def _what(served: Served) -> Section:
     facts, preprocess = served.describe(), served.scorer.card.preprocess
     height, width = preprocess.input_size
     colours = {1: "grey", 3: "RGB"}.get(preprocess.channels, f"{preprocess.channels} channels")
-    fitted = {"crop": "the middle of the image", "squash": "the whole image, squashed", "pad": "the whole image, padded"}
+    fitted = {
+        "crop": "the middle of the image",
+        "squash": "the whole image, squashed",
+        "pad": "the whole image, padded",
+    }
     rows = [
         ("Network", facts["model"]),
         ("Classes", f"{len(facts['classes']):,}"),
@@ -54,8 +58,8 @@ def _what(served: Served) -> Section:
     if served.scorer.card.tta == "flip":
         rows.append(("Answer", "the average over the image and its mirror image"))
     note = (
-        "It answers with one of its classes for every image, also for one that shows none of them. Expect more mistakes "
-        "with cameras, light and backgrounds that its training images do not show."
+        "It answers with one of its classes for every image, also for one that shows none of them. Expect more "
+        "mistakes with cameras, light and backgrounds that its training images do not show."
     )
     return Section("What it is", rows, note)
 
@@ -135,6 +139,11 @@ def _training(card: Card) -> Section:
     if recipe.get("description"):
         rows.append(("Recipe", str(recipe["description"])))
     return Section("How it was trained", rows)
+
+
+def _drift(served: Served) -> Section:
+    """Whether the images that it gets are like those it was trained on, in the words of `describe()`."""
+    return Section("The images that it gets", [], (served.describe().get("drift") or {}).get("words", ""))
 
 
 def _coverages(card: Card) -> list[float]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
 
 from classicnets.serving.page.about import about
 from classicnets.serving.page.examples import Example
+from classicnets.serving.page.occlusion import occlusion
 from classicnets.serving.page.static import FILES, content
 from classicnets.serving.refusal import Refusal
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from classicnets.serving.page.examples import Examples
 
 router = APIRouter()
+
 
 @router.get("/")
 async def page() -> Response:
@@ -52,8 +56,17 @@ async def example(request: Request, name: str, number: int) -> Response:
     return Response(found[number].content, media_type=found[number].kind)
 
 
+@router.post("/page/occlusion/{name}")
+async def occluded(request: Request, name: str, label: Annotated[str | None, Query(alias="class")] = None) -> Response:
+    """Where a model looks, found by covering patches of the image: for bundles, which have no gradients."""
+    state = _state(request)
+    served = state.find(name)
+    content = await request.body()
+    return JSONResponse(await state.admission.run(partial(occlusion, served.scorer, content, label)))
+
+
 @router.get("/page/{name}")
-async def file(name: str) -> Response:
+async def static_file(name: str) -> Response:
     """A file of the pages, by its name in a fixed table."""
     if name not in FILES:
         raise Refusal(HTTPStatus.NOT_FOUND, "The pages have no such file.")

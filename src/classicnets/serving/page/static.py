@@ -13,8 +13,8 @@ FILES = {
     "try.css": "text/css; charset=utf-8",
     **dict.fromkeys(
         (
-            "about.js", "answer.js", "api.js", "app.js", "batch.js", "camera.js", "code.js", "csv.js", "dom.js", "heat.js",
-            "intake.js", "words.js",
+            "about.js", "answer.js", "api.js", "app.js", "batch.js", "camera.js", "code.js", "csv.js", "dom.js",
+            "examples.js", "heat.js", "intake.js", "words.js",
         ),
         _SCRIPT,
     ),
