@@ -14,13 +14,13 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
-from playwright.sync_api import Browser, expect  # noqa: E402
+from playwright.sync_api import Browser, expect
 
-from browser import chromium, opened  # noqa: E402
-from classicnets.serving.models import Served  # noqa: E402
-from classicnets.training import start  # noqa: E402
-from classicnets.training.watch import Watching  # noqa: E402
-from servers import running  # noqa: E402
+from browser import chromium, opened
+from classicnets.serving.models import Served
+from classicnets.training import start
+from classicnets.training.watch import Watching
+from servers import running
 
 IMAGES = Path(__file__).parent / "images"
 
