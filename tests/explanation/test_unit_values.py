@@ -75,7 +75,8 @@ def check_sum(value: UnitValue) -> None:
 def check_network(classifier: Classifier) -> set[str]:
     """Units of all stages, in the middle and in a corner. Return the kinds of steps that were met."""
     image, units, kinds = image_for(classifier), Units(classifier), set[str]()
-    outputs = classifier.model.features(classifier.preprocess.normalize(image[None]))
+    with torch.inference_mode():
+        outputs = classifier.model.features(classifier.preprocess.normalize(image[None]))
     for stage, output in outputs.items():
         _, channels, height, width = output.shape
         middle = Place(stage, int(output[0].flatten(1).amax(dim=1).argmax()), height // 2, width // 2)
