@@ -6,14 +6,18 @@ import base64
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import classicnets as cn
+from classicnets.classifier import Classifier
+from classicnets.explanation.unit import Place, Units
 from classicnets.serving.models import Served
 from classifiers import tiny_classifier
 from photos import encode, make_photo
@@ -94,12 +98,16 @@ def test_many_ask_at_once(both: Server, seen: bytes) -> None:
         assert list(threads.map(lambda path: ask(both, path, seen), paths)) == alone
 
 
-def test_grey_networks(tmp_path: Path) -> None:
-    grey = tiny_classifier(channels=1).save(tmp_path / "grey")
-    with running([Served("grey", grey)]) as server:
-        opened = ask(server, "open", PHOTO)
-        body = base64.b64decode(opened["picture"].partition(",")[2])
-        assert ask(server, "unit?stage=conv1&channel=0&row=0&column=0", body)["source"]["channels"] == 1
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_pixels_come_back_as_they_were(tmp_path: Path, channels: int) -> None:
+    classifier = tiny_classifier(channels=channels)
+    preprocess = replace(classifier.preprocess, crop_fraction=0.6)
+    classifier = Classifier.of(replace(classifier.card, preprocess=preprocess), classifier.model)
+    pixels = torch.from_numpy(preprocess.read(PHOTO))
+    expected = Units(classifier).value(pixels, Place("conv2", 3, 5, 11))
+    with running([Served("net", classifier.save(tmp_path / "net"))]) as server:
+        body = base64.b64decode(ask(server, "open", PHOTO)["picture"].partition(",")[2])
+        assert ask(server, f"unit?{UNIT}", body)["value"] == pytest.approx(expected.value, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +136,7 @@ def test_mistakes(both: Server, seen: bytes, path: str, status: int, sentence: s
         (b"", "The request has no image."),
         (b"text", "not an image"),
         (png(0), "it is not what /inside/open answered with"),
-        (encode(make_photo("disc", 0, (1000, 900)), "png"), "900,000 pixels"),
+        (encode(make_photo("disc", 0, (1000, 900)), "png"), "it is not what /inside/open answered with"),
     ],
 )
 def test_another_body(both: Server, body: bytes, sentence: str) -> None:

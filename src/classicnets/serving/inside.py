@@ -23,7 +23,7 @@ from fastapi.responses import JSONResponse
 
 from classicnets.deployment import Bundle
 from classicnets.errors import BadImage
-from classicnets.images import png_uri, read_pixels
+from classicnets.images import image_size, png_uri, read_pixels
 from classicnets.serving.page.static import content
 from classicnets.serving.refusal import Refusal
 from classicnets.system.finite import finite
@@ -153,8 +153,11 @@ def _opened(units: Units, body: bytes) -> dict[str, Any]:
 
 def _maps(units: Units, body: bytes, *, stage: str, most: int) -> dict[str, Any]:
     from classicnets.explanation.activations import stage_maps
+    from classicnets.explanation.stages import check_stage
     from classicnets.reports.maps import map_uri
+    from classicnets.weights.structure import network_of
 
+    check_stage(network_of(units.classifier.model), stage)
     (found,) = stage_maps(units.classifier, _seen(units, body), [stage], most=most)
     shown = [
         {"channel": channel, "lowest": float(values.min()), "highest": float(values.max()), "picture": map_uri(values)}
@@ -168,10 +171,10 @@ def _seen(units: Units, body: bytes) -> Tensor:
     import torch
 
     preprocess = units.classifier.preprocess
-    pixels = read_pixels(body, name=_NAME, max_pixels=preprocess.input_size[0] * preprocess.input_size[1])
-    if pixels.shape != (preprocess.channels, *preprocess.input_size):
+    if image_size(body, name=_NAME) != preprocess.input_size:  # known from the header
         raise BadImage(_NAME, "it is not what /inside/open answered with; open the image again")
-    return torch.from_numpy(pixels)
+    pixels = preprocess.converted(read_pixels(body, name=_NAME))
+    return torch.from_numpy(np.broadcast_to(pixels, (preprocess.channels, *preprocess.input_size)).copy())
 
 
 def _best(scores: Tensor) -> list[int]:
