@@ -69,7 +69,7 @@ class TestKey:
         with opened(browser, f"http://127.0.0.1:{locked.port}/", expected=["401"]) as page:
             page.get_by_label("Key").fill("schlüssel")
             page.keyboard.press("Enter")
-            expect(page.get_by_role("alert")).to_contain_text("A key has letters, digits and signs only")
+            expect(page.get_by_role("alert")).to_contain_text("A key holds letters, digits and signs")
 
 
 class TestSeveral:
@@ -122,7 +122,7 @@ class TestHeat:
         expect(page.get_by_role("img", name="Heat map for dog")).to_be_visible()
         page.get_by_label("Opacity").fill("40")
         assert page.evaluate("document.querySelector('#map').style.opacity") == "0.4"
-        page.get_by_role("button", name="Can the map be believed?").click()
+        page.get_by_role("button", name="Test this map").click()
         expect(page.locator("#heat-said")).to_contain_text("map")
         page.get_by_role("button", name="Show where it looks").click()
         expect(page.locator("#map")).to_be_hidden()
@@ -144,7 +144,7 @@ class TestHeat:
         page.get_by_role("button", name="Show where it looks").click()
         expect(page.get_by_role("img", name="Heat map for green")).to_be_visible()
         expect(page.locator("#heat-said")).to_contain_text("Patches were covered in turn")
-        expect(page.get_by_role("button", name="Can the map be believed?")).to_be_hidden()
+        expect(page.get_by_role("button", name="Test this map")).to_be_hidden()
 
 
 class TestBatch:
@@ -156,7 +156,7 @@ class TestBatch:
 
     def test_a_table_and_its_csv(self, page: Page) -> None:
         page.get_by_role("checkbox", name="pets").uncheck()
-        page.get_by_label("Also name every class").select_option("0.9")
+        page.get_by_label("Name all possible classes").select_option("0.9")
         choose(page, *self.files())
         expect(page.locator("#batch-note")).to_have_text("1 image could not be answered: see the table.")
         expect(page.locator("#batch-title")).to_have_text("4 images")

@@ -77,6 +77,23 @@ class TestWays:
         expect(page.locator("#camera")).to_be_hidden()
         assert page.evaluate("document.querySelector('#video').srcObject") is None
 
+    def test_the_camera_live(self, page: Page) -> None:
+        page.get_by_role("button", name="Use the camera").click()
+        page.wait_for_function("document.querySelector('#video').videoWidth > 0")
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.get_by_role("button", name="Answer live").click()
+        expect(page.locator(".answer .best")).to_be_visible()
+        page.wait_for_function(
+            "performance.getEntriesByType('resource').filter(({name}) => /predict/.test(name)).length > 2"
+        )
+        page.get_by_role("button", name="Close the camera").click()
+        expect(page.locator("#photo-name")).to_have_text("camera.jpg")
+        page.wait_for_timeout(300)
+        sent = len(asked)
+        page.wait_for_timeout(500)
+        assert len(asked) == sent
+
     def test_the_preview_is_turned_as_the_server_turns_it(self, page: Page) -> None:
         out = io.BytesIO()
         image = Image.new("RGB", (40, 20), (200, 40, 40))
@@ -126,17 +143,17 @@ class TestDoubt:
         expect(page.locator(".doubt")).to_have_text("Of 100 answers with such a score, nearly all are right.")
 
     def test_the_set_of_classes(self, page: Page) -> None:
-        page.get_by_label("Also name every class").select_option("0.9")
+        page.get_by_label("Name all possible classes").select_option("0.9")
         choose(page, image_file("red.png", png(0)))
-        expect(page.locator(".doubt.set")).to_have_text("With a coverage of 90 %, only red is left.")
+        expect(page.locator(".doubt.set")).to_have_text("At 90 % coverage, only red remains.")
         choose(page, image_file("grey.png", grey()))
-        expect(page.locator(".doubt.set")).to_have_text("With a coverage of 90 %, no class can be ruled out.")
+        expect(page.locator(".doubt.set")).to_have_text("At 90 % coverage, no class can be ruled out.")
 
     def test_an_image_unlike_the_training_images(self, page: Page) -> None:
         page.route("**/v1/predict*", _unlike)
         choose(page, image_file("red.png", png(0)))
         expect(page.locator(".doubt")).to_have_text(
-            "This image is unlike the training images. The classes say little about it."
+            "This image is unlike the training images, so its classes mean little."
         )
 
 

@@ -10,7 +10,7 @@ export function aboutModel(model, { named, inside }) {
     : [];
   return make("article", { class: "about-model" }, ...heading,
     make("div", { class: "sections" }, ...model.sections.map((section) => sectionOf(section, named))),
-    make("details", {}, make("summary", {}, `Its ${counted(model.classes.length, "class", "classes")}`),
+    make("details", {}, make("summary", {}, `All ${counted(model.classes.length, "class", "classes")}`),
       make("ul", { class: "classes" }, ...model.classes.map((name) => make("li", {}, name)))),
     ...link);
 }

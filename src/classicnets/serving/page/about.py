@@ -119,8 +119,8 @@ def _trust(card: Card) -> Section:
     if card.novelty is None:
         rows.append(("Unlike the training images", f"not known: {card.missing('novelty') or 'no threshold was kept'}"))
     else:
-        alarm = f"{100 * card.novelty.false_alarm_rate:g} % of images like them are marked by mistake"
-        rows.append(("Unlike the training images", f"marked; {alarm}"))
+        alarm = f"{100 * card.novelty.false_alarm_rate:g} % of images like them"
+        rows.append(("Unlike the training images", f"such images are marked, and by mistake {alarm}"))
     return Section("How far to trust it", rows, "This holds for images that come from where its own images come from.")
 
 

@@ -14,7 +14,7 @@ export class Problem extends Error {
 export const GONE = "The server does not answer. Start it again, or wait a moment, then try again.";
 
 export function setKey(key) {
-  if (!/^[\x21-\x7e]+$/.test(key)) throw new Problem("A key has letters, digits and signs only, without spaces.");
+  if (!/^[\x21-\x7e]+$/.test(key)) throw new Problem("A key holds letters, digits and signs, without spaces.");
   sessionStorage.setItem(KEY, key);
 }
 

@@ -16,7 +16,8 @@ const MOST_CHOSEN = 3; // models that are chosen at first
 
 let models = [];
 let cards = new Map(); // of the chosen models, by their names
-let file = null;
+let file = null; // what the models are asked about
+let pictured = null; // the same, or before it while the camera is live
 let batch = null;
 let asking = new AbortController();
 const heat = new Heat();
@@ -121,7 +122,7 @@ byId("coverage").addEventListener("change", () => { if (file) answer(); });
 // ---- one image
 
 function open(image) {
-  file = image;
+  file = pictured = image;
   say("");
   camera.close();
   show(byId("batch"), false);
@@ -143,12 +144,12 @@ byId("photo").addEventListener("load", () => {
 });
 byId("photo").addEventListener("error", () => {
   byId("frame").classList.add("unseen");
-  byId("photo-name").textContent = `${file.name}: this browser cannot show it.`;
+  byId("photo-name").textContent = `${pictured.name}: this browser cannot show it.`;
 });
 
 function clear() {
   asking.abort();
-  file = null;
+  file = pictured = null;
   say("");
   showBlob(byId("photo"), null);
   heat.setFile(null);
@@ -162,7 +163,7 @@ function clear() {
 
 byId("clear").addEventListener("click", clear);
 
-async function answer() {
+async function answer({ aloud = true } = {}) {
   asking.abort();
   asking = new AbortController();
   const { signal } = asking;
@@ -172,7 +173,7 @@ async function answer() {
   const good = answers.filter(Boolean);
   byId("together").textContent = together(good);
   show(byId("together"), good.length > 1);
-  say("", good.map(({ predictions: [best] }) => `${best.label}, ${percent(best.score)}.`).join(" "));
+  if (aloud) say("", good.map(({ predictions: [best] }) => `${best.label}, ${percent(best.score)}.`).join(" "));
 }
 
 async function answerOne(card, signal) {
@@ -204,11 +205,16 @@ function take(files) {
 
 const camera = new Camera({
   onFile: open,
+  onFrame(frame) {
+    file = frame;
+    return answer({ aloud: false });
+  },
   onProblem: say,
   onChange(isOn) {
     show(byId("empty"), !isOn && !file);
     show(byId("shown"), !isOn && file !== null);
     show(byId("camera-open"), !isOn);
+    if (!isOn && file !== pictured) open(file);
   },
 });
 takeImages({ onFiles: take, onProblem: say });

@@ -32,7 +32,8 @@ export class Heat {
     fill(byId("heat-model"), this.models.map(({ name }) => [name, name]));
     show(byId("heat-model-label"), this.models.length > 1);
     this.listClasses();
-    if (this.on) this.draw();
+    if (!models.length) this.turn(false);
+    else if (this.on) this.draw();
   }
 
   setFile(file) {
@@ -71,7 +72,7 @@ export class Heat {
   }
 
   async draw({ verdict = false } = {}) {
-    this.wipe();
+    this.asking.abort();
     const { file, model } = this;
     if (!file || !model) return;
     const { signal } = this.asking = new AbortController();

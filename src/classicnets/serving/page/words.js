@@ -24,7 +24,7 @@ export const UNLIKE = "unlike the training images";
 export function doubt(answer, { calibrated, classes }) {
   const said = [];
   if (answer.unlike_training) {
-    said.push({ kind: "warning", text: "This image is unlike the training images. The classes say little about it." });
+    said.push({ kind: "warning", text: "This image is unlike the training images, so its classes mean little." });
   }
   if (answer.set) said.push({ kind: "set", text: ofSet(answer.set, answer.coverage, classes.length) });
   if (!answer.unlike_training) said.push({ kind: "score", text: ofScore(answer.predictions, calibrated) });
@@ -33,17 +33,17 @@ export function doubt(answer, { calibrated, classes }) {
 
 function ofSet(names, coverage, all) {
   const share = percent(coverage, coverage * 100 % 1 ? 1 : 0);
-  if (names.length === all && all > 1) return `With a coverage of ${share}, no class can be ruled out.`;
-  if (names.length === 1) return `With a coverage of ${share}, only ${names[0]} is left.`;
+  if (names.length === all && all > 1) return `At ${share} coverage, no class can be ruled out.`;
+  if (names.length === 1) return `At ${share} coverage, only ${names[0]} remains.`;
   if (names.length > 8) {
-    return `With a coverage of ${share}, ${names.length} classes are left: ${names.slice(0, 6).join(", ")} and others.`;
+    return `At ${share} coverage, ${names.length} classes remain: ${names.slice(0, 6).join(", ")} and others.`;
   }
-  return `With a coverage of ${share}, it is ${listed(names)}.`;
+  return `At ${share} coverage, it is ${listed(names)}.`;
 }
 
 function ofScore([best, second], calibrated) {
   const close = second && best.score - second.score < 0.15 ? ` ${second.label} is close behind.` : "";
-  if (!calibrated) return `The score is not calibrated: do not read it as how often it is right.${close}`;
+  if (!calibrated) return `The score is not calibrated, so it is not the probability of being right.${close}`;
   const right = Math.round(100 * best.score);
   if (right >= 100) return "Of 100 answers with such a score, nearly all are right.";
   return `Of 100 answers with such a score, about ${right} are right.${close}`;
