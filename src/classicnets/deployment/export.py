@@ -17,6 +17,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -180,7 +181,7 @@ def _write(
     (folder / "requirements.txt").write_text(requirements(manifest.engine), "utf-8", newline="\n")
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     hashes = {name: sha256_of(folder / name) for name in files}
-    manifest.model_copy(update={"files": hashes}).write(folder)
+    msgspec.structs.replace(manifest, files=hashes).write(folder)
 
 
 def _write_networks(folder: Path, made: Made, engines: tuple[Engine, ...], *, whole_image: bool) -> None:
