@@ -3,9 +3,9 @@
 import { make } from "./dom.js";
 import { counted } from "./words.js";
 
-export function aboutModel(model, { named, inside }) {
+export function aboutModel(model, { named }) {
   const heading = named ? [make("h3", { class: "model-name" }, model.name)] : [];
-  const link = inside && model.can_explain
+  const link = model.can_explain
     ? [make("p", {}, make("a", { href: `/inside?${new URLSearchParams({ model: model.name })}` }, "Look inside this network"))]
     : [];
   return make("article", { class: "about-model" }, ...heading,
