@@ -160,7 +160,13 @@ def _maps(units: Units, body: bytes, *, stage: str, most: int) -> dict[str, Any]
     check_stage(network_of(units.classifier.model), stage)
     (found,) = stage_maps(units.classifier, _seen(units, body), [stage], most=most)
     shown = [
-        {"channel": channel, "lowest": float(values.min()), "highest": float(values.max()), "picture": map_uri(values)}
+        {
+            "channel": channel,
+            "lowest": float(values.min()),
+            "highest": float(values.max()),
+            "peak": divmod(int(values.argmax()), values.shape[1]),
+            "picture": map_uri(values),
+        }
         for channel, values in zip(found.channels.tolist(), found.maps, strict=True)
     ]
     return {"stage": stage, "maps": shown}

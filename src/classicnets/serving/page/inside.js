@@ -13,9 +13,12 @@ const ALL = 256;
 let models = [];
 let opened = null; // {picture, classes, stages, seen: the picture as a Blob}
 let stage = null; // of opened.stages
-let channel = null; // {channel, lowest, highest, picture}
+let channel = null; // {channel, lowest, highest, peak, picture}
 let unit = { row: 0, column: 0 };
 let kept = false; // whether the pointer leaves the unit alone
+
+const FREE = "Dark is low, bright is high. Move over the map, or use the arrow keys, to choose a unit. Click or Enter keeps it.";
+const KEPT = "This unit is kept. Click or press Enter to choose with the pointer again.";
 
 const name = () => byId("model").value;
 const model = () => models.find((one) => one.name === name());
@@ -161,7 +164,6 @@ function chooseStage(one, shown = MOST) {
   if (!same) {
     kept = false;
     channel = null;
-    unit = { row: Math.floor(one.height / 2), column: Math.floor(one.width / 2) };
   }
   byId("channels").setAttribute("aria-busy", "true");
   askMaps.ask();
@@ -188,12 +190,15 @@ const askMaps = new Latest(async () => {
 
 byId("more").addEventListener("click", () => chooseStage(stage, ALL));
 
+// Begins at the channel's highest value, unless a place is kept.
 function chooseChannel(place) {
+  const same = channel?.channel === maps[place].channel;
   channel = maps[place];
   check(byId("channels"), place);
   byId("map-picture").src = channel.picture;
-  byId("map-title").textContent = `Channel ${channel.channel} of ${stage.name}: ${number(channel.lowest)} (dark) to ${number(channel.highest)} (bright)`;
-  chooseUnit(unit.row, unit.column);
+  byId("map-title").textContent = `Channel ${channel.channel} of ${stage.name}: ${number(channel.lowest)} to ${number(channel.highest)}`;
+  if (same || kept) chooseUnit(unit.row, unit.column);
+  else chooseUnit(...channel.peak);
 }
 
 // ---- the unit
@@ -202,6 +207,7 @@ function chooseUnit(row, column) {
   unit = { row: clamp(row, stage.height), column: clamp(column, stage.width) };
   put(byId("unit"), [unit.row, unit.row], [unit.column, unit.column], stage);
   byId("map").classList.toggle("kept", kept);
+  byId("map-help").textContent = kept ? KEPT : FREE;
   byId("value").setAttribute("aria-busy", "true");
   askUnit.ask();
   if (off()) askWithout.ask();

@@ -9,7 +9,8 @@ export function number(value) {
   if (value === null) return "not a number";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  const text = size >= 0.001 && size < 100_000 ? String(Number(value.toPrecision(3))) : value.toExponential(1);
+  const text = size >= 1000 && size < 100_000 ? value.toFixed(0) : size >= 0.001 && size < 1000 ? value.toPrecision(3) :
+    value.toExponential(1);
   return text.replace("-", "−");
 }
 
@@ -53,14 +54,16 @@ function products({ patch, kernel }) {
   return patch.map((row, y) => row.map((value, x) => value === null ? 0 : value * kernel[y][x]));
 }
 
+const together = (...parts) => make("span", { class: "together" }, ...parts);
+const sign = (text, name) => make("span", { class: "sign", role: "img", "aria-label": name }, text);
+const total = (value) => make("span", { class: "total" }, number(value));
+
 function window(source, one, isFirst) {
   const name = inputName(source, one.channel, isFirst);
   const made = products(one);
   const node = make("div", { class: "window" }, make("span", { class: "name" }, name),
-    table("patch", one.patch, "0"), make("span", { class: "sign", "aria-label": "times" }, "×"),
-    table("kernel", one.kernel, ""), make("span", { class: "sign", "aria-label": "is" }, "="),
-    table("products", made, ""), make("span", { class: "sign", "aria-hidden": "true" }, "Σ"),
-    make("span", { class: "total", "aria-label": `their sum is ${number(one.sum)}` }, number(one.sum)));
+    table("patch", one.patch, "0"), together(sign("×", "times"), table("kernel", one.kernel, "")),
+    together(sign("=", "is"), table("products", made, "")), together(sign("Σ", "their sum is"), total(one.sum)));
   follow(node, (y, x) => {
     const value = one.patch[y][x];
     const read = value === null ? "0 (padding)" : number(value);
@@ -71,8 +74,7 @@ function window(source, one, isFirst) {
 
 function pool(source) {
   const node = make("div", { class: "window" }, make("span", { class: "name" }, `Channel ${source.channel}`),
-    table("patch", source.patch, source.kind === "max pool" ? "" : "0"), make("span", { class: "sign", "aria-label": "gives" }, "→"),
-    make("span", { class: "total" }, number(source.total)));
+    table("patch", source.patch, source.kind === "max pool" ? "" : "0"), together(sign("→", "gives"), total(source.total)));
   if (source.kind === "max pool") {
     const best = source.patch.flat().indexOf(source.total);
     if (best >= 0) node.querySelectorAll("td")[best].classList.add("best");
