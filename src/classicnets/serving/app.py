@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -18,14 +18,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from classicnets import __version__
 from classicnets.errors import ClassicNetsError, did_you_mean
-from classicnets.serving import v1, v2
+from classicnets.serving import inside, v1, v2
 from classicnets.serving.admission import Admission
 from classicnets.serving.guard import Guard
 from classicnets.serving.limits import Limits
 from classicnets.serving.models import Served
 from classicnets.serving.page import add_pages
+from classicnets.serving.page.static import PUBLIC
 from classicnets.serving.refusal import Refusal
 from classicnets.serving.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from classicnets.explanation.unit import Units
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ class State:
         models: the models by their names, in order.
         admission: runs their work.
         telemetry: counts.
+        units: what looks into the networks, by the models' names.
         ready: whether the server takes requests.
     """
 
@@ -47,6 +52,7 @@ class State:
         self.models = {served.name: served for served in models}
         self.admission = Admission(limits)
         self.telemetry = Telemetry()
+        self.units: dict[str, Units] = {}
         self.ready = True
         self.telemetry.inside.set_function(lambda: self.admission.inside)
 
@@ -90,9 +96,11 @@ def create_app(
     app.include_router(v1.router, tags=["v1"])
     app.include_router(v2.router, tags=["Open Inference Protocol v2"])
     _add_health(app, state)
+    app.include_router(inside.router, include_in_schema=False)
     add_pages(app, key=key is not None)
     _add_errors(app)
-    return _Counted(Guard(app, state.admission, hosts=hosts, key=key), state.telemetry), state
+    guarded = Guard(app, state.admission, hosts=hosts, key=key, public=PUBLIC)
+    return _Counted(guarded, state.telemetry), state
 
 
 async def _watch(state: State) -> None:

@@ -1,7 +1,7 @@
-"""Pages that a server shows: plain HTML and CSS, from its own address only.
+"""Pages that a server shows: plain HTML, CSS and JavaScript, from its own address only.
 
-`/docs` describes the API from its OpenAPI document. The usual page for that loads scripts from another server, which
-this one forbids, and which is missing offline.
+`/` tries the models on images; `routes` has what it asks for. `/docs` describes the API from its OpenAPI document. The
+usual page for that loads scripts from another server, which this one forbids, and which is missing offline.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from classicnets.serving.page.examples import Examples
+from classicnets.serving.page.routes import router
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("classicnets.serving", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -37,7 +40,9 @@ class Route(NamedTuple):
 
 
 def add_pages(app: FastAPI, *, key: bool) -> None:
-    """Add /docs and its style sheet. `key` says whether requests need one."""
+    """Add /, /docs and their files. `key` says whether requests need one."""
+    app.state.examples = Examples()
+    app.include_router(router, include_in_schema=False)
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> Response:
@@ -47,11 +52,6 @@ def add_pages(app: FastAPI, *, key: bool) -> None:
             title=app.title, version=app.version, groups=groups, key=key, address=str(request.base_url).rstrip("/")
         )
         return Response(page, media_type="text/html; charset=utf-8")
-
-    @app.get("/page/style.css", include_in_schema=False)
-    async def style() -> Response:
-        sheet, _, _ = _ENVIRONMENT.loader.get_source(_ENVIRONMENT, "style.css")  # type: ignore[union-attr]
-        return Response(sheet, media_type="text/css")
 
 
 def _routes(document: dict[str, Any]) -> Iterator[Route]:
