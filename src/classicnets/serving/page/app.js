@@ -18,6 +18,7 @@ let models = [];
 let cards = new Map(); // of the chosen models, by their names
 let file = null; // what the models are asked about
 let pictured = null; // the same, or before it while the camera is live
+let early = null; // files that came before the models
 let batch = null;
 let asking = new AbortController();
 const heat = new Heat();
@@ -52,6 +53,8 @@ async function begin() {
   layModels();
   choose();
   for (const id of ["try", "about", "code"]) show(byId(id));
+  if (early) take(early);
+  early = null;
 }
 
 byId("key").addEventListener("submit", (event) => {
@@ -198,7 +201,8 @@ async function answerOne(card, signal) {
 // ---- where images come from
 
 function take(files) {
-  if (!cards.size) say("Choose a model first: none is asked now.");
+  if (!models.length) early = files;
+  else if (!cards.size) say("Choose a model first: none is asked now.");
   else if (files.length === 1) open(files[0]);
   else openBatch(files);
 }
