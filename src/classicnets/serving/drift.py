@@ -41,7 +41,7 @@ class Drift(NamedTuple):
 
     Attributes:
         alarm: whether this window or the one before it has an alarm.
-        evidence: the logarithm to base 10 of what the bets have won in this window.
+        evidence: the logarithm to base 10 of the most that the gambler has had in this window, 0 or more.
         images: how many images this window has.
     """
 
@@ -91,24 +91,28 @@ class DriftTest:
         """Test an image by its score, and return its p-value: small if it is stranger than the others."""
         with self._lock:
             if self._images == self._window:
-                self._alarm_before = self._alarm
+                self._alarm_before = self._has_alarm()
                 self._begin()
             p = self._rank(score)
             self._bet(p)
             self._images += 1
-            self._alarm = self._alarm or self._evidence >= -math.log10(FALSE_ALARM_RATE)
+            self._highest = max(self._highest, self._capital)
             return p
 
     def state(self) -> Drift:
         """Return what the test says now. An alarm ends with the first whole window without one."""
         with self._lock:
-            return Drift(self._alarm or self._alarm_before, self._evidence, self._images)
+            return Drift(self._has_alarm() or self._alarm_before, self._highest, self._images)
+
+    def _has_alarm(self) -> bool:
+        return self._highest >= -math.log10(FALSE_ALARM_RATE)
 
     def _begin(self) -> None:
         """Forget all images but the validation images."""
         self._seen = list(self.reference.scores)
         self._shares = [1.0, *[0.0] * (len(_BETS) - 1)]
-        self._evidence, self._images, self._alarm = 0.0, 0, False
+        self._capital = self._highest = 0.0  # logarithms
+        self._images = 0
 
     def _rank(self, score: float) -> float:
         """The share of scores that are not lower, with a random part of those that are equal, this image among them."""
@@ -123,7 +127,7 @@ class DriftTest:
         won = [share * density(p) for share, density in zip(shares, _DENSITIES, strict=True)]
         gain = math.fsum(won)
         self._shares = [part / gain for part in won]
-        self._evidence += math.log10(gain)
+        self._capital += math.log10(gain)
 
 
 def beta(a: float, b: float) -> Callable[[float], float]:

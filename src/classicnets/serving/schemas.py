@@ -87,7 +87,7 @@ class DriftState(Schema):
     """Whether recent images still look like the validation images."""
 
     alarm: bool
-    evidence: float = Field(description="Log10 of the evidence for drift in this window of images.")
+    evidence: float = Field(ge=0, description="Log10 of the evidence for drift in this window of images.")
     images: int = Field(ge=0, description="How many images this window has.")
     alarm_at: float = Field(description="The evidence that gives an alarm.")
     false_alarm_rate: float = Field(description="The share of windows without drift that have an alarm, at most.")
@@ -125,7 +125,7 @@ class Models(Schema):
                 "input_size": [224, 224], "channels": 3, "engine": "openvino", "precision": "fp32",
                 "can_explain": False, "coverage": True, "unlike_training": True,
                 "drift": {
-                    "alarm": False, "evidence": -0.12, "images": 431, "alarm_at": 2.0, "false_alarm_rate": 0.01,
+                    "alarm": False, "evidence": 0.12, "images": 431, "alarm_at": 2.0, "false_alarm_rate": 0.01,
                     "window": 10000, "words": "No sign of drift in 431 images.",
                 },
                 "metrics": {"top1": 0.942},
