@@ -24,13 +24,13 @@ def main() -> None:
         def setup(self, device: str) -> None:
             self.bundle = Bundle.load(bundle, threads=max(1, usable_cores() // workers), streams=1)
 
-        def decode_request(self, request):  # noqa: ANN001, ANN202  # an annotation would choose another kind of request
+        def decode_request(self, request):  # an annotation would choose another kind of request
             return request["content"].file.read()
 
         def predict(self, content: bytes) -> dict:
             return self.bundle.predict(content).to_dict()
 
-        def encode_response(self, answer):  # noqa: ANN001, ANN202
+        def encode_response(self, answer):
             return answer
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -75,7 +75,7 @@ def engine(pipe: Connection, folder: Path, files: list[Path]) -> None:
         images, ask = (prepared, bundle.session.run) if bare else (contents, bundle.predict)
         taken: list[float] = []
 
-        def work(ask=ask, images=images, taken=taken, end=time.perf_counter() + seconds) -> None:  # noqa: ANN001
+        def work(ask=ask, images=images, taken=taken, end=time.perf_counter() + seconds) -> None:
             for i in range(10**9):
                 begun = time.perf_counter()
                 if begun > end:
@@ -177,7 +177,7 @@ def http_turn(port: int, path: str, files: list[Path], *, form: bool) -> Turn:
         single = Load(port, path, names, connections=1, seconds=seconds, form=form).run()
         for outcome in (many, single):
             if outcome.lost or set(outcome.answered) != {"200"}:
-                raise SystemExit(f"port {port} answered {({k: len(v) for k, v in outcome.answered.items()})}")
+                raise SystemExit(f"port {port} answered { ({k: len(v) for k, v in outcome.answered.items()}) }")
         return Times(many.rate, single.milliseconds(50), single.milliseconds(99))
 
     return turn
@@ -261,11 +261,17 @@ def _has_output(process: subprocess.Popen[str]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--litserve-python", help="the Python of an environment with LitServe; without it, it is left out")
+    parser.add_argument(
+        "--litserve-python", help="the Python of an environment with LitServe; without it, it is left out"
+    )
     parser.add_argument("--sizes", default="224,64", help="input sizes of the network")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of a contender in each round: saturated, and single")
-    parser.add_argument("--overload", type=float, default=60.0, help="seconds of four times too much, at the first size")
+    parser.add_argument(
+        "--seconds", type=float, default=8.0, help="of a contender in each round: saturated, and single"
+    )
+    parser.add_argument(
+        "--overload", type=float, default=60.0, help="seconds of four times too much, at the first size"
+    )
     parser.add_argument("--quick", action="store_true", help="a small network for seconds; nothing is written")
     options = parser.parse_args()
     if options.quick:

@@ -251,7 +251,12 @@ def test_the_runtime_without_torch_serves_as_a_user_who_may_write_nothing(open_f
     installed = subprocess.run([*pip[:1], "list"], check=True, capture_output=True, text=True).stdout
     assert "torch" not in installed
     assert "fastapi" in installed
-    clean = {"PATH": f"{open_folder / 'env/bin'}", "TMPDIR": "/nowhere", "HOME": "/nowhere", "CLASSICNETS_API_KEY": "key"}
+    clean = {
+        "PATH": f"{open_folder / 'env/bin'}",
+        "TMPDIR": "/nowhere",
+        "HOME": "/nowhere",
+        "CLASSICNETS_API_KEY": "key",
+    }
     process = subprocess.Popen(
         ["classicnets", "serve", f"tiny={bundle}", "--port", "0", "--host", "0.0.0.0"],
         env=clean, cwd="/", user=65532, group=65532, extra_groups=[], stderr=subprocess.PIPE, text=True,

@@ -84,7 +84,9 @@ class TestBody:
 
     def test_compressed_bytes_count_too(self, server: Server) -> None:
         empty_blocks = zlib.compress(b"")[:2] + b"\0\0\0\xff\xff" * 50_000  # they inflate to nothing
-        head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: deflate\r\nTransfer-Encoding: chunked"
+        head = (
+            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: deflate\r\nTransfer-Encoding: chunked"
+        )
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
             connection.sendall(head + b"\r\n\r\n%x\r\n" % len(empty_blocks) + empty_blocks + b"\r\n0\r\n\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.1 413 ")

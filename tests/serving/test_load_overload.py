@@ -14,7 +14,7 @@ from servers import Process, png, served
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
-from http_load import Load, Outcome  # noqa: E402
+from http_load import Load, Outcome
 
 
 def load(server: Process, photo: Path, **more: object) -> Load:

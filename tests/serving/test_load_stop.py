@@ -18,7 +18,7 @@ from servers import png, running, served, until
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
-from http_load import Load, Outcome  # noqa: E402
+from http_load import Load, Outcome
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_sigterm_twenty_times(bundle: Path, photo: Path) -> None:
     for i in range(20):
         with served(bundle, delay=0.01) as server:
             sending = Load(server.port, "/v1/predict", [str(photo)], connections=16, seconds=3).start()
-            until(lambda: server.ask("GET", "/metrics").body.count(b"/v1/predict") > 0)  # noqa: B023
+            until(lambda: server.ask("GET", "/metrics").body.count(b"/v1/predict") > 0)
             time.sleep(0.3 + 0.037 * i)
             assert server.stop() == 0
             outcome = Outcome.of(sending)

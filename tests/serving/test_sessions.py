@@ -68,7 +68,9 @@ def test_both_give_the_numbers_of_the_bundle(tmp_path: Path, engine: str) -> Non
         assert np.array_equal(session.run(prepared(1)[None]).probabilities, plain.session.run(prepared(1)[None])[0])
 
 
-def test_sessions_that_differ_and_large_networks_are_not_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_that_differ_and_large_networks_are_not_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_bundle(tmp_path / "tiny")
     with monkeypatch.context() as patch:
         patch.setattr(sessions, "_LARGEST", 10)

@@ -35,7 +35,14 @@ class Limits:
     connections: int = 1000
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("waiting", 0), ("body", 1), ("bodies", self.body), ("images", 1), ("connections", 1)):
+        for name, least in (
+            ("workers", 1),
+            ("waiting", 0),
+            ("body", 1),
+            ("bodies", self.body),
+            ("images", 1),
+            ("connections", 1),
+        ):
             if getattr(self, name) < least:
                 raise ConfigError(f"limits.{name} must be {least:,} or more, got {getattr(self, name):,}.")
         for name in ("seconds", "head_seconds"):
