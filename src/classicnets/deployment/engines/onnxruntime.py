@@ -43,9 +43,10 @@ class OnnxRuntimeSession:
         """Return what the network says of images, uint8 (N, C, H, W)."""
         size = self._settings.chunk or -(-len(images) // self._streams)
         chunks = [images[i : i + size] for i in range(0, len(images), size)]
-        parts = (
-            [self._one(chunk) for chunk in chunks] if self._pool is None else list(self._pool.map(self._one, chunks))
-        )
+        if self._pool is None or len(chunks) == 1:
+            parts = [self._one(chunk) for chunk in chunks]
+        else:
+            parts = list(self._pool.map(self._one, chunks))
         return Answered(*(np.concatenate(outputs) for outputs in zip(*parts, strict=True)))
 
     def profile(self, images: NDArray[np.uint8]) -> list[Operation]:
@@ -78,7 +79,7 @@ class OnnxRuntimeSession:
         options.intra_op_num_threads = max(1, self._settings.used_threads // self._streams)
         options.inter_op_num_threads = 1
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other processes need the cores
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._settings.spinning)))
         if made is not None:
             options.optimized_model_filepath = str(made)
         if profile is not None:

@@ -5,8 +5,8 @@ import { counted, percent } from "./words.js";
 
 const FEW = 10; // classes, as in about.py
 
-export function aboutModel(model, { named, first, inside }) {
-  const link = inside && model.can_explain
+export function aboutModel(model, { named, first }) {
+  const link = model.can_explain
     ? [make("p", {}, make("a", { href: `/inside?${new URLSearchParams({ model: model.name })}` }, "Look inside this network"))]
     : [];
   const parts = [

@@ -49,7 +49,7 @@ async function begin() {
   show(byId("key"), false);
   models = found.models;
   setLargest(found.largest);
-  describe(found.inside);
+  describe();
   layModels();
   choose();
   for (const id of ["try", "about", "code"]) show(byId(id));
@@ -68,7 +68,7 @@ byId("key").addEventListener("submit", (event) => {
   begin();
 });
 
-function describe(inside) {
+function describe() {
   const [{ name, model, classes }] = models;
   const several = models.length > 1;
   const alike = models.every((other) => other.classes.join("\n") === classes.join("\n"));
@@ -77,7 +77,7 @@ function describe(inside) {
     ? `${counted(models.length, "model")} answer side by side.`
     : `${name} tells ${counted(classes.length, "class", "classes")} apart${name === model ? "" : ` with ${model}`}.`;
   byId("about").querySelector("h2").textContent = several ? "About the models" : "About the model";
-  byId("about-list").replaceChildren(...models.map((one, i) => aboutModel(one, { named: several, first: i === 0, inside })));
+  byId("about-list").replaceChildren(...models.map((one, i) => aboutModel(one, { named: several, first: i === 0 })));
   fill(byId("code-model"), models.map((one) => [one.name, one.name]));
   show(byId("code-model-label"), several);
   writeCode();

@@ -32,11 +32,9 @@ async def page() -> Response:
 async def models(request: Request) -> dict[str, Any]:
     """What the page shows of the models, and what the server takes."""
     state = _state(request)
-    paths = {getattr(route, "path", "") for route in request.app.routes}
     return {
         "models": [about(served) for served in state.models.values()],
         "largest": state.admission.limits.body,
-        "inside": "/inside" in paths,
     }
 
 

@@ -11,10 +11,11 @@ FILES = {
     "icon.svg": "image/svg+xml",
     "style.css": "text/css; charset=utf-8",
     "try.css": "text/css; charset=utf-8",
+    "inside.css": "text/css; charset=utf-8",
     **dict.fromkeys(
         (
             "about.js", "answer.js", "api.js", "app.js", "batch.js", "camera.js", "code.js", "csv.js", "dom.js",
-            "examples.js", "heat.js", "intake.js", "words.js",
+            "examples.js", "heat.js", "inside.js", "intake.js", "patch.js", "words.js",
         ),
         _SCRIPT,
     ),
