@@ -146,7 +146,7 @@ class TestOcclusion:
 
     def test_mistakes(self, server: Server) -> None:
         reply = server.ask("POST", "/page/occlusion/tiny?class=rot", png(0))
-        assert (reply.status, reply.json()["error"][:23]) == (400, "There is no class 'rot'")
+        assert (reply.status, reply.json()["error"][:20]) == (400, "No class named 'rot'")
         assert server.ask("POST", "/page/occlusion/tiny", b"text").status == 400
 
 

@@ -77,7 +77,7 @@ function describe() {
     ? `${counted(models.length, "model")} answer side by side.`
     : `${name} tells ${counted(classes.length, "class", "classes")} apart${name === model ? "" : ` with ${model}`}.`;
   byId("about").querySelector("h2").textContent = several ? "About the models" : "About the model";
-  byId("about-list").replaceChildren(...models.map((one) => aboutModel(one, { named: several })));
+  byId("about-list").replaceChildren(...models.map((one, i) => aboutModel(one, { named: several, first: i === 0 })));
   fill(byId("code-model"), models.map((one) => [one.name, one.name]));
   show(byId("code-model-label"), several);
   writeCode();
@@ -132,7 +132,6 @@ function open(image) {
   show(byId("bench"));
   show(byId("empty"), false);
   show(byId("shown"));
-  show(byId("clear"));
   show(byId("back"), batch !== null);
   byId("photo-name").textContent = image.name;
   byId("photo").alt = image.name;
@@ -159,7 +158,6 @@ function clear() {
   for (const card of cards.values()) card.rest();
   show(byId("together"), false);
   show(byId("shown"), false);
-  show(byId("clear"), false);
   show(byId("empty"));
   byId("choose").focus();
 }
