@@ -78,6 +78,12 @@ class DriftTest:
         window: after how many images the test begins again.
     """
 
+    _seen: list[float]  # the scores that the next one is compared with, ascending
+    _shares: list[float]  # of the capital, in each bet
+    _capital: float  # its logarithm to base 10, and the highest that it was
+    _highest: float
+    _images: int
+
     def __init__(
         self, reference: DriftReference, draw: Callable[[], float] = random.random, *, window: int = WINDOW
     ) -> None:
@@ -111,7 +117,7 @@ class DriftTest:
         """Forget all images but the validation images."""
         self._seen = list(self.reference.scores)
         self._shares = [1.0, *[0.0] * (len(_BETS) - 1)]
-        self._capital = self._highest = 0.0  # logarithms
+        self._capital = self._highest = 0.0
         self._images = 0
 
     def _rank(self, score: float) -> float:
