@@ -6,6 +6,7 @@ import io
 from importlib.resources import files
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -97,7 +98,7 @@ class TestExamples:
         folder = write_bundle(tmp_path / "tiny")
         (tmp_path / "secret.png").write_bytes(png(0))
         golden = Served("tiny", folder).scorer.manifest.golden
-        rewrite(folder, golden=(golden[0].model_copy(update={"file": "../secret.png"}), *golden[1:]))
+        rewrite(folder, golden=(msgspec.structs.replace(golden[0], file="../secret.png"), *golden[1:]))
         with running([Served("tiny", folder)]) as server:
             found = server.ask("GET", "/page/examples/tiny").json()["examples"]
         assert [example["name"] for example in found] == ["1.png", "2.png"]
