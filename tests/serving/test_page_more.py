@@ -247,6 +247,14 @@ def test_the_models_in_words(page: Page) -> None:
     expect(about.get_by_text("calibrated on 60 validation images")).to_be_visible()
 
 
+def test_the_description_of_the_api(browser: Browser, served: Server) -> None:
+    with opened(browser, f"http://127.0.0.1:{served.port}/docs", width=390) as page:
+        assert barriers(page) == []
+        assert overflow(page) == 0
+        page.get_by_role("link", name="classicnets").click()
+        expect(page.locator("#try")).to_be_visible()
+
+
 def test_words(page: Page) -> None:
     words = page.evaluate(
         """async () => {

@@ -131,8 +131,8 @@ class TestKeyboard:
             page.keyboard.press("Tab")
             names.append(page.evaluate("document.activeElement.ariaLabel || document.activeElement.innerText.trim()"))
         assert names[:11] == [
-            "classicnets", "Try it", "About", "Code", "API", "Choose images", "Use the camera", "Example 1",
-            "Example 2", "Example 3", "none\n80 %\n90 %\n95 %",
+            "classicnets", "Try it", "About", "Code", "API", "Choose images", "Use the camera",
+            "none\n80 %\n90 %\n95 %", "Example 1", "Example 2", "Example 3",
         ]  # fmt: skip
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 

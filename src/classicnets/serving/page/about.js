@@ -6,17 +6,19 @@ import { counted, percent } from "./words.js";
 const FEW = 10; // classes, as in about.py
 
 export function aboutModel(model, { named, first }) {
-  const link = model.can_explain
-    ? [make("p", {}, make("a", { href: `/inside?${new URLSearchParams({ model: model.name })}` }, "Look inside this network"))]
-    : [];
+  const link = model.can_explain ? [make("p", {}, linkInside(model, "Look inside this network"))] : [];
   const parts = [
     make("div", { class: "sections" }, ...model.sections.map((section) => sectionOf(section))),
     ...classesOf(model), ...link,
   ];
   if (!named) return make("article", {}, ...parts);
   const top1 = model.metrics.top1 === undefined ? "" : `, ${percent(model.metrics.top1)} right`;
-  return make("details", { class: "model", open: first },
+  return make("details", { class: "about-model", open: first },
     make("summary", {}, make("strong", {}, model.name), make("span", { class: "note" }, `${model.engine}${top1}`)), ...parts);
+}
+
+export function linkInside({ name }, text) {
+  return make("a", { href: `/inside?${new URLSearchParams({ model: name })}` }, text);
 }
 
 // A few classes stand in the first section already.

@@ -1,5 +1,6 @@
 // The answer of one model, as a card: the best class, doubt in words, and bars.
 
+import { linkInside } from "./about.js";
 import { make } from "./dom.js";
 import { doubt, percent } from "./words.js";
 
@@ -42,7 +43,8 @@ export class AnswerCard {
         make("span", { class: "score" }, percent(best.score))),
       ...doubt(answer, this.model).map(({ kind, text }) => make("p", { class: `doubt ${kind}` }, text)),
       bars(answer.predictions),
-      make("p", { class: "note" }, `${this.model.engine}, ${this.model.precision}, ${took(milliseconds)}`),
+      make("p", { class: "note" }, `${this.model.engine}, ${this.model.precision}, ${took(milliseconds)}`,
+        ...(this.model.can_explain ? [". ", linkInside(this.model, "Look inside")] : [])),
     );
   }
 }
