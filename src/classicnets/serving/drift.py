@@ -32,8 +32,10 @@ FALSE_ALARM_RATE = 0.01
 """The probability of an alarm in a window without drift is at most this."""
 
 _EDGE = 1e-9  # p-values stay this far from 0 and 1, where densities may be infinite
-_BETS = ((1.0, 1.0), (0.5, 1.0), (0.25, 1.0), (1.0, 0.5), (1.0, 0.25), (0.5, 0.5), (2.0, 2.0))
-"""The parameters of the beta densities that p-values are bet to have. The first is uniform: no bet."""
+_ONE_SIDED, _BOTH = (0.25, 0.5, 0.7, 0.85), (0.5, 0.75, 1.5, 2.5)
+_BETS = ((1.0, 1.0), *((a, 1.0) for a in _ONE_SIDED), *((1.0, a) for a in _ONE_SIDED), *((a, a) for a in _BOTH))
+"""The parameters of the beta densities that p-values are bet to have, for mild and strong drifts: no bet, stranger,
+less strange, both or neither."""
 
 
 class Drift(NamedTuple):
