@@ -75,6 +75,22 @@ def make_photos(
     return folder
 
 
+def random_bundle(name: str, image_size: int, folder: Path, *, auto: bool = False, num_classes: int = 10) -> Path:
+    """A bundle in fp32 of a network with random weights, for what measures speed alone.
+
+    It is for OpenVINO, or with `auto` for the engine that is fastest here.
+    """
+    from classicnets.classifier import Classifier
+    from classicnets.deployment.export import export
+    from classicnets.models.catalog import create
+
+    model = create(name, num_classes=num_classes, generator=torch.Generator().manual_seed(0)).eval()
+    preprocess = Preprocess(input_size=(image_size, image_size), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    classes = tuple(map(str, range(num_classes)))
+    classifier = Classifier(model=model, model_name=name, classes=classes, preprocess=preprocess)
+    return export(classifier, folder, engine="auto" if auto else "openvino", precision="fp32").folder
+
+
 def by_pillow(path: str) -> Tensor:
     """The file, decoded as ImageFolder does it by default: uint8 (3, H, W)."""
     return pil_to_tensor(Image.open(path).convert("RGB"))

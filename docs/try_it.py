@@ -3,8 +3,9 @@
     python docs/try_it.py             run them all, and write their output into the pages (some minutes)
     python docs/try_it.py --fast      only those that train nothing
 
-A block is fenced as `console` (lines after "$ " are commands: `classicnets ...` or `python examples/...`) or `pycon` (a
-session in Python, one for each page); with the word `slow` behind it, it trains something. A line "..." in an output
+A block is fenced as `console` (lines after "$ " are commands: `classicnets ...`, `python examples/...` or `curl ...`) or
+`pycon` (a session in Python, one for each page); with the word `slow` behind it, it trains something. A command that ends
+with " &" starts a server, which ends with the page; pages say port 8000, and a run takes a free one. A line "..." in an output
 stands for any lines, and is kept. A test runs the pages and compares what they show. A page below zh/ shows the blocks
 of the English page, with the same output.
 """
@@ -17,6 +18,7 @@ import io
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tempfile
@@ -87,18 +89,61 @@ def _statements(body: str) -> Iterator[tuple[str, str]]:
         yield example.source, example.want
 
 
+class Server(NamedTuple):
+    """A server that a page started, and its port."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+
+_SERVERS: list[Server] = []
+
+
 def run(step: Step, names: dict[str, Any]) -> str:
     """Run a step in the current folder, and return what it prints. `names` are the variables of the page's session."""
-    if step.kind == "console" and step.source.startswith("python "):
-        printed = _run_program(*shlex.split(step.source)[1:])
+    port = str(_SERVERS[-1].port) if _SERVERS else "8000"
+    asked = step._replace(source=step.source.replace(":8000", f":{port}"))
+    program = asked.source.partition(" ")[0]
+    if step.kind == "console" and step.source.endswith(" &"):
+        printed = _start(step.source)
+        port = str(_SERVERS[-1].port)
+    elif step.kind == "console" and program == "python":
+        file, *arguments = shlex.split(asked.source)[1:]
+        printed = _run_program(sys.executable, str(DOCS.parent / file), *arguments)
+    elif step.kind == "console" and program == "curl":
+        printed = _run_program(*shlex.split(asked.source))
     else:
-        printed = _run_here(step, names)
-    return "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
+        printed = _run_here(asked, names)
+    return "".join(f"{line.rstrip()}\n" for line in printed.replace(f":{port}", ":8000").splitlines())
 
 
-def _run_program(file: str, *arguments: str) -> str:
-    """Run a program of the repository in a process of its own."""
-    command = [sys.executable, str(DOCS.parent / file), *arguments]
+def _start(source: str) -> str:
+    """Start `classicnets serve ... &` on a free port, and return the line that it says when it listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    program, *arguments = shlex.split(source.removesuffix(" &"))
+    assert program == "classicnets", source
+    command = [sys.executable, "-m", program, *arguments, "--port", str(port)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    _SERVERS.append(Server(process, port))
+    assert process.stderr is not None
+    return process.stderr.readline()
+
+
+@contextlib.contextmanager
+def servers_ended() -> Iterator[None]:
+    """End the servers that the block started."""
+    try:
+        yield
+    finally:
+        while _SERVERS:
+            process = _SERVERS.pop().process
+            process.kill()
+            process.communicate()
+
+
+def _run_program(*command: str) -> str:
+    """Run a program in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     done = subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
@@ -155,7 +200,7 @@ def record(page: Path, *, fast: bool) -> int:
     """Run a page, write what its steps print into it, and return how many outputs changed."""
     text, names, changed = page.read_text("utf-8"), {}, 0
     written, end = [], 0
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), servers_ended():
         for match, found in blocks(text):
             body = ""
             for step in found:

@@ -1,7 +1,7 @@
 """A real Chromium for tests of pages: `with chromium() as browser, opened(browser, url) as page:`.
 
 A page that `opened` opens is watched: an error on its console, something that its policy forbids, or a request to
-another server fails the test at the end of the block.
+another server fails the test at the end of the block, or when `check` is called.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, FilePayload, Page, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwright
 
-PATIENCE = 10_000
+PATIENCE = 20_000
 """Milliseconds in which something must happen on a page."""
+
+expect.set_options(timeout=PATIENCE)
+
+_problems: WeakKeyDictionary[Page, list[str]] = WeakKeyDictionary()
 
 _ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
@@ -75,30 +80,40 @@ def opened(
         width: of the window, in CSS pixels.
         height: likewise.
         dark: whether the user prefers dark pages.
-        expected: parts of errors that the console may show, such as "503": Chromium reports every failed request.
+        expected: parts of errors that may happen, as for `check`.
         context: more arguments of Playwright's `new_context`.
     """
-    problems: list[str] = []
     made = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", **context
     )
     made.set_default_timeout(PATIENCE)
     try:
         page = made.new_page()
+        problems = _problems[page] = []
         page.add_init_script(_WATCH)
-        page.on("console", lambda message: _note(problems, message.type, message.text, expected))
+        page.on("console", lambda message: _note(problems, message.type, message.text))
         page.on("pageerror", lambda error: problems.append(f"uncaught: {error}"))
         page.on("request", lambda request: _check_server(problems, request.url, url))
         page.goto(url)
         yield page
-        problems += page.evaluate("window.forbidden ?? []")
+        check(page, *expected)
     finally:
         made.close()
-    assert not problems, problems
 
 
-def _note(problems: list[str], kind: str, text: str, expected: Sequence[str]) -> None:
-    if kind in ("error", "warning") and not any(part in text for part in expected):
+def check(page: Page, *expected: str) -> None:
+    """Fail if something went wrong on the page since it was opened or checked last, except what is expected.
+
+    Chromium reports every failed request as an error: expect its status, such as "503".
+    """
+    found = [*_problems[page], *page.evaluate("window.forbidden ?? []")]
+    _problems[page].clear()
+    found = [problem for problem in found if not any(part in problem for part in expected)]
+    assert not found, found
+
+
+def _note(problems: list[str], kind: str, text: str) -> None:
+    if kind in ("error", "warning"):
         problems.append(f"{kind}: {text}")
 
 

@@ -32,8 +32,10 @@ def run_page(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, slow: 
     """Run the steps of a page, in order, in an empty folder."""
     monkeypatch.chdir(folder)
     names: dict[str, object] = {}
-    for step in STEPS[name]:
-        if slow or not step.slow:
+    with try_it.servers_ended():
+        for step in STEPS[name]:
+            if not slow and step.slow:
+                continue
             printed = try_it.run(step, names)
             assert try_it.same(step, printed), f"{step.text}shown:\n{step.shown}\nprinted:\n{printed}"
 

@@ -16,7 +16,7 @@ from classicnets.errors import ConfigError
 from classicnets.serving.limits import Limits
 from classicnets.serving.models import Served
 from classicnets.serving.server import check_address
-from servers import Server, png, running, until
+from servers import Server, form, png, running, until
 
 
 def test_another_host(server: Server) -> None:
@@ -71,6 +71,9 @@ class TestBody:
             connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200001\r\n\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
+    def test_a_client_that_sends_first_and_reads_then_gets_the_answer(self, server: Server) -> None:
+        assert server.ask("POST", "/v1/predict", bytes(30_000_000)).status == 413
+
     def test_a_chunked_body_without_an_end(self, server: Server) -> None:
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
             connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -78,6 +81,15 @@ class TestBody:
                 connection.sendall(b"10000\r\n" + bytes(0x10000) + b"\r\n")
             assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
         until(lambda: server.state.admission.held == 0)
+
+    def test_compressed_bytes_count_too(self, server: Server) -> None:
+        empty_blocks = zlib.compress(b"")[:2] + b"\0\0\0\xff\xff" * 50_000  # they inflate to nothing
+        head = (
+            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: deflate\r\nTransfer-Encoding: chunked"
+        )
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+            connection.sendall(head + b"\r\n\r\n%x\r\n" % len(empty_blocks) + empty_blocks + b"\r\n0\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
     def test_a_bomb_is_not_inflated(self, server: Server) -> None:
         bomb = gzip.compress(bytes(10_000_000))
@@ -91,10 +103,49 @@ class TestBody:
 
     @pytest.mark.parametrize(
         ("body", "encoding", "status"),
-        [(b"x", "gzip", 400), (gzip.compress(b"a" * 99)[:20], "gzip", 400), (b"x", "br", 415)],
+        [
+            (b"x", "gzip", 400),
+            (gzip.compress(b"a" * 99)[:20], "gzip", 400),
+            (gzip.compress(b"a") + b"more", "gzip", 400),
+            (gzip.compress(b"") * 2, "gzip", 400),
+            (b"x", "br", 415),
+        ],
+        ids=["no gzip", "cut short", "more follows", "two members", "brotli"],
     )
     def test_damage(self, server: Server, body: bytes, encoding: str, status: int) -> None:
         assert server.ask("POST", "/v1/predict", body, {"Content-Encoding": encoding}).status == status
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        b"Content-Length: 4\r\nContent-Length: 5\r\n",
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+        b"Content-Length: +4\r\n",
+        b"Content-Length: 4, 5\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+    ],
+)
+def test_a_second_request_cannot_be_smuggled(server: Server, lengths: bytes) -> None:
+    smuggled = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n" + lengths + b"\r\n0\r\n\r\n" + smuggled)
+        replies = b"".join(iter(lambda: connection.recv(1000), b""))  # until the server closes the connection
+    assert replies.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 "))
+    assert replies.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_megabyte_of_headers(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):
+                connection.sendall(b"a" * 1000)
+                time.sleep(0.001)
+    assert server.ask("GET", "/health/live").status == 200
 
 
 class TestLoad:
@@ -122,7 +173,12 @@ class TestLoad:
         began = time.perf_counter()
         reply = server.ask("POST", "/v1/predict", png(0))
         assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 503 "), "before its body is read"
         assert time.perf_counter() - began < 1
+        counted = server.ask("GET", "/metrics").body.decode()
+        assert 'classicnets_requests_total{route="other",status="503"} 2.0' in counted
         assert server.ask("GET", "/health/ready").status == 200
         go.set()
         for thread in threads:
@@ -143,6 +199,19 @@ class TestLoad:
         go.set()
         until(lambda: server.state.admission.inside == 0)
         assert server.state.admission.held == 0
+
+    def test_images_that_nobody_waits_for_any_more_are_not_computed(self, slow) -> None:
+        server, go = slow
+        body, headers = form(*[("a.png", png(0))] * 50)
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            start = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{head}\r\n"
+            connection.sendall(start.encode() + body)
+            until(lambda: server.state.admission.inside == 1)
+        until(lambda: server.state.admission.held == 0)
+        go.set()
+        until(lambda: server.state.admission.inside == 0)
+        assert 'classicnets_images_total{label="red",model="tiny"} 1.0' in server.ask("GET", "/metrics").body.decode()
 
     def test_a_request_that_takes_too_long(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         served = Served("tiny", bundle)

@@ -6,6 +6,7 @@ import io
 from importlib.resources import files
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,7 +58,7 @@ def test_what_needs_no_key(bundle: Path) -> None:
 
 
 class TestModels:
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def described(self, trusted: Path) -> tuple[dict, str]:
         with running([Served("trusted", trusted)], body=1000) as server:
             reply = server.ask("GET", "/page/models")
@@ -97,7 +98,7 @@ class TestExamples:
         folder = write_bundle(tmp_path / "tiny")
         (tmp_path / "secret.png").write_bytes(png(0))
         golden = Served("tiny", folder).scorer.manifest.golden
-        rewrite(folder, golden=(golden[0].model_copy(update={"file": "../secret.png"}), *golden[1:]))
+        rewrite(folder, golden=(msgspec.structs.replace(golden[0], file="../secret.png"), *golden[1:]))
         with running([Served("tiny", folder)]) as server:
             found = server.ask("GET", "/page/examples/tiny").json()["examples"]
         assert [example["name"] for example in found] == ["1.png", "2.png"]
@@ -145,7 +146,7 @@ class TestOcclusion:
 
     def test_mistakes(self, server: Server) -> None:
         reply = server.ask("POST", "/page/occlusion/tiny?class=rot", png(0))
-        assert (reply.status, "red" in reply.json()["error"]) == (400, True)
+        assert (reply.status, reply.json()["error"][:20]) == (400, "No class named 'rot'")
         assert server.ask("POST", "/page/occlusion/tiny", b"text").status == 400
 
 

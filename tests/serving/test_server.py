@@ -65,7 +65,9 @@ def test_sigterm_finishes_what_was_accepted_and_exits_with_0(tmp_path: Path) -> 
             until(lambda: _ready(port) == b"HTTP/1.1 503 ")
             time.sleep(0.7)  # it accepts no more by now
             connection.sendall(png(0))
-            assert connection.recv(20).startswith(b"HTTP/1.1 200 ")
+            answer = connection.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"\r\nconnection: close\r\n" in answer
         assert process.wait(20) == 0
     finally:
         process.kill()

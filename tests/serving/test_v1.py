@@ -68,7 +68,7 @@ def test_top_k(server: Server) -> None:
 def test_more_images_than_allowed(server: Server) -> None:
     reply = server.ask("POST", "/v1/predict", *form(*[(f"{i}.png", png(0)) for i in range(5)]))
     assert reply.status == 400
-    assert "Maximum number of files is 4" in reply.json()["error"]
+    assert reply.json()["error"] == "The form has more than 4 files. Send fewer at a time."
 
 
 def test_models_and_metrics(server: Server) -> None:

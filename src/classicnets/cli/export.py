@@ -186,7 +186,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         [
             (
                 row["engine"], row["precision"], row["threads"], row["streams"], row["chunk"],
-                row["convolution"] + (", spinning" if row["spinning"] else ""), row["milliseconds"], row["images_per_second"],
+                row["convolution"] + (", spinning" if row["spinning"] else ""), row["milliseconds"],
+                row["images_per_second"],
                 None if row["speed"] is None else f"{row['speed']:.2f}x", "kept" if row["kept"] else row["note"],
             )
             for row in rows

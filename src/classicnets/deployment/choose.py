@@ -82,6 +82,15 @@ class Row:
     kept: bool = False
     note: str = ""
 
+    @classmethod
+    def of(cls, engine: Engine, settings: Settings, executed: str, batch: int, **measured: Any) -> Row:
+        """Return the row of an engine with these settings. `measured` are the other attributes."""
+        return cls(
+            engine=engine, precision=settings.precision, executed=executed, threads=settings.used_threads,
+            streams=settings.used_streams, chunk=settings.chunk, convolution=settings.convolution,
+            spinning=settings.spinning, batch=batch, **measured,
+        )  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON-ready values."""
         return asdict(self)
@@ -204,12 +213,7 @@ class _Contest:
 
     def refuse(self, candidate: Candidate, settings: Settings, note: str, executed: str = "") -> None:
         """Add a row for what is not measured."""
-        self.rows.append(
-            Row(
-                candidate.engine, candidate.precision, executed, settings.used_threads, settings.used_streams,
-                settings.chunk, settings.convolution, settings.spinning, len(self._images), note=note,
-            )
-        )  # fmt: skip
+        self.rows.append(Row.of(candidate.engine, settings, executed, len(self._images), note=note))
 
     def enter(self, candidate: Candidate, settings: Settings) -> None:
         """Open a way, measure it against the best, and keep the faster one."""

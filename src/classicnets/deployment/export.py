@@ -31,7 +31,7 @@ from classicnets.deployment.engines import ENGINES, FILES, Engine, Goal, Precisi
 from classicnets.deployment.graph import deployable
 from classicnets.deployment.image_size import with_image_size
 from classicnets.deployment.manifest import FORMAT, Input, Manifest, is_bundle
-from classicnets.deployment.precision import Made, Reduced, in_precision
+from classicnets.deployment.precision import Made, Reduced, in_precision, with_own_drift
 from classicnets.deployment.readme import readme
 from classicnets.deployment.requirements import requirements
 from classicnets.deployment.run_images import RunImages, large_photos, training_images, validation_images
@@ -144,6 +144,7 @@ def _write(
         from classicnets.deployment.auto import fastest
 
         reduced = fastest(folder, made, engines, precisions)
+    card = with_own_drift(card, made, reduced)
     golden = write_golden(folder, images.validation, reduced.session)
     write_labels(folder, card.classes)
     measured = {
@@ -214,13 +215,8 @@ def _timed(reduced: Reduced, made: Made) -> list[Row]:
     for batch in (1, 32):
         ways = {"bundle": partial(reduced.session.run, made.reference.batch(batch))}
         seconds = interleaved(ways, seconds=_TIMED)["bundle"].p50
-        rows.append(
-            Row(
-                reduced.engine, settings.precision, reduced.session.executed, settings.used_threads,
-                settings.used_streams, settings.chunk, settings.convolution, batch, milliseconds=1000 * seconds,
-                images_per_second=batch / seconds, speed=1.0, kept=True,
-            )
-        )  # fmt: skip
+        measured = {"milliseconds": 1000 * seconds, "images_per_second": batch / seconds, "speed": 1.0, "kept": True}
+        rows.append(Row.of(reduced.engine, settings, reduced.session.executed, batch, **measured))
     return rows
 
 

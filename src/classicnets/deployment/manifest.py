@@ -69,7 +69,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     outputs: tuple[Literal["probabilities", "novelty"], ...]
     card: dict[str, Any]
     golden: tuple[Golden, ...] = ()
-    measured: dict[str, Any] = {}  # noqa: RUF012  (each manifest gets its own)
+    measured: dict[str, Any] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""

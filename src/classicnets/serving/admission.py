@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -11,6 +12,14 @@ from classicnets.serving.limits import Limits
 from classicnets.serving.refusal import busy
 
 Answer = TypeVar("Answer")
+
+_here = threading.local()
+
+
+def abandoned() -> bool:
+    """Whether nobody waits any more for the work that this thread does: long work looks now and then, and ends."""
+    gone: threading.Event | None = getattr(_here, "gone", None)
+    return gone is not None and gone.is_set()
 
 
 class Admission:
@@ -24,8 +33,12 @@ class Admission:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.inside = self.held = 0
-        self._turns = asyncio.Semaphore(limits.workers)
         self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="classicnets-serve")
+
+    @property
+    def full(self) -> bool:
+        """Whether no more work is taken now."""
+        return self.inside >= self.limits.workers + self.limits.waiting
 
     def hold(self, number: int) -> None:
         """Count bytes that arrived. Raises Refusal (503) if all requests together hold too many."""
@@ -40,25 +53,38 @@ class Admission:
     async def run(self, work: Callable[[], Answer]) -> Answer:
         """Return what `work` returns, computed in a thread when its turn comes.
 
-        A caller that is cancelled while it waits leaves its place at once. Work that has begun ends, and its place is
-        free then. Raises Refusal (503) if too many wait.
+        Waiting work lies in the threads' own queue, so that a thread that has ended one goes on with the next at once.
+        A caller that is cancelled while it waits leaves its place. Work that has begun keeps its place until it ends,
+        and `abandoned` tells it that it may. Raises Refusal (503) if too many wait.
         """
-        if self.inside >= self.limits.workers + self.limits.waiting:
+        if self.full:
             raise busy()
-        self.inside += 1
-        try:
-            await self._turns.acquire()
-        except BaseException:
-            self.inside -= 1
-            raise
         loop = asyncio.get_running_loop()
-        future = self._threads.submit(work)
-        future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._leave, done))
-        return await asyncio.shield(asyncio.wrap_future(future))
+        answer: asyncio.Future[Answer] = loop.create_future()
+        given, gone = [work], threading.Event()
 
-    def _leave(self, _: Future[Any]) -> None:
+        def turn() -> Answer:
+            _here.gone = gone
+            return given.pop()()
+
+        self.inside += 1
+        future = self._threads.submit(turn)
+        future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._leave, done, answer))
+        try:
+            return await answer
+        finally:
+            gone.set()
+            if future.cancel():  # it had not begun
+                given.clear()  # the images that it holds
+
+    def _leave(self, done: Future[Any], answer: asyncio.Future[Any]) -> None:
         self.inside -= 1
-        self._turns.release()
+        if answer.done():
+            return  # the caller was cancelled
+        if error := done.exception():
+            answer.set_exception(error)
+        else:
+            answer.set_result(done.result())
 
     def close(self) -> None:
         """Wait until all work has ended."""

@@ -9,6 +9,7 @@ from typing import Any
 from classicnets.conformal import SetMethod
 from classicnets.errors import BadImage
 from classicnets.scorer import Answer, require_conformal
+from classicnets.serving.admission import abandoned
 from classicnets.serving.models import Served
 from classicnets.serving.telemetry import Telemetry
 
@@ -48,6 +49,8 @@ def answer_all(
         require_conformal(scorer.card, question.coverage, question.sets)
     answers: list[Answer | BadImage] = []
     for image in images:
+        if abandoned():
+            break
         try:
             answer = scorer.predict(image.content, top_k=question.top_k, coverage=question.coverage, sets=question.sets)
         except BadImage as error:
@@ -55,6 +58,7 @@ def answer_all(
             answers.append(BadImage(image.name, error.reason))
             continue
         telemetry.images.labels(served.name, answer.label).inc()
+        served.watch(scorer, [] if answer.strangeness is None else [answer.strangeness])
         if answer.unlike_training:
             telemetry.unlike.labels(served.name).inc()
         answers.append(replace(answer, path=image.name))

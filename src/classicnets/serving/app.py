@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
-from starlette.middleware.base import RequestResponseEndpoint
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from classicnets import __version__
 from classicnets.errors import ClassicNetsError, did_you_mean
@@ -24,9 +23,11 @@ from classicnets.serving.admission import Admission
 from classicnets.serving.guard import Guard
 from classicnets.serving.limits import Limits
 from classicnets.serving.models import Served
+from classicnets.serving.openapi import describe, shows
 from classicnets.serving.page import add_pages
 from classicnets.serving.page.static import PUBLIC
 from classicnets.serving.refusal import Refusal
+from classicnets.serving.schemas import Error, Live, Ready
 from classicnets.serving.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 1.0  # seconds between two looks at the models' files
+_CLIENT_LEFT = 499  # what nginx counts for a client that closed the connection
 
 
 class State:
@@ -91,16 +93,20 @@ def create_app(
             await watching
         await asyncio.to_thread(state.admission.close)
 
-    app = FastAPI(title="classicnets", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="classicnets", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
     app.state.serving = state
     app.include_router(v1.router, tags=["v1"])
     app.include_router(v2.router, tags=["Open Inference Protocol v2"])
     _add_health(app, state)
     app.include_router(inside.router, include_in_schema=False)
     add_pages(app, key=key is not None)
+    describe(app, key=key is not None)
     _add_errors(app)
-    _add_counting(app, state)
-    return Guard(app, state.admission, hosts=hosts, key=key, public=PUBLIC), state
+    guarded = Guard(app, state.admission, hosts=hosts, key=key, public=PUBLIC)
+    return _Counted(guarded, state.telemetry), state
 
 
 async def _watch(state: State) -> None:
@@ -113,21 +119,21 @@ async def _watch(state: State) -> None:
 
 
 def _add_health(app: FastAPI, state: State) -> None:
-    @app.get("/health/live", tags=["health"])
+    @app.get("/health/live", tags=["health"], responses=shows(Live))
     async def live() -> dict[str, bool]:
         """Whether the process runs."""
         return {"live": True}
 
-    @app.get("/health/ready", tags=["health"])
+    @app.get("/health/ready", tags=["health"], responses=shows(Ready) | {503: {"model": Ready | Error}})
     async def ready() -> Response:
         """Whether it takes requests. While it stops, it does not."""
         status = HTTPStatus.OK if state.ready else HTTPStatus.SERVICE_UNAVAILABLE
         return JSONResponse({"live": True, "ready": state.ready}, status)
 
-    @app.get("/metrics", tags=["health"])
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """What was counted, as Prometheus reads it."""
-        return Response(state.telemetry.text(), media_type="text/plain; version=0.0.4")
+        return Response(state.telemetry.text(state.models.values()), media_type="text/plain; version=0.0.4")
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -161,12 +167,28 @@ def _add_errors(app: FastAPI) -> None:
         )
 
 
-def _add_counting(app: FastAPI, state: State) -> None:
-    @app.middleware("http")
-    async def count(request: Request, call_next: RequestResponseEndpoint) -> Response:
-        began = time.perf_counter()
-        response = await call_next(request)
-        route = getattr(request.scope.get("route"), "path", "other")
-        state.telemetry.requests.labels(route, str(response.status_code)).inc()
-        state.telemetry.seconds.labels(route).observe(time.perf_counter() - began)
-        return response
+class _Counted:
+    """An ASGI application that counts the requests of another one, the refused ones too."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app, self._telemetry = app, telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), _CLIENT_LEFT
+
+        async def seen_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, seen_send)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._telemetry.requests.labels(route, str(status)).inc()
+            self._telemetry.seconds.labels(route).observe(time.perf_counter() - began)

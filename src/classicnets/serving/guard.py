@@ -1,6 +1,6 @@
 """`Guard`: what happens to every request before a route sees it, and to every response before it leaves.
 
-    Host -> key -> body, within its limits and its deadline -> the route -> headers
+    Host -> key -> room for one more -> body, within its limits and its deadline -> the route -> headers
 
 The body is read here, so that a route never waits for a client, and a client that leaves ends its request.
 """
@@ -17,7 +17,7 @@ from http import HTTPStatus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from classicnets.serving.admission import Admission
-from classicnets.serving.refusal import Refusal, too_large, too_late
+from classicnets.serving.refusal import Refusal, busy, too_large, too_late
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
@@ -79,6 +79,8 @@ class Guard:
         try:
             async with asyncio.timeout(self._admission.limits.seconds):
                 self._check(scope)
+                if scope["method"] == "POST" and self._admission.full:
+                    raise busy()  # before its body is read
                 await self._answer(scope, receive, guarded_send)
         except Refusal as refusal:
             if not started:
@@ -91,6 +93,10 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
+        if b"content-length" in headers and b"transfer-encoding" in headers:  # what smuggles a second request
+            raise Refusal(
+                HTTPStatus.BAD_REQUEST, "Send either Content-Length or Transfer-Encoding.", {"Connection": "close"}
+            )
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if _without_port(host) not in self._hosts:
             raise Refusal(
@@ -111,7 +117,7 @@ class Guard:
         body = _Body(scope, self._admission)
         try:
             await body.read(receive)
-            working = asyncio.ensure_future(self._app(body.scope, body.replayed, send))
+            working = asyncio.ensure_future(self._app(scope, body.replayed, send))
             leaving = asyncio.ensure_future(_left(receive))
             try:
                 await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -142,6 +148,7 @@ class _Body:
     def __init__(self, scope: Scope, admission: Admission) -> None:
         self._admission, self._limit = admission, admission.limits.body
         self._content = bytearray()
+        self._received = self._held = 0
         self._given = False
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"")
@@ -151,10 +158,9 @@ class _Body:
         if encoding not in ("identity", "gzip", "deflate"):
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Encoding must be gzip, deflate or left out.")
         self._inflate = None if encoding == "identity" else zlib.decompressobj(47 if encoding == "gzip" else 15)
-        kept = [
+        scope["headers"] = self._headers = [
             (name, value) for name, value in scope["headers"] if name not in (b"content-encoding", b"content-length")
         ]
-        self.scope = {**scope, "headers": kept}
 
     async def read(self, receive: Receive) -> None:
         """Receive all of it. Raises Refusal if it is too large or damaged, _ClientLeft if it ends early."""
@@ -163,27 +169,34 @@ class _Body:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _ClientLeft
-            self._add(message.get("body", b""))
+            await self._add(message.get("body", b""))
             more = message.get("more_body", False)
-        if self._inflate is not None and self._content and not self._inflate.eof:
+        if self._inflate is not None and self._received and not self._inflate.eof:
             raise Refusal(HTTPStatus.BAD_REQUEST, "The compressed body ends too early.")
-        self.scope["headers"].append((b"content-length", str(len(self._content)).encode()))
+        self._headers.append((b"content-length", str(self._held).encode()))
 
-    def _add(self, chunk: bytes) -> None:
+    async def _add(self, chunk: bytes) -> None:
+        self._received += len(chunk)
+        if self._received > self._limit:
+            raise too_large(self._limit)
         if self._inflate is None:
             self._keep(chunk)
             return
-        try:
-            while chunk:
+        while chunk:
+            if self._inflate.eof:
+                raise Refusal(HTTPStatus.BAD_REQUEST, "Bytes follow the end of the compressed body.")
+            try:
                 self._keep(self._inflate.decompress(chunk, _STEP))
-                chunk = self._inflate.unconsumed_tail
-        except zlib.error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "The compressed body is damaged.") from None
+            except zlib.error:
+                raise Refusal(HTTPStatus.BAD_REQUEST, "The compressed body is damaged.") from None
+            chunk = self._inflate.unconsumed_tail
+            await asyncio.sleep(0)  # other requests go on while much is inflated
 
     def _keep(self, part: bytes) -> None:
-        if len(self._content) + len(part) > self._limit:
+        if self._held + len(part) > self._limit:
             raise too_large(self._limit)
         self._admission.hold(len(part))
+        self._held += len(part)
         self._content += part
 
     async def replayed(self) -> Message:
@@ -191,11 +204,12 @@ class _Body:
         if self._given:
             await asyncio.Event().wait()  # the guard itself watches for a client that leaves
         self._given = True
-        return {"type": "http.request", "body": bytes(self._content), "more_body": False}
+        content, self._content = self._content, bytearray()
+        return {"type": "http.request", "body": bytes(content), "more_body": False}
 
     def release(self) -> None:
         """Forget it."""
-        self._admission.release(len(self._content))
+        self._admission.release(self._held)
         self._content = bytearray()
 
 

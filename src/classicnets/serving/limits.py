@@ -17,7 +17,10 @@ class Limits:
         body: bytes of one request, after decompression; a longer one gets 413.
         bodies: bytes of all requests that are being received or answered.
         images: how many images one request may have, 1 or more.
-        seconds: how long a request may take, from its first byte to its answer.
+        seconds: how long a request may take, from its head to its answer.
+        head_seconds: how long a connection may be open before it has sent the head of a request.
+        connections: how many connections are open at once, 1 or more. For one more, the connection that has waited
+            longest for a request is closed.
 
     Raises ConfigError for a number below its smallest.
     """
@@ -28,10 +31,20 @@ class Limits:
     bodies: int = 512 * 2**20
     images: int = 64
     seconds: float = 30.0
+    head_seconds: float = 10.0
+    connections: int = 1000
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("waiting", 0), ("body", 1), ("bodies", self.body), ("images", 1)):
+        for name, least in (
+            ("workers", 1),
+            ("waiting", 0),
+            ("body", 1),
+            ("bodies", self.body),
+            ("images", 1),
+            ("connections", 1),
+        ):
             if getattr(self, name) < least:
                 raise ConfigError(f"limits.{name} must be {least:,} or more, got {getattr(self, name):,}.")
-        if not self.seconds > 0:
-            raise ConfigError(f"limits.seconds must be above 0, got {self.seconds:g}.")
+        for name in ("seconds", "head_seconds"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"limits.{name} must be above 0, got {getattr(self, name):g}.")

@@ -44,5 +44,4 @@ def too_large(limit: int) -> Refusal:
     return Refusal(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         f"The request has more than {limit:,} bytes. Send fewer or smaller images.",
-        {"Connection": "close"},
     )

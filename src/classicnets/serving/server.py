@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from classicnets.deployment import Bundle
 from classicnets.errors import ConfigError
 from classicnets.serving.app import State, create_app
+from classicnets.serving.connection import Connection
 from classicnets.serving.limits import Limits
 from classicnets.serving.models import Served, serve_names
 from classicnets.system.threads import usable_cores
@@ -21,6 +28,10 @@ from classicnets.system.threads import usable_cores
 LOCAL = ("127.0.0.1", "localhost", "::1")
 _HEADERS = 64 * 2**10  # bytes of a request's headers
 _NOTICED = 0.5  # seconds in which a balancer sees that the server is not ready any more
+_LAST = 0.2  # seconds in which what was sent on an open connection arrives
+_KEPT = 5  # seconds that a connection without requests stays open
+_OTHER_FILES = 100  # models, libraries, pipes
+_CLOSE = (b"connection", b"close")
 
 
 def check_address(host: str, key: str | None, *, insecure: bool) -> None:
@@ -59,7 +70,7 @@ def serve(
     >>> serve([Path("runs/birds")], port=8080)  # doctest: +SKIP
     """
     check_address(host, key, insecure=insecure)
-    limits = limits or Limits(workers=usable_cores())
+    limits = _with_files_for(limits or Limits(workers=usable_cores()))
     models = [Served(name, path, workers=limits.workers) for name, path in serve_names(paths).items()]
     if not all(isinstance(served.scorer, Bundle) for served in models):
         import torch
@@ -67,14 +78,23 @@ def serve(
         torch.set_num_threads(max(1, usable_cores() // limits.workers))  # of each worker
     allowed = [*LOCAL, "[::1]", host, *hosts]
     app, state = create_app(models, limits=limits, hosts=allowed, key=key)
-    config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", access_log=False, server_header=False,
-        h11_max_incomplete_event_size=_HEADERS, timeout_keep_alive=5, http="h11", lifespan="on",
-    )  # fmt: skip
     with _listening(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
         say(f"http://{name}:{listener.getsockname()[1]}")
-        _Server(config, state).run(sockets=[listener])
+        Server(app, state, limits).run(sockets=[listener])
+
+
+def _with_files_for(limits: Limits) -> Limits:
+    """Let this process open a file for each connection; allow fewer connections where the system forbids it."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows has no such limit
+        return limits
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = max(soft, min(hard, limits.connections + _OTHER_FILES))
+    if allowed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return replace(limits, connections=max(1, min(limits.connections, allowed - _OTHER_FILES)))
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -88,23 +108,75 @@ def _listening(host: str, port: int) -> socket.socket:
         ) from None
 
 
-class _Server(uvicorn.Server):
-    """A server that says it is not ready before it stops, and ends with exit code 0."""
+class Server(uvicorn.Server):
+    """A server that says that it is not ready before it stops, answers all it was sent, and ends with exit code 0.
 
-    def __init__(self, config: uvicorn.Config, state: State) -> None:
-        super().__init__(config)
+    Args:
+        app: the application.
+        state: what its routes share.
+        limits: what it takes.
+    """
+
+    def __init__(self, app: ASGIApp, state: State, limits: Limits) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=partial(Connection, limits=limits),
+                ws="none",
+                lifespan="on",  # type: ignore[arg-type]
+                log_level="error",
+                access_log=False,
+                server_header=False,
+                h11_max_incomplete_event_size=_HEADERS,
+                timeout_keep_alive=_KEPT,
+                timeout_graceful_shutdown=math.ceil(limits.seconds) + _KEPT,
+            )  # fmt: skip
+        )
         self._serving = state
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+        if threading.current_thread() is threading.main_thread():
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stop)
         yield
 
     def _stop(self) -> None:
+        """Be not ready, have clients close their connections, and stop a little later; at once when asked again."""
         if not self._serving.ready:
             self.force_exit = True
             return
         self._serving.ready = False
+        self.config.encoded_headers.append(_CLOSE)
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
         asyncio.get_running_loop().call_later(_NOTICED, setattr, self, "should_exit", True)
+
+    async def on_tick(self, counter: int) -> bool:
+        now = asyncio.get_running_loop().time()
+        for connection in cast("list[Connection]", list(self.server_state.connections)):
+            connection.close_if_late(now)
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening; answer what clients have sent on connections that the system has accepted already."""
+        for listener in sockets or ():
+            await self._take_waiting(listener)
+        for server in self.servers:
+            server.close()
+        if self.server_state.connections:
+            await asyncio.sleep(_LAST)
+        await super().shutdown(sockets)
+
+    async def _take_waiting(self, listener: socket.socket) -> None:
+        """Take the connections that the system holds for us."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                accepted, _ = listener.accept()
+                accepted.setblocking(False)
+                await loop.connect_accepted_socket(self._connection, accepted)
+
+    def _connection(self) -> asyncio.Protocol:
+        make = self.config.http_protocol_class
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.datastructures import UploadFile
 
 from classicnets.deployment import Bundle
 from classicnets.errors import BadImage
 from classicnets.serving.answering import Given, Question, answer_all, to_json
+from classicnets.serving.forms import FORM, files_of
+from classicnets.serving.openapi import shows
 from classicnets.serving.refusal import Refusal
+from classicnets.serving.schemas import Answers, Explanation, Models, NoAnswers
 
 if TYPE_CHECKING:
     from classicnets.serving.app import State
@@ -36,17 +38,20 @@ _IMAGES: dict[str, Any] = {
     }
 }
 
+_EXPLAINED = shows(Explanation, 404, 409)
+_EXPLAINED[200]["content"]["image/png"] = {"schema": {"type": "string", "format": "binary"}}
+
 Model = Annotated[str | None, Query(description="The model's name. It may be left out if there is one model.")]
 
 
-@router.get("/models")
+@router.get("/models", responses=shows(Models))
 async def models(request: Request) -> dict[str, Any]:
     """The models: their names, classes and input sizes."""
     state: State = request.app.state.serving
     return {"models": [served.describe() for served in state.models.values()]}
 
 
-@router.post("/predict", openapi_extra=_IMAGES)
+@router.post("/predict", openapi_extra=_IMAGES, responses=shows(Answers, 404) | {400: {"model": NoAnswers}})
 async def predict(
     request: Request,
     model: Model = None,
@@ -68,7 +73,7 @@ async def predict(
     return JSONResponse(body | ({"error": first} if status != HTTPStatus.OK else {}), status)
 
 
-@router.post("/explain", openapi_extra=_IMAGES, responses={200: {"content": {"image/png": {}, "application/json": {}}}})
+@router.post("/explain", openapi_extra=_IMAGES, responses=_EXPLAINED)
 async def explain(
     request: Request,
     model: Model = None,
@@ -104,14 +109,15 @@ async def explain(
 
 async def _images(request: Request, most: int) -> list[Given]:
     """The images of a request: its body, or the files of a form. Raises Refusal if there are none, or too many."""
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        body = await request.body()
-        if not body:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "The request has no image. Send its bytes as the body.")
-        return [Given("image 0", body)]
-    async with request.form(max_files=most, max_fields=0) as form:
-        files = [file for _, file in form.multi_items() if isinstance(file, UploadFile)]
-        images = [Given(file.filename or f"image {i}", await file.read()) for i, file in enumerate(files)]
-    if not images:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "The form has no file. Send each image as a file, with any field name.")
-    return images
+    body = await request.body()
+    content_type = request.headers.get("content-type", "")
+    if content_type.lower().startswith(FORM):
+        images = files_of(body, content_type, most=most)
+        if not images:
+            raise Refusal(
+                HTTPStatus.BAD_REQUEST, "The form has no file. Send each image as a file, with any field name."
+            )
+        return images
+    if not body:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "The request has no image. Send its bytes as the body.")
+    return [Given("image 0", body)]

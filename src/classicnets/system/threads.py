@@ -26,7 +26,7 @@ _OWN_CGROUPS = Path("/proc/self/cgroup")
 def in_threads(
     work: Callable[[_In], _Out], items: Sequence[_In], *, workers: int | None = None, chunk: int = 64
 ) -> Iterator[_Out]:
-    """Yield `work(item)` for each of `items`, in order, computed by several threads.
+    """Yield `work(item)` for each of `items`, in order, computed by several threads. A single chunk needs none.
 
     Args:
         work: called in a thread, once for each item.
@@ -35,6 +35,9 @@ def in_threads(
         chunk: how many items a thread takes at a time.
     """
     chunks = [items[i : i + chunk] for i in range(0, len(items), chunk)]
+    if len(chunks) < 2:
+        yield from map(work, items)
+        return
     with ThreadPoolExecutor(workers or usable_cores(), thread_name_prefix="classicnets-data") as pool:
         for answers in pool.map(lambda some: [work(item) for item in some], chunks):
             yield from answers

@@ -43,9 +43,10 @@ class OnnxRuntimeSession:
         """Return what the network says of images, uint8 (N, C, H, W)."""
         size = self._settings.chunk or -(-len(images) // self._streams)
         chunks = [images[i : i + size] for i in range(0, len(images), size)]
-        parts = (
-            [self._one(chunk) for chunk in chunks] if self._pool is None else list(self._pool.map(self._one, chunks))
-        )
+        if self._pool is None or len(chunks) == 1:
+            parts = [self._one(chunk) for chunk in chunks]
+        else:
+            parts = list(self._pool.map(self._one, chunks))
         return Answered(*(np.concatenate(outputs) for outputs in zip(*parts, strict=True)))
 
     def profile(self, images: NDArray[np.uint8]) -> list[Operation]:

@@ -6,6 +6,7 @@ usual page for that loads scripts from another server, which this one forbids, a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from fastapi import FastAPI, Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from classicnets.serving.openapi import ALWAYS
 from classicnets.serving.page.examples import Examples
 from classicnets.serving.page.routes import router
 
@@ -30,13 +32,16 @@ class Parameter(NamedTuple):
 
 
 class Route(NamedTuple):
-    """A route, in words."""
+    """A route, in words. Its example of a request and of an answer are JSON, or empty."""
 
     tag: str
     method: str
     path: str
     text: str
     parameters: list[Parameter]
+    request: str
+    answer: str
+    errors: list[tuple[str, str]]
 
 
 def add_pages(app: FastAPI, *, key: bool) -> None:
@@ -48,8 +53,14 @@ def add_pages(app: FastAPI, *, key: bool) -> None:
     async def docs(request: Request) -> Response:
         document = app.openapi()
         groups = [(tag, list(routes)) for tag, routes in groupby(_routes(document), key=lambda route: route.tag)]
+        errors = [(str(status), meaning) for status, meaning in ALWAYS.items()]
         page = _ENVIRONMENT.get_template("docs.html.j2").render(
-            title=app.title, version=app.version, groups=groups, key=key, address=str(request.base_url).rstrip("/")
+            title=app.title,
+            version=app.version,
+            groups=groups,
+            errors=errors,
+            key=key,
+            address=str(request.base_url).rstrip("/"),
         )
         return Response(page, media_type="text/html; charset=utf-8")
 
@@ -64,7 +75,20 @@ def _routes(document: dict[str, Any]) -> Iterator[Route]:
                 path=path,
                 text=route.get("description", route["summary"]),
                 parameters=[_parameter(parameter) for parameter in route.get("parameters", [])],
+                request=_example(route.get("requestBody", {})),
+                answer=_example(route["responses"]["200"]),
+                errors=[
+                    (status, response["description"])
+                    for status, response in route["responses"].items()
+                    if status != "200" and int(status) not in ALWAYS
+                ],
             )
+
+
+def _example(described: dict[str, Any]) -> str:
+    """The JSON example of a request body or a response; empty if it has none."""
+    example = described.get("content", {}).get("application/json", {}).get("example")
+    return "" if example is None else json.dumps(example, indent=1, ensure_ascii=False)
 
 
 def _parameter(parameter: dict[str, Any]) -> Parameter:

@@ -1,22 +1,35 @@
 // What a model is, how good it is, and how far to trust it.
 
 import { make } from "./dom.js";
-import { counted } from "./words.js";
+import { counted, percent } from "./words.js";
 
-export function aboutModel(model, { named }) {
-  const heading = named ? [make("h3", { class: "model-name" }, model.name)] : [];
-  const link = model.can_explain
-    ? [make("p", {}, make("a", { href: `/inside?${new URLSearchParams({ model: model.name })}` }, "Look inside this network"))]
-    : [];
-  return make("article", { class: "about-model" }, ...heading,
-    make("div", { class: "sections" }, ...model.sections.map((section) => sectionOf(section, named))),
-    make("details", {}, make("summary", {}, `All ${counted(model.classes.length, "class", "classes")}`),
-      make("ul", { class: "classes" }, ...model.classes.map((name) => make("li", {}, name)))),
-    ...link);
+const FEW = 10; // classes, as in about.py
+
+export function aboutModel(model, { named, first }) {
+  const link = model.can_explain ? [make("p", {}, linkInside(model, "Look inside this network"))] : [];
+  const parts = [
+    make("div", { class: "sections" }, ...model.sections.map((section) => sectionOf(section))),
+    ...classesOf(model), ...link,
+  ];
+  if (!named) return make("article", {}, ...parts);
+  const top1 = model.metrics.top1 === undefined ? "" : `, ${percent(model.metrics.top1)} right`;
+  return make("details", { class: "about-model", open: first },
+    make("summary", {}, make("strong", {}, model.name), make("span", { class: "note" }, `${model.engine}${top1}`)), ...parts);
 }
 
-function sectionOf({ title, rows, note }, named) {
-  return make("section", { class: "card" }, make(named ? "h4" : "h3", {}, title),
+export function linkInside({ name }, text) {
+  return make("a", { href: `/inside?${new URLSearchParams({ model: name })}` }, text);
+}
+
+// A few classes stand in the first section already.
+function classesOf({ classes }) {
+  if (classes.length <= FEW) return [];
+  return [make("details", {}, make("summary", {}, `All ${counted(classes.length, "class", "classes")}`),
+    make("ul", { class: "classes" }, ...classes.map((name) => make("li", {}, name))))];
+}
+
+function sectionOf({ title, rows, note }) {
+  return make("section", { class: "card" }, make("h3", {}, title),
     ...(rows.length ? [make("dl", {}, ...rows.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]))] : []),
     ...(note ? [make("p", { class: "note" }, note)] : []));
 }

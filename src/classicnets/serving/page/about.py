@@ -17,6 +17,8 @@ from classicnets.serving.models import Served
 COVERAGES = (0.8, 0.9, 0.95, 0.99)
 """The coverages that the page offers, if the model can promise them."""
 
+_FEW = 10  # classes, which are named
+
 
 class Section(NamedTuple):
     """A heading, rows of a name and a text, and a sentence below them."""
@@ -41,7 +43,7 @@ def about(served: Served) -> dict[str, Any]:
 
 
 def _what(served: Served) -> Section:
-    facts, preprocess = served.describe(), served.scorer.card.preprocess
+    facts, preprocess, classes = served.describe(), served.scorer.card.preprocess, served.scorer.card.classes
     height, width = preprocess.input_size
     colours = {1: "grey", 3: "RGB"}.get(preprocess.channels, f"{preprocess.channels} channels")
     fitted = {
@@ -51,7 +53,7 @@ def _what(served: Served) -> Section:
     }
     rows = [
         ("Network", facts["model"]),
-        ("Classes", f"{len(facts['classes']):,}"),
+        ("Classes", ", ".join(classes) if len(classes) <= _FEW else f"{len(classes):,}"),
         ("It sees", f"{fitted[preprocess.resize]}, {width} × {height} pixels, {colours}"),
         ("Computes", f"{facts['engine']} in {facts['precision']}"),
     ]
@@ -119,8 +121,8 @@ def _trust(card: Card) -> Section:
     if card.novelty is None:
         rows.append(("Unlike the training images", f"not known: {card.missing('novelty') or 'no threshold was kept'}"))
     else:
-        alarm = f"{100 * card.novelty.false_alarm_rate:g} % of images like them"
-        rows.append(("Unlike the training images", f"such images are marked, and by mistake {alarm}"))
+        alarm = f"{100 * card.novelty.false_alarm_rate:g} % of the others are too, by mistake"
+        rows.append(("Unlike the training images", f"such images are marked; {alarm}"))
     return Section("How far to trust it", rows, "This holds for images that come from where its own images come from.")
 
 

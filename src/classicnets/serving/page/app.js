@@ -18,6 +18,7 @@ let models = [];
 let cards = new Map(); // of the chosen models, by their names
 let file = null; // what the models are asked about
 let pictured = null; // the same, or before it while the camera is live
+let early = null; // files that came before the models
 let batch = null;
 let asking = new AbortController();
 const heat = new Heat();
@@ -52,6 +53,8 @@ async function begin() {
   layModels();
   choose();
   for (const id of ["try", "about", "code"]) show(byId(id));
+  if (early) take(early);
+  early = null;
 }
 
 byId("key").addEventListener("submit", (event) => {
@@ -74,7 +77,7 @@ function describe() {
     ? `${counted(models.length, "model")} answer side by side.`
     : `${name} tells ${counted(classes.length, "class", "classes")} apart${name === model ? "" : ` with ${model}`}.`;
   byId("about").querySelector("h2").textContent = several ? "About the models" : "About the model";
-  byId("about-list").replaceChildren(...models.map((one) => aboutModel(one, { named: several })));
+  byId("about-list").replaceChildren(...models.map((one, i) => aboutModel(one, { named: several, first: i === 0 })));
   fill(byId("code-model"), models.map((one) => [one.name, one.name]));
   show(byId("code-model-label"), several);
   writeCode();
@@ -129,7 +132,6 @@ function open(image) {
   show(byId("bench"));
   show(byId("empty"), false);
   show(byId("shown"));
-  show(byId("clear"));
   show(byId("back"), batch !== null);
   byId("photo-name").textContent = image.name;
   byId("photo").alt = image.name;
@@ -156,7 +158,6 @@ function clear() {
   for (const card of cards.values()) card.rest();
   show(byId("together"), false);
   show(byId("shown"), false);
-  show(byId("clear"), false);
   show(byId("empty"));
   byId("choose").focus();
 }
@@ -198,7 +199,8 @@ async function answerOne(card, signal) {
 // ---- where images come from
 
 function take(files) {
-  if (!cards.size) say("Choose a model first: none is asked now.");
+  if (!models.length) early = files;
+  else if (!cards.size) say("Choose a model first: none is asked now.");
   else if (files.length === 1) open(files[0]);
   else openBatch(files);
 }

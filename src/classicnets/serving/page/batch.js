@@ -73,15 +73,18 @@ export class Batch {
 
   layTable() {
     const heads = ["Image", ...this.models.map(({ name }) => this.models.length > 1 ? name : "Answer")];
-    this.body = make("tbody");
+    for (const row of this.rows) {
+      const open = make("button", { class: "link", onclick: () => this.onOpen(row.file) }, pathOf(row.file));
+      row.cells = this.models.map(() => make("td", {}, "…"));
+      row.node = make("tr", {}, make("td", {}, open), ...row.cells);
+    }
     byId("batch-table").replaceChildren(
-      make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text)))), this.body);
+      make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text)))),
+      make("tbody", {}, ...this.rows.map(({ node }) => node)));
   }
 
-  showRow(row) {
-    const open = make("button", { class: "link", onclick: () => this.onOpen(row.file) }, pathOf(row.file));
-    const cells = this.models.map(({ name }) => make("td", {}, ...inWords(row.answers.get(name))));
-    this.body.append(make("tr", {}, make("td", {}, open), ...cells));
+  showRow({ file, answers, cells }) {
+    this.models.forEach(({ name }, i) => cells[i].replaceChildren(...inWords(answers.get(name), file)));
   }
 
   showProgress() {
@@ -115,8 +118,8 @@ export class Batch {
 
 const pathOf = (file) => file.webkitRelativePath || file.name;
 
-function inWords({ error, predictions, set, unlike_training: unlike }) {
-  if (error) return [make("span", { class: "problem" }, error)];
+function inWords({ error, predictions, set, unlike_training: unlike }, file) {
+  if (error) return [make("span", { class: "problem" }, error.replace(`${file.name}: `, ""))];
   const [{ label, score }] = predictions;
   const more = [set && set.length > 1 && `or ${set.slice(1, 6).join(", ")}`, unlike && UNLIKE].filter(Boolean);
   return [label, " ", make("span", { class: "note" }, percent(score)), ...more.map((text) =>

@@ -28,7 +28,7 @@ export class Heat {
   }
 
   setModels(models) {
-    this.models = models;
+    this.models = models.toSorted((one, other) => other.can_explain - one.can_explain);
     fill(byId("heat-model"), this.models.map(({ name }) => [name, name]));
     show(byId("heat-model-label"), this.models.length > 1);
     this.listClasses();

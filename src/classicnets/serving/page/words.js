@@ -22,12 +22,11 @@ export const UNLIKE = "unlike the training images";
 
 // What an answer is worth, as sentences of a kind: "warning", "set" or "score".
 export function doubt(answer, { calibrated, classes }) {
-  const said = [];
   if (answer.unlike_training) {
-    said.push({ kind: "warning", text: "This image is unlike the training images, so its classes mean little." });
+    return [{ kind: "warning", text: "This image is unlike the training images, so its classes mean little." }];
   }
-  if (answer.set) said.push({ kind: "set", text: ofSet(answer.set, answer.coverage, classes.length) });
-  if (!answer.unlike_training) said.push({ kind: "score", text: ofScore(answer.predictions, calibrated) });
+  const said = [{ kind: "score", text: ofScore(answer.predictions, calibrated) }];
+  if (answer.set) said.unshift({ kind: "set", text: ofSet(answer.set, answer.coverage, classes.length) });
   return said;
 }
 
@@ -42,7 +41,7 @@ function ofSet(names, coverage, all) {
 }
 
 function ofScore([best, second], calibrated) {
-  const close = second && best.score - second.score < 0.15 ? ` ${second.label} is close behind.` : "";
+  const close = second && best.score - second.score < 0.15 ? ` Close behind: ${second.label}.` : "";
   if (!calibrated) return `The score is not calibrated, so it is not the probability of being right.${close}`;
   const right = Math.round(100 * best.score);
   if (right >= 100) return "Of 100 answers with such a score, nearly all are right.";
