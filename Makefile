@@ -10,12 +10,12 @@ EXAMPLES := $(filter-out examples/demo.py examples/shapes.py,$(wildcard examples
 SHORT := $(filter-out examples/detect.py examples/segment.py,$(EXAMPLES))  # the others take minutes; tests run their parts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format lint types layers examples examples-short docs docs-record bench bench-train bench-infer bench-serve facts clean $(EXAMPLES:%=run-%)
+.PHONY: help setup browser demo test test-slow check format lint types layers examples examples-short docs docs-record bench bench-train bench-infer bench-serve facts clean $(EXAMPLES:%=run-%)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## Create the virtual environment and install everything, pinned
+setup: $(READY) browser ## Create the virtual environment and install everything, pinned
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' || { \
@@ -30,6 +30,13 @@ $(READY): $(VENV)/.created pyproject.toml constraints.txt
 	@$(PIP) hatchling editables
 	@$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $@
+
+browser: ## Install Chromium, in which pages are tested, if there is none (Debian, as root)
+	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then exit; fi >/dev/null; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "Installing Chromium, in which pages are tested" && apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends chromium; \
+	else echo "There is no Chromium, so tests of pages are skipped. On Debian, as root: apt-get install chromium"; fi
 
 demo: $(READY) ## Train a classifier on Fashion-MNIST, measure it and predict with it
 	$(BIN)/python examples/demo.py

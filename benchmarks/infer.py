@@ -93,7 +93,7 @@ class Found(NamedTuple):
     network: str
     batch: int
     times: dict[str, Times]
-    auto: Settings
+    auto: Contender
     gflops: float
 
 
@@ -144,7 +144,7 @@ def measure(name: str, options: argparse.Namespace) -> list[Found]:
                     process.close()
             by_name = {contender.label: taken for contender, taken in times.items()}
             gflops = 2 * target.work.macs * batch / by_name["auto fp32"].p50 / 1e9
-            found.append(Found(name, batch, by_name, ours["auto fp32"].settings, gflops))
+            found.append(Found(name, batch, by_name, ours["auto fp32"], gflops))
             print(name, batch, {key: f"{t.p50 * 1e3:.1f} ms" for key, t in by_name.items()}, flush=True)
     return found
 
@@ -154,8 +154,10 @@ def row(found: Found, peak: float) -> list[object]:
     times, eager = found.times, found.times["eager"]
     speeds = [f"{times[key].speedup_over(eager):.2f}" if key in times else "-" for key in PEERS]
     ours = [f"{times[f'auto {precision}'].speedup_over(eager):.2f}" for precision in ("fp32", "int8")]
-    settings = found.auto
-    way = f"{settings.convolution}, {settings.streams} x {settings.threads // settings.streams} threads"
+    settings = found.auto.settings
+    way = f"{found.auto.way}, {settings.streams} x {settings.threads // settings.streams} threads"
+    way += ", winograd" if settings.convolution == "winograd" else ""
+    way += ", spinning" if settings.spinning else ""
     way += f", chunk {settings.chunk}" if settings.chunk else ""
     beside = f"{times['auto fp32'].speedup_over(best_peer(found)):.2f}"
     share = f"{found.gflops / peak:.0%}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -99,7 +100,7 @@ def write_ir(folder: Path) -> None:
 
 def rewrite(folder: Path, **changes: object) -> None:
     """Change values of a bundle's bundle.json."""
-    Manifest.read(folder).model_copy(update=changes).write(folder)
+    msgspec.structs.replace(Manifest.read(folder), **changes).write(folder)
 
 
 def seal(folder: Path) -> None:

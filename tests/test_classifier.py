@@ -690,6 +690,8 @@ def _net(**values: Any) -> Callable[[dict[str, Any]], None]:
         (_ours(temperature=float("inf")), "temperature"),
         (_ours(conformal={}), "scores for sets with coverage"),
         (_ours(conformal=7), "conformal"),
+        (_ours(drift={}), "scores for drift"),
+        (_ours(drift=7), "drift"),
         (_ours(novelty={"threshold": 1.0}), "novelty"),
         (_ours(novelty={"threshold": float("nan"), "false_alarm_rate": 0.05, "num_images": 9}), "novelty.threshold"),
         (_ours(novelty={"threshold": 1.0, "false_alarm_rate": 0.05, "num_images": 9, "sha256": "../x"}), "sha256"),

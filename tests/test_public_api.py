@@ -13,6 +13,7 @@ from hatchling.builders.wheel import WheelBuilder
 import classicnets as cn
 
 ROOT = Path(__file__).parents[1]
+_PACKAGED = {".py", ".toml", ".json", ".typed", ".j2", ".html", ".css", ".js", ".svg"}
 
 PUBLIC = [
     "Bundle",
@@ -72,7 +73,7 @@ def test_a_wheel_holds_the_code_the_recipes_and_the_facts(tmp_path: Path) -> Non
         names = set(archive.namelist())
         (entry_points,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
     package = ROOT / "src" / "classicnets"
-    wanted = [p for p in package.rglob("*") if p.suffix in (".py", ".toml", ".json", ".typed", ".j2", ".css", ".js")]
+    wanted = [p for p in package.rglob("*") if p.suffix in _PACKAGED]
     assert {p.relative_to(package.parent).as_posix() for p in wanted} <= names
     assert "classicnets/models/facts.json" in names
     assert any(name.startswith("classicnets/recipes/") and name.endswith(".toml") for name in names)

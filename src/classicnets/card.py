@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from classicnets.conformal import Conformal
+from classicnets.drift import DriftReference
 from classicnets.errors import ConfigError
 from classicnets.preprocess import Preprocess
 
@@ -51,6 +52,7 @@ class Card:
         temperature: what logits are divided by before the softmax, so that scores match accuracies; finite, above 0.
         conformal: scores of validation images, which sets with coverage need; None if none were kept.
         novelty: when an image is called unlike the training images; None if that is not known.
+        drift: scores of validation images, with which a server notices drift; None if none were kept.
         provenance: where it came from, JSON-ready: "data", "training", "trust", "metrics".
 
     Raises ConfigError for class names, a `tta` or a temperature that cannot be used.
@@ -66,6 +68,7 @@ class Card:
     temperature: float = 1.0
     conformal: Conformal | None = field(default=None, repr=False)
     novelty: NoveltyThreshold | None = None
+    drift: DriftReference | None = field(default=None, repr=False)
     provenance: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -121,12 +124,14 @@ class Card:
             "temperature": self.temperature,
             "conformal": None if self.conformal is None else self.conformal.to_dict(),
             "novelty": None if self.novelty is None else asdict(self.novelty),
+            "drift": None if self.drift is None else self.drift.to_dict(),
             "provenance": self.provenance,
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Card:
         """Return the card that `to_dict` wrote. Raises ConfigError or UnknownName if it is something else."""
+        values = {"drift": None, **values}  # older ones have none
         try:
             parts = {f.name: values[f.name] for f in fields(cls)}
             parts["classes"] = tuple(parts["classes"])
@@ -135,6 +140,8 @@ class Card:
                 parts["conformal"] = Conformal.from_dict(parts["conformal"], len(parts["classes"]))
             if parts["novelty"] is not None:
                 parts["novelty"] = NoveltyThreshold(**parts["novelty"])
+            if parts["drift"] is not None:
+                parts["drift"] = DriftReference.from_dict(parts["drift"])
             return cls(**parts)
         except (KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"the card cannot be read ({error})") from None

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from classicnets.card import Card, NoveltyThreshold
 from classicnets.conformal import Conformal
+from classicnets.drift import DriftReference
 from classicnets.errors import ConfigError, UnknownName, WeightsError
 from classicnets.models.contract import Classified, ConvNet
 from classicnets.novelty import NoveltyScore
@@ -47,6 +48,7 @@ class Classifier(Predictor):
         temperature: what logits are divided by before the softmax; finite, above 0.
         conformal: scores of validation images, for sets with coverage, or None.
         novelty: when an image is called unlike the training images, or None.
+        drift: scores of validation images, with which a server notices drift, or None.
         novelty_score: computes the score that `novelty` is a threshold for, or None.
 
     Raises:
@@ -71,6 +73,7 @@ class Classifier(Predictor):
         temperature: float = 1.0,
         conformal: Conformal | None = None,
         novelty: NoveltyThreshold | None = None,
+        drift: DriftReference | None = None,
         novelty_score: NoveltyScore | None = None,
     ) -> None:
         if isinstance(classes, str):
@@ -85,6 +88,7 @@ class Classifier(Predictor):
             temperature=temperature,
             conformal=conformal,
             novelty=novelty,
+            drift=drift,
             provenance=provenance or {},
         )
         self.novelty_score = novelty_score
@@ -276,7 +280,12 @@ class Classifier(Predictor):
         return classifier
 
 
-_WITHOUT = {"temperature": 1.0, "conformal": None, "novelty": None}  # what a card has if nothing was measured
+_WITHOUT = {
+    "temperature": 1.0,
+    "conformal": None,
+    "novelty": None,
+    "drift": None,
+}  # what a card has if nothing was measured
 
 
 def _trust_values(card: Card) -> dict[str, Any]:

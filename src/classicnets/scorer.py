@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -137,6 +137,8 @@ class Answer:
         coverage: the coverage that was asked for, in 0..1, or None.
         unlike_training: whether the image is unlike the training images, so that its classes mean little; None if the
             classifier cannot tell.
+        strangeness: the image's score for `Card.drift`, higher is stranger; None if the card has none. It is for
+            servers, and not in `to_dict`.
     """
 
     path: str
@@ -146,6 +148,7 @@ class Answer:
     set: tuple[str, ...] | None = None
     coverage: float | None = None
     unlike_training: bool | None = None
+    strangeness: float | None = field(default=None, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -167,7 +170,7 @@ class Answer:
 
         Also truth, set, coverage and unlike_training, if they are known.
         """
-        values = {name: value for name, value in asdict(self).items() if value is not None}
+        values = {name: value for name, value in asdict(self).items() if value is not None and name != "strangeness"}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -397,6 +400,7 @@ def _answers(
     novelty = None if outputs.novelty is None else np.asarray(outputs.novelty)
     ranks = np.argsort(-probabilities, axis=1, kind="stable")
     sets = asked.conformal.sets(probabilities, asked.coverage, asked.method) if asked else None
+    strange = None if card.drift is None else card.drift.scores_of(probabilities, novelty)
     for i, (scores, order) in enumerate(zip(probabilities, ranks, strict=True)):
         best = zip(order[:top_k].tolist(), scores[order[:top_k]].tolist(), strict=True)
         yield Answer(
@@ -406,6 +410,7 @@ def _answers(
             set=None if sets is None else tuple(card.classes[k] for k in order.tolist() if sets[i, k]),
             coverage=asked.coverage if asked else None,
             unlike_training=_is_unlike(card, novelty, i),
+            strangeness=None if strange is None else float(strange[i]),
         )
 
 

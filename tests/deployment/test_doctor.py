@@ -212,7 +212,7 @@ class TestSpeed:
         assert measured == [["onnxruntime", "openvino"], ["openvino"]]
 
     def test_another_choice_than_the_bundle_s(self, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        row = Row("openvino", "fp32", "fp32", 1, 1, None, "direct", 1, 0.5, 2000.0, kept=True)
+        row = Row("openvino", "fp32", "fp32", 1, 1, None, "direct", False, 1, 0.5, 2000.0, kept=True)
         choice = Choice(Candidate("openvino", bundle), Settings(threads=1), (row,))
         monkeypatch.setattr(module, "choose", lambda *given, **others: choice)
         diagnosis = examine(bundle)

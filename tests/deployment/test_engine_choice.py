@@ -159,3 +159,14 @@ def test_progress_ends_complete() -> None:
 def test_the_settings_name_their_threads() -> None:
     choice = Machine(by_precision(0.03, 0.01)).choose([FP32])
     assert choice.settings == replace(Settings(threads=4, streams=1), convolution=choice.settings.convolution)
+
+
+def test_threads_that_wait_actively_are_tried_with_onnx_runtime_and_kept_if_faster() -> None:
+    def seconds(engine, settings, n):
+        return (0.01 if engine == "onnxruntime" else 0.02) * (0.95 if settings.spinning else 1)
+
+    choice = Machine(seconds).choose([FP32, ORT])
+    assert (choice.best, choice.settings.spinning) == (ORT, True)
+    assert not any(row.spinning for row in choice.rows if row.engine == "openvino")
+    choice = Machine(lambda engine, settings, n: 0.01 if engine == "onnxruntime" else 0.02).choose([FP32, ORT])
+    assert (choice.best, choice.settings.spinning) == (ORT, False)

@@ -15,6 +15,7 @@ from PIL import Image
 from classicnets.errors import BadImage
 from classicnets.images import image_size, read_image
 from classicnets.preprocess import Preprocess
+from photos import encode, make_photo
 
 RARE = {
     "4:1:0": [(4, 2), (1, 1), (1, 1)],
@@ -143,3 +144,19 @@ def test_flipped_bits_are_mostly_found() -> None:
         except BadImage:
             refused += 1
     assert refused >= 60
+
+
+class TestScans:
+    """Each scan of a progressive JPEG goes through the whole picture, so a small file could take hours."""
+
+    def test_too_many_are_refused(self) -> None:
+        data = encode(make_photo("square", 7), progressive=True)
+        last = data.rindex(b"\xff\xda")
+        with pytest.raises(BadImage, match="more than 50 scans"):
+            read_image(data[:-2] + data[last:-2] * 50 + data[-2:], name="many")
+
+    def test_those_of_other_pictures_do_not_count(self) -> None:
+        data = encode(make_photo("square", 7), progressive=True)
+        comment = b"\xff\xfe" + struct.pack(">H", 1002) + b"\xff\xda" * 500
+        more = data[:2] + comment + data[2:] + data * 20
+        assert torch.equal(read_image(more), read_image(data))

@@ -151,3 +151,13 @@ def kinds(data: bytes) -> list[bytes]:
         found.append(data[place + 4 : place + 8])
         place += 12 + int.from_bytes(data[place : place + 4])
     return found
+
+
+def test_a_file_of_too_many_pieces_is_refused_at_once() -> None:
+    data = encode(PHOTO, "PNG")
+    empty = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    place = data.index(b"IDAT") - 4
+    few, many = (data[:place] + empty * number + data[place:] for number in (1_000, 100_001))
+    assert torch.equal(read_image(few), PIXELS)
+    with pytest.raises(BadImage, match="more than 100,000 pieces"):
+        read_image(many, name="many")

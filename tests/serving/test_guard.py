@@ -111,6 +111,7 @@ class TestBody:
             (gzip.compress(b"") * 2, "gzip", 400),
             (b"x", "br", 415),
         ],
+        ids=["no gzip", "cut short", "more follows", "two members", "brotli"],
     )
     def test_damage(self, server: Server, body: bytes, encoding: str, status: int) -> None:
         assert server.ask("POST", "/v1/predict", body, {"Content-Encoding": encoding}).status == status

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 POST = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n"
 MEBIBYTE = 2**20
-_BOMB = gzip.compress(bytes(512 * MEBIBYTE), 9)
 _PARTS, _FORM = form(*[("a.png", b"x")] * 10_000)
 
 
@@ -70,9 +70,14 @@ async def sends_a_megabyte_of_headers(_: asyncio.StreamReader, writer: asyncio.S
     await writer.drain()
 
 
+@cache
+def bomb() -> bytes:
+    return gzip.compress(bytes(512 * MEBIBYTE), 9)
+
+
 async def sends_a_bomb(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while True:
-        writer.write(POST + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(_BOMB) + _BOMB)
+        writer.write(POST + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb()) + bomb())
         assert (await reader.readuntil(b"\r\n")).startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 503 "))
         await reader.readuntil(b"}")
 

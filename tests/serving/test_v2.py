@@ -94,7 +94,7 @@ def test_classification(server: Server, binary: bool) -> None:
         ({"inputs": [pixels(prepared(0)[None], data=[1.5] * 192)]}, "UINT8 data must be whole numbers from 0 to 255."),
         ({"inputs": [pixels(prepared(0)[None], data=[256] * 192)]}, "UINT8 data must be whole numbers from 0 to 255."),
         ({"inputs": [pixels(prepared(0)[None], data=[[1], [1, 2]])]}, "The rows of the data have different lengths."),
-        ({"inputs": [pixels(np.zeros((1, 3, 4, 4)), data=[0] * 48)]}, "Images must be (N, 3, 8, 8)."),
+        ({"inputs": [pixels(np.zeros((1, 3, 4, 4)), data=[0] * 48)]}, "Images must be (N, 3, 8, 8), got (1, 3, 4, 4)."),
         ({"inputs": [pixels(np.zeros((9, 1)), data=[0] * 9)]}, "The request has 9 images; the limit is 4."),
         ({"inputs": [pixels(prepared(0)[None])]}, 'The input has neither "data" nor "binary_data_size".'),
         ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]}, "The input must be"),

@@ -167,9 +167,26 @@ def stage_fields(model: str | ConvNet, *, image_size: int | Pair | None = None) 
     >>> stage_fields("vgg11")["conv1"][0]
     Field(low=-1, high=1, jump=1)
     """
+    stages = ((path.split("."), fields) for path, fields in layer_fields(model, image_size=image_size).items())
+    return {names[1]: fields for names, fields in stages if names[0] == "trunk" and len(names) == 2}
+
+
+def layer_fields(model: str | ConvNet, *, image_size: int | Pair | None = None) -> dict[str, Fields | None]:
+    """Return what the positions of every module's output see of the image, as `stage_fields` does.
+
+    The keys are the modules' paths, such as "trunk.conv1" and "trunk.conv1.conv". Arguments and errors are those of
+    `stage_fields`.
+
+    >>> layer_fields("vgg11")["trunk.conv1.conv1_1.conv"][0].size
+    3
+    """
     _, net, images = meta_net(model, image_size=image_size, in_channels=None, num_classes=None)
-    last_op = {stage_of(op.module): op for op in trace(net, images)}
-    return {stage: last_op[stage].fields for stage in net.stage_names}
+    found: dict[str, Fields | None] = {}
+    for op in trace(net, images):
+        names = op.module.split(".")
+        for length in range(1, len(names) + 1):  # the last operation inside a module makes its output
+            found[".".join(names[:length])] = op.fields
+    return found
 
 
 def _words(area: Area) -> str:

@@ -126,7 +126,7 @@ def export(
     for remark in bundle.manifest.measured["notes"]:
         note(remark)
     if as_json:
-        about = bundle.manifest.model_dump(mode="json", exclude={"card", "golden"})
+        about = {key: value for key, value in bundle.manifest.to_dict().items() if key not in ("card", "golden")}
         laid = {} if layout is None else {"layout": write_layout_of(bundle.folder, layout, None)}
         print_json({"bundle": str(bundle.folder), **about, **laid})
     else:
@@ -182,11 +182,12 @@ def _print(bundle: Bundle) -> None:
 def _print_table(rows: list[dict[str, Any]]) -> None:
     """Every engine and setting that was measured."""
     print_table(
-        ("engine", "precision", "threads", "streams", "at once", "convolutions", "ms", "images/s", "speed", ""),
+        ("engine", "precision", "threads", "streams", "at once", "how", "ms", "images/s", "speed", ""),
         [
             (
-                row["engine"], row["precision"], row["threads"], row["streams"], row["chunk"], row["convolution"],
-                row["milliseconds"], row["images_per_second"],
+                row["engine"], row["precision"], row["threads"], row["streams"], row["chunk"],
+                row["convolution"] + (", spinning" if row["spinning"] else ""), row["milliseconds"],
+                row["images_per_second"],
                 None if row["speed"] is None else f"{row['speed']:.2f}x", "kept" if row["kept"] else row["note"],
             )
             for row in rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,11 +11,12 @@ import typer
 
 from classicnets.cli.evaluate import OnBadImage
 from classicnets.cli.options import DATA, MODEL, Device, RecipeName
-from classicnets.cli.output import JsonFlag, one_voice, print_json, progress_bars
+from classicnets.cli.output import JsonFlag, note, one_voice, print_json, progress_bars
 from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
     from classicnets.training import Finished
+    from classicnets.training.watch import Watching
 
 
 class OnNan(StrEnum):
@@ -30,6 +32,8 @@ _EXAMPLES = """
   classicnets train resnet20_cifar fashion-mnist
 
   classicnets train resnet20_cifar photos/ --epochs 40 --set optim.lr=0.05 --out runs/photos
+
+  classicnets train resnet20_cifar photos/ --watch
 
   classicnets train resnet18 csv:labels.csv --set image_size=96 --seed 1
 
@@ -111,6 +115,10 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard, for `tensorboard --logdir runs`.")
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Show the training on a page of this machine, with curves and a stop button."),
+    ] = False,
     allow_change: Annotated[
         bool,
         typer.Option("--allow-change", help="With --resume: continue even if the recipe or the images have changed."),
@@ -122,6 +130,7 @@ def train(
     from classicnets.training.progress import follow
     from classicnets.training.recipe.settings import as_settings
     from classicnets.training.run.tensorboard import log_to_tensorboard, require_tensorboard
+    from classicnets.training.watch import Watching
 
     if tensorboard:
         require_tensorboard()
@@ -155,11 +164,25 @@ def train(
                 threads=threads, checkpoint_every=checkpoint_every, progress=progress,
             )  # fmt: skip
     events = log_to_tensorboard(job) if tensorboard and job.is_main else job
-    finished = follow(job, events, command_line=True)
+    with ExitStack() as stack:
+        if watch and job.is_main and not job.run.finished:
+            watching = stack.enter_context(Watching(job))
+            events = watching.events(events)
+            _say_where(watching)
+        finished = follow(job, events, command_line=True)
     if as_json:
         print_json({"run": str(finished.run.path), "report": str(finished.page), **finished.report.headline()})
     else:
         _print_end(finished)
+
+
+def _say_where(watching: Watching) -> None:
+    """Print the address of the page, and show it if this machine has a screen."""
+    if watching.problem:
+        note(f"There is no page to watch. {watching.problem}")
+        return
+    note(f"watch at {watching.url}")
+    watching.open_browser()
 
 
 def _print_end(finished: Finished) -> None:

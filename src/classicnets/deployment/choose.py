@@ -58,7 +58,7 @@ class Row:
         engine: the engine.
         precision: the arithmetic that was asked for.
         executed: the arithmetic that the engine used; "" if it was not opened.
-        threads, streams, chunk, convolution: its settings.
+        threads, streams, chunk, convolution, spinning: its settings.
         batch: how many images a call had.
         milliseconds: median time of a call, or None if it was not measured.
         images_per_second: the same as a rate.
@@ -74,12 +74,22 @@ class Row:
     streams: int
     chunk: int | None
     convolution: str
+    spinning: bool
     batch: int
     milliseconds: float | None = None
     images_per_second: float | None = None
     speed: float | None = None
     kept: bool = False
     note: str = ""
+
+    @classmethod
+    def of(cls, engine: Engine, settings: Settings, executed: str, batch: int, **measured: Any) -> Row:
+        """Return the row of an engine with these settings. `measured` are the other attributes."""
+        return cls(
+            engine=engine, precision=settings.precision, executed=executed, threads=settings.used_threads,
+            streams=settings.used_streams, chunk=settings.chunk, convolution=settings.convolution,
+            spinning=settings.spinning, batch=batch, **measured,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON-ready values."""
@@ -136,7 +146,7 @@ def choose(
     batch = images[:1] if goal == "latency" else images
     contest = _Contest(batch, opener, clock)
     entries = list(_entries(sorted(candidates, key=lambda c: c.precision != "fp32"), goal, winograd))
-    total = len(entries) + len(_steps(Settings(goal=goal), goal))
+    total = len(entries) + len(_steps("onnxruntime", Settings(goal=goal), goal))
     for done, (candidate, settings) in enumerate(entries):
         progress("Choosing an engine", done, total)
         if candidate.drop > max_drop:
@@ -146,7 +156,8 @@ def choose(
     if contest.best is None:
         reasons = "; ".join(f"{row.engine} {row.precision}: {row.note}" for row in contest.rows)
         raise ConfigError(f"No engine can run this network here within the limit ({reasons}).")
-    for done, step in enumerate(_steps(contest.best.settings, goal), len(entries)):
+    steps = _steps(contest.best.candidate.engine, contest.best.settings, goal)
+    for done, step in enumerate(steps, len(entries)):
         progress("Choosing an engine", done, total)
         changed = replace(contest.best.settings, **step)
         if changed != contest.best.settings:
@@ -164,14 +175,18 @@ def _entries(candidates: Sequence[Candidate], goal: Goal, winograd: bool) -> Ite
             yield candidate, replace(settings, convolution="winograd")
 
 
-def _steps(settings: Settings, goal: Goal) -> list[dict[str, Any]]:
-    """The settings to try on the winner, one after the other: fewer threads, and for batches streams and chunks."""
-    threads = settings.used_threads
-    fewer = [{"threads": threads // 2}] if threads > 1 else []
+def _steps(engine: Engine, settings: Settings, goal: Goal) -> list[dict[str, Any]]:
+    """The settings to try on the winner, one after the other.
+
+    Fewer threads for one image, streams and chunks for batches; and threads that wait actively.
+    """
+    several = settings.used_threads > 1
+    spinning = [{"spinning": True}] if several and engine == "onnxruntime" else []
     if goal == "latency":
-        return fewer
-    streams = [{"streams": 1}] if threads > 1 else []
-    return [*streams, *({"chunk": chunk} for chunk in _CHUNKS)]
+        fewer = [{"threads": settings.used_threads // 2}] if several else []
+        return [*fewer, *spinning]
+    streams = [{"streams": 1}] if several else []
+    return [*streams, *({"chunk": chunk} for chunk in _CHUNKS), *spinning]
 
 
 @dataclass
@@ -198,12 +213,7 @@ class _Contest:
 
     def refuse(self, candidate: Candidate, settings: Settings, note: str, executed: str = "") -> None:
         """Add a row for what is not measured."""
-        self.rows.append(
-            Row(
-                candidate.engine, candidate.precision, executed, settings.used_threads, settings.used_streams,
-                settings.chunk, settings.convolution, len(self._images), note=note,
-            )
-        )  # fmt: skip
+        self.rows.append(Row.of(candidate.engine, settings, executed, len(self._images), note=note))
 
     def enter(self, candidate: Candidate, settings: Settings) -> None:
         """Open a way, measure it against the best, and keep the faster one."""

@@ -17,6 +17,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from classicnets.deployment.engines import ENGINES, FILES, Engine, Goal, Precisi
 from classicnets.deployment.graph import deployable
 from classicnets.deployment.image_size import with_image_size
 from classicnets.deployment.manifest import FORMAT, Input, Manifest, is_bundle
-from classicnets.deployment.precision import Made, Reduced, in_precision
+from classicnets.deployment.precision import Made, Reduced, in_precision, with_own_drift
 from classicnets.deployment.readme import readme
 from classicnets.deployment.requirements import requirements
 from classicnets.deployment.run_images import RunImages, large_photos, training_images, validation_images
@@ -143,6 +144,7 @@ def _write(
         from classicnets.deployment.auto import fastest
 
         reduced = fastest(folder, made, engines, precisions)
+    card = with_own_drift(card, made, reduced)
     golden = write_golden(folder, images.validation, reduced.session)
     write_labels(folder, card.classes)
     measured = {
@@ -180,7 +182,7 @@ def _write(
     (folder / "requirements.txt").write_text(requirements(manifest.engine), "utf-8", newline="\n")
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     hashes = {name: sha256_of(folder / name) for name in files}
-    manifest.model_copy(update={"files": hashes}).write(folder)
+    msgspec.structs.replace(manifest, files=hashes).write(folder)
 
 
 def _write_networks(folder: Path, made: Made, engines: tuple[Engine, ...], *, whole_image: bool) -> None:
@@ -213,13 +215,8 @@ def _timed(reduced: Reduced, made: Made) -> list[Row]:
     for batch in (1, 32):
         ways = {"bundle": partial(reduced.session.run, made.reference.batch(batch))}
         seconds = interleaved(ways, seconds=_TIMED)["bundle"].p50
-        rows.append(
-            Row(
-                reduced.engine, settings.precision, reduced.session.executed, settings.used_threads,
-                settings.used_streams, settings.chunk, settings.convolution, batch, milliseconds=1000 * seconds,
-                images_per_second=batch / seconds, speed=1.0, kept=True,
-            )
-        )  # fmt: skip
+        measured = {"milliseconds": 1000 * seconds, "images_per_second": batch / seconds, "speed": 1.0, "kept": True}
+        rows.append(Row.of(reduced.engine, settings, reduced.session.executed, batch, **measured))
     return rows
 
 

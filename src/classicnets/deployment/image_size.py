@@ -45,7 +45,8 @@ def with_image_size(classifier: Classifier, side: int, run: Path | None, *, repo
         )
     if card.preprocess.input_size == (side, side):
         return classifier
-    bare = replace(card, preprocess=replace(card.preprocess, input_size=(side, side)), conformal=None, novelty=None)
+    sized = replace(card.preprocess, input_size=(side, side))
+    bare = replace(card, preprocess=sized, conformal=None, novelty=None, drift=None)
     resized = Classifier.of(bare, classifier.model)
     if card.conformal is None and card.novelty is None:
         return resized

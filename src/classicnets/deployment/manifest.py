@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import msgspec
 
 from classicnets.card import Card
 from classicnets.deployment.engines import Engine, Settings
@@ -24,11 +24,7 @@ def is_bundle(path: str | PathLike[str]) -> bool:
     return (Path(path) / NAME).is_file()
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Input(_Part):
+class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the graph takes: pixels of the network's own size."""
 
     name: Literal["images"] = "images"
@@ -38,7 +34,7 @@ class Input(_Part):
     colours: Literal["RGB", "grey", "other"] = "RGB"
 
 
-class Golden(_Part):
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An image that the bundle must always answer alike: a PNG of the network's own size, and its answer."""
 
     file: str
@@ -46,7 +42,7 @@ class Golden(_Part):
     novelty: float | None = None
 
 
-class Manifest(_Part):
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The content of bundle.json.
 
     Attributes:
@@ -73,11 +69,16 @@ class Manifest(_Part):
     outputs: tuple[Literal["probabilities", "novelty"], ...]
     card: dict[str, Any]
     golden: tuple[Golden, ...] = ()
-    measured: dict[str, Any] = Field(default_factory=dict)
+    measured: dict[str, Any] = {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
 
     def write(self, folder: Path) -> None:
         """Write bundle.json into a folder that is not in its place yet."""
-        text = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         (folder / NAME).write_text(text + "\n", "utf-8")
 
     @classmethod
@@ -97,11 +98,9 @@ class Manifest(_Part):
                 f"Update it with: pip install --upgrade classicnets"
             )
         try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "the document"
-            raise WeightsError(f"{path}: {place}: {first['msg']}. {_AGAIN}") from None
+            return msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
+            raise WeightsError(f"{path}: {error}. {_AGAIN}") from None
         except ClassicNetsError as error:
             raise WeightsError(f"{path}: {error}") from None
 

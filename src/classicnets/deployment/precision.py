@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from classicnets.card import Card
 from classicnets.classifier import Classifier
 from classicnets.deployment.choose import LOSSY_GAIN
 from classicnets.deployment.engines import FILES, Engine, Session, Settings, open_session
 from classicnets.deployment.run_images import RunImages
 from classicnets.deployment.timing import interleaved
 from classicnets.deployment.verify import Accuracy, Reference, accuracy, answers
+from classicnets.drift import DriftReference
 from classicnets.errors import ExportMismatch
 from classicnets.models.catalog import family_of
 from classicnets.system.progress import Report
@@ -94,6 +96,19 @@ def in_precision(folder: Path, made: Made) -> Reduced:
             f"Allow more with --max-drop, or export with --precision fp32."
         )
     return Reduced(made.engine, session, made.settings, measured, {})
+
+
+def with_own_drift(card: Card, made: Made, reduced: Reduced) -> Card:
+    """Return the card with the drift scores that the bundle itself gives validation images.
+
+    bf16 and int8 shift scores a little, which would look like drift. A classifier of an earlier version gets its first
+    ones. If no validation images are left, fp32 keeps those of the card.
+    """
+    is_exact = reduced.settings.precision == "fp32"
+    if made.images.labels is None or card.conformal is None:
+        return card if is_exact else replace(card, drift=None)
+    found = made.reference.answers if is_exact else answers(reduced.session, made.reference.images)
+    return replace(card, drift=DriftReference.of(found.probabilities, found.novelty))
 
 
 def _in_int8(folder: Path, made: Made) -> Reduced:

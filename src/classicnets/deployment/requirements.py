@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import requires
 
-NAMES = ("numpy", "pillow", "simplejpeg", "pydantic", "typer", "rich")
+NAMES = ("numpy", "pillow", "simplejpeg", "msgspec", "typer", "rich")
 """Imported by `load`, `predict` and the command line, beside the engine."""
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from classicnets.card import Card
 from classicnets.classifier import Classifier
 from classicnets.conformal import Conformal
+from classicnets.drift import DriftReference
 from classicnets.evaluation import metrics
 from classicnets.evaluation.calibration import Temperature, fit_temperature
 from classicnets.evaluation.coverage import MeasuredSets, measure_all
@@ -105,7 +106,9 @@ class Trust:
 def calibrate(
     classifier: Classifier, val: Classified, val_labels: Tensor, train: Classified, train_labels: Tensor
 ) -> Classifier:
-    """Return the classifier with a temperature, scores for sets and a novelty threshold. The network is the same.
+    """Return the classifier with a temperature, scores for sets and drift, and a novelty threshold.
+
+    The network is the same.
 
     What the images do not allow is left out, and `provenance["trust"]` says why.
 
@@ -120,7 +123,7 @@ def calibrate(
     1.31
     """
     temperature = fit_temperature(val.logits, val_labels)
-    card = replace(classifier.card, temperature=temperature.value, conformal=None, novelty=None)
+    card = replace(classifier.card, temperature=temperature.value, conformal=None, novelty=None, drift=None)
     trust: dict[str, Any] = {"temperature": temperature.to_dict()}
     if len(val_labels) and bool(val.logits.isfinite().all()):
         card = replace(card, conformal=Conformal.of(card.probabilities(val.logits).numpy(), val_labels.numpy()))
@@ -129,15 +132,17 @@ def calibrate(
     novelty = fit_novelty(train, train_labels, val)
     if novelty.reason:
         trust["novelty_note"] = novelty.reason
-    card = replace(card, novelty=novelty.threshold, provenance={**card.provenance, "trust": trust})
+    strange = novelty.score(val.features, val.logits).numpy() if novelty.score else None
+    drift = DriftReference.of(card.probabilities(val.logits).numpy(), strange)
+    card = replace(card, novelty=novelty.threshold, drift=drift, provenance={**card.provenance, "trust": trust})
     return Classifier.of(card, classifier.model, novelty.score)
 
 
 def with_temperature_only(card: Card, temperature: Temperature, reason: str) -> Card:
-    """Return the card with a temperature, and without sets and novelty threshold, for the given reason."""
+    """Return the card with a temperature, and without what needs validation images, for the given reason."""
     trust = {"temperature": temperature.to_dict(), "coverage_note": reason, "novelty_note": reason}
     provenance = {**card.provenance, "trust": trust}
-    return replace(card, temperature=temperature.value, conformal=None, novelty=None, provenance=provenance)
+    return replace(card, temperature=temperature.value, conformal=None, novelty=None, drift=None, provenance=provenance)
 
 
 def measure_trust(card: Card, logits: Tensor, labels: Tensor, novelty: Tensor | None) -> Trust | None:

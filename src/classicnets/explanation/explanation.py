@@ -140,6 +140,7 @@ class Explanation:
             "map_size": list(self.values.shape),
             "empty": self.is_empty,
             "window": self.window._asdict(),
+            "picture_size": list(self.picture.shape[1:]),
             "finding": self.finding,
             "verdict": None if self.verdict is None else self.verdict.to_dict(),
         }

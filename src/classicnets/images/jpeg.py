@@ -16,6 +16,7 @@ SIGNATURE = b"\xff\xd8\xff"
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")  # in a scan, 0xff followed by 0 is data
 _END, _SCAN, _RESTART_INTERVAL = 0xD9, 0xDA, 0xDD
 _RESTARTS = range(0xD0, 0xD8)
+_MOST_SCANS = 50  # a picture has 10 or so, and each goes through all of its blocks
 _READ_AHEAD = 9  # bytes: the decoder fills a register of 64 bits before it needs them all
 _AFTER_SCAN = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # tables, scans, comments, application data
 
@@ -26,6 +27,8 @@ def decode_jpeg(data: bytes, colours: str, size: tuple[int, int]) -> np.ndarray 
     `colours` is "RGB" or "CMYK". Returns None if simplejpeg does not know the file's chroma sampling: Pillow decodes
     such a file, whose scans have been checked here. Raises ValueError or RefusedError if the data is damaged.
     """
+    if data.count(bytes((0xFF, _SCAN))) > _MOST_SCANS and _has_many_scans(data):
+        raise RefusedError(f"it has more than {_MOST_SCANS} scans, which would take too long")
     try:
         pixels: np.ndarray = simplejpeg.decode_jpeg(data, colours, min_height=size[0], min_width=size[1])
         return pixels
@@ -34,6 +37,19 @@ def decode_jpeg(data: bytes, colours: str, size: tuple[int, int]) -> np.ndarray 
             raise
     _check_scans(data)
     return None
+
+
+def _has_many_scans(data: bytes) -> bool:
+    """Whether the picture has too many scans; those of other pictures in its metadata or behind it do not count."""
+    position, scans = 2, 0
+    while scans <= _MOST_SCANS and (found := _MARKER.search(data, position)):
+        marker, position = data[found.end() - 1], found.end()
+        if marker == _END:
+            return False
+        if marker not in _RESTARTS:
+            position += int.from_bytes(data[position : position + 2])
+        scans += marker == _SCAN
+    return scans > _MOST_SCANS
 
 
 def _check_scans(data: bytes) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import IO
+
+from classicnets.images.source import RefusedError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _PICTURE = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _ORIENTATION = (b"Raw profile type exif", b"XML:com.adobe.xmp")  # keywords of the texts that may hold it
 _MOST_METADATA = 1 << 20
+_MOST_CHUNKS = 100_000  # each takes a step of Python; a file of 100 MB in pieces of 1 KiB has as many
 _MOST_BYTES = 1 << 29  # of a chunk: a damaged length must not ask for more memory
 
 
@@ -20,12 +24,18 @@ def lean_png(file: IO[bytes], *, metadata: bool = True, pixels: bool = True) -> 
         file: the PNG, at its start.
         metadata: keep what may hold the EXIF orientation too, up to 1 MiB, and put it before the pixels.
         pixels: keep the pixels; otherwise only the header is left, and the file's pixels are not read.
+
+    Raises RefusedError for more than 100,000 chunks.
     """
     before: list[bytes] = [file.read(len(SIGNATURE))]
     kept: list[bytes] = []
     after: list[bytes] = []
     place = before
-    while len(head := file.read(8)) == 8:
+    for number in itertools.count():
+        if len(head := file.read(8)) < 8:
+            break
+        if number == _MOST_CHUNKS:
+            raise RefusedError(f"the data is damaged (it is in more than {_MOST_CHUNKS:,} pieces)")
         length, kind = int.from_bytes(head[:4]), head[4:]
         size = min(length + 4, _MOST_BYTES)  # with the checksum
         if kind == b"IDAT":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from classicnets.evaluation.best import Best
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from classicnets.evaluation.best import Best
 
 
 def percent(share: float, digits: int = 1) -> str:

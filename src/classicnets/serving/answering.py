@@ -58,6 +58,7 @@ def answer_all(
             answers.append(BadImage(image.name, error.reason))
             continue
         telemetry.images.labels(served.name, answer.label).inc()
+        served.watch(scorer, [] if answer.strangeness is None else [answer.strangeness])
         if answer.unlike_training:
             telemetry.unlike.labels(served.name).inc()
         answers.append(replace(answer, path=image.name))

@@ -8,24 +8,30 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from classicnets import __version__
 from classicnets.errors import ClassicNetsError, did_you_mean
-from classicnets.serving import v1, v2
+from classicnets.serving import inside, v1, v2
 from classicnets.serving.admission import Admission
 from classicnets.serving.guard import Guard
 from classicnets.serving.limits import Limits
 from classicnets.serving.models import Served
+from classicnets.serving.openapi import describe, shows
 from classicnets.serving.page import add_pages
+from classicnets.serving.page.static import PUBLIC
 from classicnets.serving.refusal import Refusal
+from classicnets.serving.schemas import Error, Live, Ready
 from classicnets.serving.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from classicnets.explanation.unit import Units
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +46,7 @@ class State:
         models: the models by their names, in order.
         admission: runs their work.
         telemetry: counts.
+        units: what looks into the networks, by the models' names.
         ready: whether the server takes requests.
     """
 
@@ -47,6 +54,7 @@ class State:
         self.models = {served.name: served for served in models}
         self.admission = Admission(limits)
         self.telemetry = Telemetry()
+        self.units: dict[str, Units] = {}
         self.ready = True
         self.telemetry.inside.set_function(lambda: self.admission.inside)
 
@@ -85,14 +93,20 @@ def create_app(
             await watching
         await asyncio.to_thread(state.admission.close)
 
-    app = FastAPI(title="classicnets", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="classicnets", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
     app.state.serving = state
     app.include_router(v1.router, tags=["v1"])
     app.include_router(v2.router, tags=["Open Inference Protocol v2"])
     _add_health(app, state)
+    app.include_router(inside.router, include_in_schema=False)
     add_pages(app, key=key is not None)
+    describe(app, key=key is not None)
     _add_errors(app)
-    return _Counted(Guard(app, state.admission, hosts=hosts, key=key), state.telemetry), state
+    guarded = Guard(app, state.admission, hosts=hosts, key=key, public=PUBLIC)
+    return _Counted(guarded, state.telemetry), state
 
 
 async def _watch(state: State) -> None:
@@ -105,21 +119,21 @@ async def _watch(state: State) -> None:
 
 
 def _add_health(app: FastAPI, state: State) -> None:
-    @app.get("/health/live", tags=["health"])
+    @app.get("/health/live", tags=["health"], responses=shows(Live))
     async def live() -> dict[str, bool]:
         """Whether the process runs."""
         return {"live": True}
 
-    @app.get("/health/ready", tags=["health"])
+    @app.get("/health/ready", tags=["health"], responses=shows(Ready) | {503: {"model": Ready | Error}})
     async def ready() -> Response:
         """Whether it takes requests. While it stops, it does not."""
         status = HTTPStatus.OK if state.ready else HTTPStatus.SERVICE_UNAVAILABLE
         return JSONResponse({"live": True, "ready": state.ready}, status)
 
-    @app.get("/metrics", tags=["health"])
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """What was counted, as Prometheus reads it."""
-        return Response(state.telemetry.text(), media_type="text/plain; version=0.0.4")
+        return Response(state.telemetry.text(state.models.values()), media_type="text/plain; version=0.0.4")
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -42,12 +42,22 @@ class Guard:
         admission: whose limits hold.
         hosts: the names that a request's Host header may have, without a port.
         key: the key that a request must show, or None if none is needed.
+        public: paths that need no key.
     """
 
-    def __init__(self, app: ASGIApp, admission: Admission, *, hosts: Sequence[str], key: str | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        admission: Admission,
+        *,
+        hosts: Sequence[str],
+        key: str | None,
+        public: Collection[str] = (),
+    ) -> None:
         self._app, self._admission = app, admission
         self._hosts = {host.lower() for host in hosts}
         self._key = None if key is None else key.encode()
+        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -92,7 +102,7 @@ class Guard:
             raise Refusal(
                 HTTPStatus.MISDIRECTED_REQUEST, "This server does not answer for that Host. Start it with --allow-host."
             )
-        if self._key is None or scope["path"].startswith(_OPEN):
+        if self._key is None or scope["path"].startswith(_OPEN) or scope["path"] in self._public:
             return
         shown = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
         if not hmac.compare_digest(shown, self._key):

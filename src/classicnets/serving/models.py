@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from classicnets.deployment import Bundle, load
 from classicnets.deployment.manifest import is_bundle
 from classicnets.errors import ClassicNetsError, ConfigError
+from classicnets.serving.drift import DriftTest
 from classicnets.serving.sessions import open_for_server
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Served:
         path: the run, model folder or bundle.
         scorer: what answers now. A request keeps the one that it began with.
         version: 1, and one more for each time that its files were replaced.
+        drift: tests whether images still look like the validation images; None if the scorer's card keeps none of them.
     """
 
     def __init__(self, name: str, path: Path, *, workers: int = 1) -> None:
@@ -38,6 +40,7 @@ class Served:
         self._workers = workers
         self._state = self._look()
         self.scorer = self._load()
+        self.drift = _test_of(self.scorer)
         self._lock = threading.Lock()
 
     def refresh(self) -> bool:
@@ -54,9 +57,16 @@ class Served:
             except ClassicNetsError as error:
                 logger.warning("%s was not loaded again: %s", self.name, error)
                 return False
-            self._state, self.scorer = state, scorer
+            self._state, self.scorer, self.drift = state, scorer, _test_of(scorer)
             self.version += 1
             return True
+
+    def watch(self, scorer: Classifier | Bundle, strangeness: Iterable[float]) -> None:
+        """Have the drift test see images that `scorer` answered, unless it was replaced meanwhile."""
+        test = self.drift
+        if test is not None and test.reference is scorer.card.drift:
+            for score in strangeness:
+                test.add(score)
 
     def _load(self) -> Classifier | Bundle:
         """Load it so that `workers` threads can ask it at once."""
@@ -89,8 +99,13 @@ class Served:
             "can_explain": bundle is None,
             "coverage": card.conformal is not None,
             "unlike_training": card.novelty is not None,
+            "drift": None if self.drift is None else self.drift.state().to_dict(),
             "metrics": card.provenance.get("metrics", {}),
         }
+
+
+def _test_of(scorer: Classifier | Bundle) -> DriftTest | None:
+    return None if scorer.card.drift is None else DriftTest(scorer.card.drift)
 
 
 def serve_names(paths: Iterable[Path]) -> dict[str, Path]:

@@ -11,6 +11,7 @@ import binascii
 import json
 import math
 import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -19,6 +20,8 @@ from typing import Any, Literal
 import numpy as np
 
 from classicnets.serving.refusal import Refusal
+
+_WORTH_IT = 1024  # bytes from which a body is compressed
 
 Datatype = Literal["UINT8", "BYTES", "FP32"]
 
@@ -99,6 +102,8 @@ def _input(tensor: dict[str, Any], raw: bytes, most: int) -> np.ndarray | list[b
         raise _bad(f"binary_data_size is {size}, and {len(raw)} bytes follow the JSON")
     if size is None and "data" not in tensor:
         raise _bad('the input has neither "data" nor "binary_data_size"')
+    if len(shape) > 4:
+        raise _bad('the "shape" of the input has at most four numbers')
     count = math.prod(shape)
     if (name, datatype) == ("images", "UINT8"):
         flat = np.frombuffer(raw, np.uint8) if size is not None else _numbers(tensor["data"])
@@ -185,6 +190,18 @@ def to_body(model: str, version: str, identity: str | None, tensors: Sequence[Te
     values = {"model_name": model, "model_version": version, "outputs": outputs}
     head = json.dumps(values if identity is None else {**values, "id": identity}).encode()
     return b"".join([head, *raw]), len(head) if raw else None
+
+
+def compressed(content: bytes, accepted: str) -> tuple[bytes, str]:
+    """Return a body as Accept-Encoding has it, and its Content-Encoding: gzip, deflate, or empty for a small body."""
+    parts = [part.replace(" ", "").lower() for part in accepted.split(",")]
+    names = [part.partition(";")[0] for part in parts if not part.endswith(";q=0")]
+    if len(content) >= _WORTH_IT:
+        for name, wbits in (("gzip", 31), ("deflate", 15)):
+            if name in names:
+                packer = zlib.compressobj(level=1, wbits=wbits)
+                return packer.compress(content) + packer.flush(), name
+    return content, ""
 
 
 def _joined(words: Sequence[str]) -> bytes:

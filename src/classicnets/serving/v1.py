@@ -13,7 +13,9 @@ from classicnets.deployment import Bundle
 from classicnets.errors import BadImage
 from classicnets.serving.answering import Given, Question, answer_all, to_json
 from classicnets.serving.forms import FORM, files_of
+from classicnets.serving.openapi import shows
 from classicnets.serving.refusal import Refusal
+from classicnets.serving.schemas import Answers, Explanation, Models, NoAnswers
 
 if TYPE_CHECKING:
     from classicnets.serving.app import State
@@ -36,17 +38,20 @@ _IMAGES: dict[str, Any] = {
     }
 }
 
+_EXPLAINED = shows(Explanation, 404, 409)
+_EXPLAINED[200]["content"]["image/png"] = {"schema": {"type": "string", "format": "binary"}}
+
 Model = Annotated[str | None, Query(description="The model's name. It may be left out if there is one model.")]
 
 
-@router.get("/models")
+@router.get("/models", responses=shows(Models))
 async def models(request: Request) -> dict[str, Any]:
     """The models: their names, classes and input sizes."""
     state: State = request.app.state.serving
     return {"models": [served.describe() for served in state.models.values()]}
 
 
-@router.post("/predict", openapi_extra=_IMAGES)
+@router.post("/predict", openapi_extra=_IMAGES, responses=shows(Answers, 404) | {400: {"model": NoAnswers}})
 async def predict(
     request: Request,
     model: Model = None,
@@ -68,7 +73,7 @@ async def predict(
     return JSONResponse(body | ({"error": first} if status != HTTPStatus.OK else {}), status)
 
 
-@router.post("/explain", openapi_extra=_IMAGES, responses={200: {"content": {"image/png": {}, "application/json": {}}}})
+@router.post("/explain", openapi_extra=_IMAGES, responses=_EXPLAINED)
 async def explain(
     request: Request,
     model: Model = None,

@@ -21,6 +21,24 @@ from classicnets.training.step.state import EpochDone, StepDone
 logger = logging.getLogger("classicnets")
 
 
+class TimeLeft:
+    """How long a training goes on, at its speed since the first step that was seen.
+
+    Args:
+        num_steps: steps of the whole training, those before a resume included.
+    """
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+        self._begun, self._first_step = time.monotonic(), 0
+
+    def after(self, step: int) -> float:
+        """Return the seconds that are left after a step, from 1."""
+        self._first_step = self._first_step or step
+        seconds_per_step = (time.monotonic() - self._begun) / (step - self._first_step + 1)
+        return seconds_per_step * (self.num_steps - step)
+
+
 class TrainingProgress:
     """A context manager that shows the steps, epochs, notes and warnings of one training.
 
@@ -44,8 +62,7 @@ class TrainingProgress:
         self._num_steps = num_steps
         self._quiet = quiet
         self._log = log
-        self._begun = 0.0
-        self._first_step = 0
+        self._left = TimeLeft(num_steps)
         self._bar: Any = None
         self._task: Any = None
 
@@ -55,7 +72,7 @@ class TrainingProgress:
         console = progress_console()
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[numbers]}"))
         hidden = self._quiet or not console.is_terminal
-        self._begun = time.monotonic()
+        self._left = TimeLeft(self._num_steps)
         self._bar = Progress(*columns, console=console, transient=True, expand=True, disable=hidden)
         self._task = self._bar.add_task("", total=self._num_steps, numbers="")
         self._bar.start()
@@ -83,15 +100,12 @@ class TrainingProgress:
 
     def restart(self, epochs: int, num_steps: int) -> None:
         """Show a second training of so many epochs and steps from its beginning."""
-        self._epochs, self._num_steps = epochs, num_steps
-        self._begun, self._first_step = time.monotonic(), 0
+        self._epochs, self._left = epochs, TimeLeft(num_steps)
         self._bar.reset(self._task, total=num_steps)
 
     def step(self, event: StepDone) -> None:
         """Move the bar: epoch, loss, accuracy, images/s and the time left."""
-        self._first_step = self._first_step or event.step
-        seconds_per_step = (time.monotonic() - self._begun) / (event.step - self._first_step + 1)
-        left = clock(seconds_per_step * (self._num_steps - event.step))
+        left = clock(self._left.after(event.step))
         numbers = f"loss {event.loss:.3f}  acc {event.accuracy:.1%}  {event.images_per_second:,.0f} images/s"
         self._bar.update(
             self._task,

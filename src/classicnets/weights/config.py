@@ -103,6 +103,7 @@ class OurSection(BaseModel):
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     conformal: dict[str, Any] | None = None
     novelty: NoveltySection | None = None
+    drift: dict[str, str] | None = None
     provenance: dict[str, Any]
     sha256: Sha256
 

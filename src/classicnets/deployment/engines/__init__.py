@@ -46,6 +46,8 @@ class Settings:
             divided.
         convolution: how OpenVINO computes 3x3 convolutions in fp32: "direct", or by "winograd" where that should be
             faster. Other engines and precisions ignore it.
+        spinning: whether ONNX Runtime's threads wait for each other actively, which is faster on cores that nothing
+            else needs. Other engines ignore it.
         goal: whether one batch or many batches at once should be fast.
 
     Raises ConfigError for numbers below 1 and unknown words.
@@ -56,6 +58,7 @@ class Settings:
     streams: int | None = None
     chunk: int | None = None
     convolution: Convolution = "direct"
+    spinning: bool = False
     goal: Goal = "latency"
 
     def __post_init__(self) -> None:

@@ -79,7 +79,7 @@ class OnnxRuntimeSession:
         options.intra_op_num_threads = max(1, self._settings.used_threads // self._streams)
         options.inter_op_num_threads = 1
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other processes need the cores
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._settings.spinning)))
         if made is not None:
             options.optimized_model_filepath = str(made)
         if profile is not None:
