@@ -99,11 +99,10 @@ function follow(node, words) {
 
 // ---- the lines
 
-const SHORTCUT = "the block's input, added by its shortcut";
 const WORDS = {
   "batch norm": ({ factor, added }, before) => [`batch norm`, `${number(before)} × ${number(factor)} ${plus(added)}`],
-  shortcut: ({ added }, before) => [`shortcut`, `${number(before)} ${plus(added)}: ${SHORTCUT}`],
-  "local response norm": ({ factor }, before) => [`local response norm`, `${number(before)} × ${number(factor)}: less if its neighbour channels are strong`],
+  shortcut: ({ added }, before) => [`shortcut`, `${number(before)} ${plus(added)} from the shortcut`],
+  "local response norm": ({ factor }, before) => [`local response norm`, `${number(before)} × ${number(factor)}: less beside strong channels`],
   relu: (_, before) => [`ReLU`, before > 0 ? `${number(before)} is above 0 and stays` : `${number(before)} becomes 0`],
   tanh: (_, before) => [`tanh`, `the hyperbolic tangent of ${number(before)}`],
 };
