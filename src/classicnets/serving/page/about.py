@@ -94,8 +94,8 @@ def _quality(card: Card) -> Section:
 
 def _figures(metrics: Mapping[str, Any], num_classes: int) -> Iterator[tuple[str, str]]:
     if (top1 := metrics.get("top1")) is not None:
-        low, high = metrics.get("top1_interval") or (None, None)
-        between = "" if low is None else f" (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        interval = metrics.get("top1_interval")
+        between = f" (95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
         yield "Right", f"{percent(top1)}{between}"
     if (top5 := metrics.get("top5")) is not None and num_classes > 5:
         yield "Among the best five", percent(top5)
@@ -150,8 +150,10 @@ def _drift(served: Served) -> Section:
 
 def _coverages(card: Card) -> list[float]:
     """Which of the offered coverages the model can promise."""
+    if card.conformal is None:
+        return []
     possible = []
-    for coverage in COVERAGES if card.conformal is not None else ():
+    for coverage in COVERAGES:
         try:
             card.conformal.thresholds(coverage)
         except ConfigError:
