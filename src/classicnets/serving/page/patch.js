@@ -77,7 +77,7 @@ function pool(source) {
     table("patch", source.patch, source.kind === "max pool" ? "" : "0"), together(sign("→", "gives"), total(source.total)));
   if (source.kind === "max pool") {
     const best = source.patch.flat().indexOf(source.total);
-    if (best >= 0) node.querySelectorAll("td")[best].classList.add("best");
+    if (best >= 0) node.querySelectorAll("td")[best].classList.add("largest");
   }
   follow(node, (y, x) => {
     const value = source.patch[y][x];
@@ -139,7 +139,7 @@ export function showValue(unit, isFirst) {
   const kind = `${size.length} × ${size[0].length} ${source.kind}`;
   byId("value-title").textContent = `${number(unit.value)} is the value of channel ${unit.channel} at row ${unit.row}, column ${unit.column}`;
   const layer = source.kind === "convolution" ? ` ${source.layer.replace(/^trunk\./, "")}` : "";
-  const elsewhere = source.stage === unit.stage ? "" : `${unit.stage} passes it on from ${source.stage}. `;
+  const elsewhere = source.stage === unit.stage ? "" : `${unit.stage} takes it from ${source.stage}. `;
   const more = source.channels > source.largest?.length ?
     ` Of its ${source.channels} input channels, these ${source.largest.length} add most.` : "";
   byId("value-lead").textContent = `${elsewhere}It comes from the ${kind}${layer}, which looks at rows ${range(source.rows)} and columns ` +
