@@ -4,9 +4,9 @@
                                      "seconds": 10, "rate": null}'
 
 Without a rate, each connection sends its next request when it has an answer: that saturates a server. With a rate,
-requests are sent at even times whatever comes back, on connections that are free or new, and a time counts from when its
-request was due. It speaks HTTP/1.1 itself, because on a machine that it shares with the server, a client library would
-take more time than the server does.
+requests are sent at even times whatever comes back, on connections that are free or new, and a time counts from when
+its request was due. It speaks HTTP/1.1 itself, because on a machine that it shares with the server, a client library
+would take more time than the server does.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """`classicnets serve` beside the engine that it serves, and beside LitServe, in turns; then four times too much.
 
-ResNet-18 with random weights answers JPEG photos of 500 x 375 pixels, one a request. Each contender has a process of its
-own that sleeps while others have their turn, and so has what sends the requests:
+ResNet-18 with random weights answers JPEG photos of 500 x 375 pixels, one a request. Each contender has a process of
+its own that sleeps while others have their turn, and so has what sends the requests:
 
-- engine: `bundle.predict` on the files' bytes, in as many threads as the server has workers. This is the server's own
-  work without HTTP: decoding, resizing, the network, the answer. "network alone" is the engine on prepared pixels.
+- engine: `bundle.predict` on the files' bytes, in as many threads as the server has workers, each with its share of
+  the cores; single images have all cores. This is the server's own work without HTTP: decoding, resizing, the network,
+  the answer. "network alone" is the engine on prepared pixels.
 - classicnets: `classicnets serve` at its defaults.
 - LitServe: the same bundle and the same `predict` in LitServe, with as many workers (benchmarks/litserve_app.py).
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import re
 import socket
@@ -31,6 +33,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -51,7 +54,7 @@ WORKERS = usable_cores()
 
 
 class Times(NamedTuple):
-    """Answers a second with all workers busy, and the milliseconds of single requests: their median and 99th percent."""
+    """Answers a second with all workers busy, and milliseconds of single requests: the median and the 99th percent."""
 
     rate: float
     p50: float
@@ -63,33 +66,34 @@ Turn = Callable[[float], Times]
 
 
 def engine(pipe: Connection, folder: Path, files: list[Path]) -> None:
-    """Answer the commands of `engine_turn`, in a process of its own: (bare, threads, seconds) -> seconds of each call."""
-    bundle = Bundle.load(folder, streams=WORKERS)
+    """Answer commands, in a process of its own: (bare, threads, seconds) -> the seconds of each call, and of all."""
+    bundle, alone = Bundle.load(folder, streams=WORKERS), Bundle.load(folder, streams=1)
     contents = [file.read_bytes() for file in files]
     prepared = [bundle.preprocess.read(content)[None] for content in contents]
     for _ in range(3):
         bundle.predict(contents[0])
+        alone.predict(contents[0])
     pipe.send("ready")
     while True:
         bare, threads, seconds = pipe.recv()
-        images, ask = (prepared, bundle.session.run) if bare else (contents, bundle.predict)
-        taken: list[float] = []
-
-        def work(ask=ask, images=images, taken=taken, end=time.perf_counter() + seconds) -> None:
-            for i in range(10**9):
-                begun = time.perf_counter()
-                if begun > end:
-                    return
-                ask(images[i % len(images)])
-                taken.append(time.perf_counter() - begun)
-
+        used = alone if threads == 1 else bundle
+        images, ask = (prepared, used.session.run) if bare else (contents, used.predict)
         begun = time.perf_counter()
-        workers = [threading.Thread(target=work) for _ in range(threads)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        pipe.send((taken, time.perf_counter() - begun))
+        with ThreadPoolExecutor(threads) as pool:
+            taken = list(pool.map(lambda _: repeated(ask, images, begun + seconds), range(threads)))  # noqa: B023
+        pipe.send(([second for some in taken for second in some], time.perf_counter() - begun))
+
+
+def repeated(ask: Callable[[Any], object], images: list[Any], end: float) -> list[float]:
+    """Ask about the images in turns until a time, and return the seconds of each call."""
+    taken = []
+    for image in itertools.cycle(images):
+        begun = time.perf_counter()
+        if begun > end:
+            break
+        ask(image)
+        taken.append(time.perf_counter() - begun)
+    return taken
 
 
 @contextmanager

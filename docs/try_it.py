@@ -3,11 +3,11 @@
     python docs/try_it.py             run them all, and write their output into the pages (some minutes)
     python docs/try_it.py --fast      only those that train nothing
 
-A block is fenced as `console` (lines after "$ " are commands: `classicnets ...`, `python examples/...` or `curl ...`) or
-`pycon` (a session in Python, one for each page); with the word `slow` behind it, it trains something. A command that ends
-with " &" starts a server, which ends with the page; pages say port 8000, and a run takes a free one. A line "..." in an output
-stands for any lines, and is kept. A test runs the pages and compares what they show. A page below zh/ shows the blocks
-of the English page, with the same output.
+A block is fenced as `console` (lines after "$ " are commands: `classicnets ...`, `python examples/...`, `curl ...`) or
+`pycon` (a session in Python, one for each page); with the word `slow` behind it, it trains something. A command that
+ends with " &" starts a server, which ends with the page. Pages say port 8000, and a run takes a free one. A line "..."
+in an output stands for any lines, and is kept. A test runs the pages and compares what they show. A page below zh/
+shows the blocks of the English page, with the same output.
 """
 
 from __future__ import annotations

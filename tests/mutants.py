@@ -46,6 +46,8 @@ def mutants(number: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
         kind = formats[i % len(formats)]
         content, ways = rng.choice(files[kind]), []
         for _ in range(rng.choice((1, 1, 1, 2, 3))):
+            if len(content) < 100:  # too little is left
+                break
             way = rng.choice(_WAYS)
             content, ways = way(content, rng), [*ways, way.__name__.strip("_")]
         yield f"{i} {kind} {'+'.join(ways)}", content

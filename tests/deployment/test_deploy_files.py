@@ -43,7 +43,7 @@ UNIT = (DEPLOY / "classicnets.service").read_text("utf-8")
 CONTAINER = (DEPLOY / "Containerfile").read_text("utf-8")
 RESOURCES = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8")))
 LIMITS = Limits(workers=2)
-DRAINED = LIMITS.seconds + server._KEPT + server._NOTICED + server._LAST
+DRAINED = LIMITS.seconds + server._KEPT + server._NOTICED + server._FIRST
 """The longest that a server takes to stop."""
 
 

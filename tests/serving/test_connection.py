@@ -28,6 +28,17 @@ def connected(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=10)
 
 
+def sent_until_closed(client: socket.socket, data: bytes, *, every: float) -> int:
+    """Send data again and again, until the server closes the connection, and return how often."""
+    for sent in range(5000):
+        try:
+            client.sendall(data)
+        except ConnectionError:
+            return sent
+        time.sleep(every)
+    pytest.fail("the connection was never closed")
+
+
 def rest(client: socket.socket) -> bytes:
     """What the server sends until it closes the connection."""
     received = b""
@@ -46,12 +57,7 @@ def test_a_head_that_does_not_come_closes_the_connection(hasty: Server, sent: by
 
 def test_a_head_that_comes_byte_by_byte_gets_no_more_time(hasty: Server) -> None:
     with connected(hasty) as client:
-        began = time.perf_counter()
-        with pytest.raises(ConnectionError):
-            for _ in range(500):
-                client.sendall(b"a")
-                time.sleep(0.01)
-        assert time.perf_counter() - began < 3
+        assert sent_until_closed(client, b"a", every=0.01) < 300
 
 
 def test_the_second_request_of_a_connection_gets_no_more_time_either(hasty: Server) -> None:
@@ -69,10 +75,8 @@ def test_a_body_that_does_not_come_is_answered_at_the_deadline(hasty: Server) ->
 
 def test_an_answer_that_is_not_read_closes_the_connection(hasty: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_GRACE", 0.1)
-    with connected(hasty) as client, pytest.raises(ConnectionError):
-        for _ in range(5000):  # more answers than the buffers of the system hold
-            client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            time.sleep(0.001)
+    with connected(hasty) as client:  # more answers than the buffers of the system hold
+        sent_until_closed(client, b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n", every=0.001)
     assert hasty.ask("POST", "/v1/predict", png(0)).status == 200
 
 

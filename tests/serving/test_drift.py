@@ -104,12 +104,13 @@ def test_false_alarms_of_whole_windows() -> None:
     ("change", "within"),
     [
         (lambda z: z + 3, 30),  # much stranger
-        (lambda z: z + 0.5, 500),  # a little stranger
+        (lambda z: z + 0.4, 400),  # a little stranger
+        (lambda z: np.where(np.arange(len(z)) % 10 == 0, z + 4, z), 300),  # one in ten is much stranger
         (lambda z: z - 1, 150),  # a little less strange
         (lambda z: z * 3, 200),  # stranger or less strange
         (lambda z: z * 0.3, 200),  # all alike
     ],
-    ids=["far", "near", "easier", "wider", "narrower"],
+    ids=["far", "near", "some", "easier", "wider", "narrower"],
 )
 def test_drift_is_found_after_a_long_time_without_it(change, within: int) -> None:
     test = DriftTest(reference_of(normal(500, 0)), random.Random(0).random)

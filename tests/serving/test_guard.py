@@ -8,6 +8,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -140,11 +141,9 @@ def test_a_second_request_cannot_be_smuggled(server: Server, lengths: bytes) -> 
 
 def test_a_megabyte_of_headers(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
-        with pytest.raises(ConnectionError):
-            for _ in range(1000):
-                connection.sendall(b"a" * 1000)
-                time.sleep(0.001)
+        with suppress(ConnectionError):  # the server does not wait for all of it
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 1_000_000 + b"\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
     assert server.ask("GET", "/health/live").status == 200
 
 

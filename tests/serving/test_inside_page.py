@@ -176,7 +176,7 @@ def test_a_server_with_a_key(browser: Browser, network: Path) -> None:
             look_at(page)
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_nothing_keeps_people_out(browser: Browser, served: Server, width: int, dark: bool) -> None:
     with opened(browser, address(served), width=width, dark=dark) as page:
         expect(page.locator("#start")).to_be_visible()

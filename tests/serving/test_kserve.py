@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +49,20 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.fixture
+def python(tmp_path: Path) -> Iterator[Path]:
+    """The Python of a virtual environment with kserve, which has 450 MB and is removed in the end."""
+    folder = tmp_path / "venv"
+    venv.create(folder, with_pip=True)
+    program = folder / "bin" / "python"
+    subprocess.run([program, "-m", "pip", "install", "--quiet", "--no-cache-dir", "kserve"], check=True)
+    yield program
+    shutil.rmtree(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_kserve(bundle: Path, tmp_path: Path) -> None:
-    python = tmp_path / "venv" / "bin" / "python"
-    venv.create(tmp_path / "venv", with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "kserve"], check=True)
+def test_kserve(bundle: Path, tmp_path: Path, python: Path) -> None:
     np.save(tmp_path / "pixels.npy", np.stack([prepared(k) for k in (2, 0)]))
     (tmp_path / "photo.png").write_bytes(png(1))
     with running([Served("tiny", bundle)]) as server:

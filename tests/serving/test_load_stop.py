@@ -63,7 +63,7 @@ def test_a_model_is_replaced_without_a_failed_request(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_sigterm_twenty_times(bundle: Path, photo: Path) -> None:
     for i in range(20):
         with served(bundle, delay=0.01) as server:
@@ -79,7 +79,7 @@ def test_sigterm_twenty_times(bundle: Path, photo: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_model_is_replaced_twenty_times_under_load(tmp_path: Path, photo: Path) -> None:
     folder = write_bundle(tmp_path / "tiny")
     with served(folder) as server:

@@ -132,7 +132,8 @@ class Units:
         with evaluating(self.classifier.model):
             outputs = self._network.features(self._views(image)[:1])
         return [
-            Stage(name, *output.shape[1:], _sees(self._fields[f"trunk.{name}"])) for name, output in outputs.items()
+            Stage(name, x.shape[1], x.shape[2], x.shape[3], _sees(self._fields[f"trunk.{name}"]))
+            for name, x in outputs.items()
         ]
 
     def value(self, image: Tensor, place: Place, *, most: int = 4) -> UnitValue:

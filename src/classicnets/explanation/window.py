@@ -12,6 +12,7 @@ from torch import Tensor
 from classicnets.explanation.recording import Operation
 
 _MAX, _AVERAGE = "max pool", "average pool"
+_CONVOLUTION = (None, (1, 1), (0, 0), (1, 1), 1)  # bias, stride, padding, dilation, groups, if they are left out
 POOLS = {"max_pool2d": _MAX, "avg_pool2d": _AVERAGE}
 
 
@@ -40,11 +41,11 @@ class Window:
         size: tuple[int, int],
     ) -> Window:
         """Return the window of the output at a row and a column; the geometry is PyTorch's, (height, width) each."""
-        places = (
+        rows, columns = (
             start * step - before + apart * torch.arange(length)
             for start, length, step, before, apart in zip((row, column), kernel, stride, padding, dilation, strict=True)
         )
-        return cls(*places, size)
+        return cls(rows, columns, size)
 
     @property
     def inside(self) -> Tensor:
@@ -166,9 +167,8 @@ def convolved(operation: Operation, layer: str, channel: int, row: int, column: 
         channel, row, column: of its output, from 0.
         most: how many channels of the input are listed.
     """
-    given: tuple[Tensor, Tensor, Tensor | None, Sequence[int], Sequence[int], Sequence[int], int]
-    given = (*operation.args, *(None, (1, 1), (0, 0), (1, 1), 1)[len(operation.args) - 2 :])  # type: ignore[assignment]
-    x, weight, bias, stride, padding, dilation, groups = given
+    x, weight, *given = operation.args
+    bias, stride, padding, dilation, groups = _completed(given, _CONVOLUTION)
     count = weight.shape[1]
     first = channel // (weight.shape[0] // groups) * count  # of the input's channels, that of the group
     window = Window.at(row, column, weight.shape[2:], stride, padding, dilation, (x.shape[2], x.shape[3]))
@@ -193,10 +193,15 @@ def convolved(operation: Operation, layer: str, channel: int, row: int, column: 
 def pooled(operation: Operation, channel: int, row: int, column: int) -> Pooled:
     """Return what a recorded pooling computed for a channel at a position of the first image."""
     kind = POOLS[operation.name]
-    x, kernel, *geometry = operation.args
-    stride, padding = (*geometry, *((), (0, 0))[len(geometry) :])[:2]
-    dilation = (geometry[2:3] or [(1, 1)])[0] if kind == _MAX else (1, 1)
+    x, kernel, *given = operation.args
+    stride, padding, *rest = _completed(given, (kernel, (0, 0)))
+    dilation = rest[0] if rest and kind == _MAX else (1, 1)
     window = Window.at(row, column, kernel, stride or kernel, padding, dilation, (x.shape[2], x.shape[3]))
     patch = window.patch(x[0, channel : channel + 1], -torch.inf if kind == _MAX else 0.0)[0]
     total = patch.max() if kind == _MAX else patch.mean()
     return Pooled(kind=kind, channel=channel, window=window, patch=patch, total=float(total))
+
+
+def _completed(given: Sequence[Any], defaults: Sequence[Any]) -> list[Any]:
+    """Arguments with the defaults of those that are left out at the end."""
+    return [*given, *defaults[len(given) :]]

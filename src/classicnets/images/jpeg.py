@@ -16,7 +16,7 @@ SIGNATURE = b"\xff\xd8\xff"
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")  # in a scan, 0xff followed by 0 is data
 _END, _SCAN, _RESTART_INTERVAL = 0xD9, 0xDA, 0xDD
 _RESTARTS = range(0xD0, 0xD8)
-_MOST_SCANS = 100  # a picture has 10 or so, and each goes through all of its blocks
+_MOST_SCANS = 50  # a picture has 10 or so, and each goes through all of its blocks
 _READ_AHEAD = 9  # bytes: the decoder fills a register of 64 bits before it needs them all
 _AFTER_SCAN = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # tables, scans, comments, application data
 

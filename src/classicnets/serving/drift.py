@@ -32,8 +32,10 @@ FALSE_ALARM_RATE = 0.01
 """The probability of an alarm in a window without drift is at most this."""
 
 _EDGE = 1e-9  # p-values stay this far from 0 and 1, where densities may be infinite
-_BETS = ((1.0, 1.0), (0.5, 1.0), (0.25, 1.0), (1.0, 0.5), (1.0, 0.25), (0.5, 0.5), (2.0, 2.0))
-"""The parameters of the beta densities that p-values are bet to have. The first is uniform: no bet."""
+_ONE_SIDED, _BOTH = (0.25, 0.5, 0.7, 0.85), (0.5, 0.75, 1.5, 2.5)
+_BETS = ((1.0, 1.0), *((a, 1.0) for a in _ONE_SIDED), *((1.0, a) for a in _ONE_SIDED), *((a, a) for a in _BOTH))
+"""The parameters of the beta densities that p-values are bet to have, for mild and strong drifts: no bet, stranger,
+less strange, both or neither."""
 
 
 class Drift(NamedTuple):
@@ -78,6 +80,12 @@ class DriftTest:
         window: after how many images the test begins again.
     """
 
+    _seen: list[float]  # the scores that the next one is compared with, ascending
+    _shares: list[float]  # of the capital, in each bet
+    _capital: float  # its logarithm to base 10, and the highest that it was
+    _highest: float
+    _images: int
+
     def __init__(
         self, reference: DriftReference, draw: Callable[[], float] = random.random, *, window: int = WINDOW
     ) -> None:
@@ -111,7 +119,7 @@ class DriftTest:
         """Forget all images but the validation images."""
         self._seen = list(self.reference.scores)
         self._shares = [1.0, *[0.0] * (len(_BETS) - 1)]
-        self._capital = self._highest = 0.0  # logarithms
+        self._capital = self._highest = 0.0
         self._images = 0
 
     def _rank(self, score: float) -> float:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import math
 import signal
 import socket
+import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -28,8 +31,10 @@ from classicnets.system.threads import usable_cores
 LOCAL = ("127.0.0.1", "localhost", "::1")
 _HEADERS = 64 * 2**10  # bytes of a request's headers
 _NOTICED = 0.5  # seconds in which a balancer sees that the server is not ready any more
-_LAST = 0.2  # seconds in which what was sent on an open connection arrives
+_FIRST, _NEXT = 1.0, 0.2  # seconds in which the first request of a connection arrives, and one after an answer
+_LOOK = 0.05
 _KEPT = 5  # seconds that a connection without requests stays open
+_SO_ATTACH_FILTER, _BPF_RETURN = 26, 0x06  # of Linux: <asm/socket.h>, <linux/filter.h>
 _OTHER_FILES = 100  # models, libraries, pipes
 _CLOSE = (b"connection", b"close")
 
@@ -118,20 +123,12 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: ASGIApp, state: State, limits: Limits) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=partial(Connection, limits=limits),
-                ws="none",
-                lifespan="on",  # type: ignore[arg-type]
-                log_level="error",
-                access_log=False,
-                server_header=False,
-                h11_max_incomplete_event_size=_HEADERS,
-                timeout_keep_alive=_KEPT,
-                timeout_graceful_shutdown=math.ceil(limits.seconds) + _KEPT,
-            )  # fmt: skip
-        )
+        config = uvicorn.Config(
+            app, http=partial(Connection, limits=limits), ws="none", lifespan="on",  # type: ignore[arg-type]
+            log_level="error", access_log=False, server_header=False, h11_max_incomplete_event_size=_HEADERS,
+            timeout_keep_alive=_KEPT, timeout_graceful_shutdown=math.ceil(limits.seconds) + _KEPT,
+        )  # fmt: skip
+        super().__init__(config)
         self._serving = state
 
     @contextlib.contextmanager
@@ -154,22 +151,31 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         now = asyncio.get_running_loop().time()
-        for connection in cast("list[Connection]", list(self.server_state.connections)):
+        for connection in self._connections():
             connection.close_if_late(now)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening; answer what clients have sent on connections that the system has accepted already."""
+        loop = asyncio.get_running_loop()
+        for listener in sockets or ():
+            loop.remove_reader(listener)
+        await asyncio.sleep(_LOOK)  # what was accepted becomes a connection; asyncio drops it if its server is closed
         for listener in sockets or ():
             await self._take_waiting(listener)
         for server in self.servers:
             server.close()
-        if self.server_state.connections:
-            await asyncio.sleep(_LAST)
+        begun = loop.time()
+        while any(_may_ask(connection, loop.time() - begun) for connection in self._connections()):
+            await asyncio.sleep(_LOOK)
         await super().shutdown(sockets)
 
+    def _connections(self) -> list[Connection]:
+        return cast("list[Connection]", list(self.server_state.connections))
+
     async def _take_waiting(self, listener: socket.socket) -> None:
-        """Take the connections that the system holds for us."""
+        """Take the connections that the system holds for us; those that come later find nobody."""
+        _drop_packets(listener)
         loop = asyncio.get_running_loop()
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -180,3 +186,17 @@ class Server(uvicorn.Server):
     def _connection(self) -> asyncio.Protocol:
         make = self.config.http_protocol_class
         return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore
+
+
+def _may_ask(connection: Connection, waited: float) -> bool:
+    """Whether a request may be on its way, so many seconds after the server has stopped listening."""
+    return connection.idle and waited < (_FIRST if connection.cycle is None else _NEXT)
+
+
+def _drop_packets(listener: socket.socket) -> None:
+    """Have Linux answer no new connection, so that none is made between our last `accept` and the end of listening."""
+    if sys.platform == "linux":
+        program = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RETURN, 0, 0, 0))
+        described = struct.pack("HP", 1, ctypes.addressof(program))
+        with contextlib.suppress(OSError):  # a system that only looks like Linux
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)

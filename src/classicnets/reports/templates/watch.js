@@ -156,9 +156,9 @@ function show() {
   say("step", `step ${whole(state.step)} of ${whole(state.num_steps)}`);
   const measured = state.rows.filter((row) => row.val_accuracy !== null);
   if (measured.length) {
-    const best = measured.reduce((a, b) => b.val_accuracy >= a.val_accuracy ? b : a);
+    const best = Math.max(...measured.map((row) => row.val_accuracy));
     say("accuracy", percent(measured.at(-1).val_accuracy));
-    say("best", `best ${percent(best.val_accuracy)}, epoch ${best.epoch}`);
+    say("best", `highest ${percent(best)}`);
   }
   if (state.loss !== null) say("loss", state.loss.toFixed(3));
   if (state.images_per_second !== null) say("speed", whole(state.images_per_second));
