@@ -30,20 +30,20 @@ class Section(NamedTuple):
 
 def about(served: Served) -> dict[str, Any]:
     """Return what the page shows of a model, JSON-ready: `describe()`, and `coverages`, `calibrated`, `sections`."""
-    card = served.scorer.card
-    sections = [_what(served), _quality(card), _trust(card), _training(card), _drift(served)]
+    card, facts = served.scorer.card, served.describe()
+    sections = [_what(facts, card), _quality(card), _trust(card), _training(card), _drift(facts)]
     if isinstance(served.scorer, Bundle):
         sections.insert(1, _speed(served.scorer))
     return {
-        **served.describe(),
+        **facts,
         "coverages": _coverages(card),
         "calibrated": _is_calibrated(card),
         "sections": [section._asdict() for section in sections if section.rows or section.note],
     }
 
 
-def _what(served: Served) -> Section:
-    facts, preprocess, classes = served.describe(), served.scorer.card.preprocess, served.scorer.card.classes
+def _what(facts: Mapping[str, Any], card: Card) -> Section:
+    preprocess, classes = card.preprocess, card.classes
     height, width = preprocess.input_size
     colours = {1: "grey", 3: "RGB"}.get(preprocess.channels, f"{preprocess.channels} channels")
     fitted = {
@@ -57,7 +57,7 @@ def _what(served: Served) -> Section:
         ("It sees", f"{fitted[preprocess.resize]}, {width} × {height} pixels, {colours}"),
         ("Computes", f"{facts['engine']} in {facts['precision']}"),
     ]
-    if served.scorer.card.tta == "flip":
+    if card.tta == "flip":
         rows.append(("Answer", "the average over the image and its mirror image"))
     note = (
         "It answers with one of its classes for every image, also for one that shows none of them. Expect more "
@@ -94,8 +94,8 @@ def _quality(card: Card) -> Section:
 
 def _figures(metrics: Mapping[str, Any], num_classes: int) -> Iterator[tuple[str, str]]:
     if (top1 := metrics.get("top1")) is not None:
-        low, high = metrics.get("top1_interval") or (None, None)
-        between = "" if low is None else f" (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        interval = metrics.get("top1_interval")
+        between = " (95 % interval {:.1f} to {:.1f})".format(*(100 * end for end in interval)) if interval else ""
         yield "Right", f"{percent(top1)}{between}"
     if (top5 := metrics.get("top5")) is not None and num_classes > 5:
         yield "Among the best five", percent(top5)
@@ -143,15 +143,17 @@ def _training(card: Card) -> Section:
     return Section("How it was trained", rows)
 
 
-def _drift(served: Served) -> Section:
+def _drift(facts: Mapping[str, Any]) -> Section:
     """Whether the images that it gets are like those it was trained on, in the words of `describe()`."""
-    return Section("The images that it gets", [], (served.describe().get("drift") or {}).get("words", ""))
+    return Section("The images that it gets", [], (facts["drift"] or {}).get("words", ""))
 
 
 def _coverages(card: Card) -> list[float]:
     """Which of the offered coverages the model can promise."""
+    if card.conformal is None:
+        return []
     possible = []
-    for coverage in COVERAGES if card.conformal is not None else ():
+    for coverage in COVERAGES:
         try:
             card.conformal.thresholds(coverage)
         except ConfigError:

@@ -60,7 +60,8 @@ class Examples:
         """
         scorer = served.scorer
         if scorer not in self._found:
-            self._found[scorer] = future = Future()
+            future: Future[list[Example]] = Future()
+            self._found[scorer] = future
             future.set_running_or_notify_cancel()  # whoever leaves does not end it for the others
             Thread(target=_find, args=(future, scorer, served.path), name="classicnets-examples", daemon=True).start()
         return await asyncio.wrap_future(self._found[scorer])
