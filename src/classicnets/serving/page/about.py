@@ -95,7 +95,7 @@ def _quality(card: Card) -> Section:
 def _figures(metrics: Mapping[str, Any], num_classes: int) -> Iterator[tuple[str, str]]:
     if (top1 := metrics.get("top1")) is not None:
         interval = metrics.get("top1_interval")
-        between = " (95 % interval {:.1f} to {:.1f})".format(*(100 * end for end in interval)) if interval else ""
+        between = f" (95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
         yield "Right", f"{percent(top1)}{between}"
     if (top5 := metrics.get("top5")) is not None and num_classes > 5:
         yield "Among the best five", percent(top5)
