@@ -24,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+_IDLE = 2.0  # seconds after which a free connection is not used again
+
 
 @dataclass(frozen=True)
 class Load:
@@ -117,6 +119,7 @@ class _Connection(asyncio.Protocol):
         self._running = running
         self._received = b""
         self.due: float | None = None
+        self.freed = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -180,8 +183,8 @@ class _Running:
         due = time.perf_counter()
         while due < self._end:
             while due <= time.perf_counter():
-                if self._free:
-                    self._send(self._free.pop(), due)
+                if (free := self._pop_free()) is not None:
+                    self._send(free, due)
                 elif len(self._open) + self._opening < self._load.connections:
                     self._opening += 1
                     task = asyncio.create_task(self._connect(due))
@@ -190,6 +193,15 @@ class _Running:
                     self.outcome.refused += 1
                 due += 1 / rate
             await asyncio.sleep(min(0.001, 1 / rate))
+
+    def _pop_free(self) -> _Connection | None:
+        """A connection that was used a moment ago; the server may close one that was idle for long."""
+        while self._free:
+            connection = self._free.pop()
+            if time.perf_counter() - connection.freed < _IDLE:
+                return connection
+            connection._transport.close()
+        return None
 
     async def _connect(self, due: float) -> None:
         """Open a connection and send a request on it."""
@@ -217,6 +229,7 @@ class _Running:
         if connection._transport.is_closing():
             return
         if self._load.rate is not None:
+            connection.freed = now
             self._free.append(connection)
         elif now < self._end:
             self._send(connection, now)

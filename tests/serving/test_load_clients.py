@@ -43,11 +43,10 @@ async def sends_its_body_slowly(_: asyncio.StreamReader, writer: asyncio.StreamW
         await asyncio.sleep(0.2)
 
 
-async def reads_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while True:
-        writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 10)
-        await writer.drain()
-        await asyncio.sleep(0.5)
+async def reads_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2)
+    await asyncio.sleep(60)
 
 
 async def sends_a_body_without_an_end(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -129,7 +128,7 @@ def attacked(port: int, client: Client, count: int) -> Iterator[None]:
     ("client", "count"),
     [
         (connects_and_says_nothing, 200),
-        (connects_and_says_nothing, 1500),
+        (connects_and_says_nothing, 1200),
         (sends_its_head_slowly, 200),
         (sends_its_body_slowly, 200),
         (reads_nothing, 200),

@@ -40,6 +40,10 @@ def test_four_times_too_much_for_a_minute(bundle: Path, photo: Path) -> None:
         grown = server.mebibytes()
         outcome = Outcome.of(sending)
         after = load(server, photo, connections=1, seconds=5).run()
+    counts = {status: len(times) for status, times in outcome.answered.items()}
+    print(
+        f"peak {peak:.0f}/s, {counts}, 503 in {outcome.milliseconds(99, 503):.0f} ms, {memory:.0f} to {grown:.0f} MiB"
+    )
     assert outcome.lost == outcome.refused == 0
     assert set(outcome.answered) == {"200", "503"}
     assert outcome.count() / 60 >= 0.9 * peak

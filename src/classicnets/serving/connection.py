@@ -7,7 +7,7 @@ open, the one that has waited longest for a request makes room.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -19,26 +19,37 @@ _GRACE = 5.0  # seconds that an answer may stay unread after its deadline
 class Connection(H11Protocol):
     """A connection of a client.
 
+    Args:
+        limits: what the server takes.
+        order: all connections of the server, the one that has waited longest first.
+        given: what uvicorn gives.
+
     Attributes:
         since: when it was made or its last answer was complete, in seconds of the event loop's clock.
     """
 
-    def __init__(self, *, limits: Limits, **given: Any) -> None:
+    def __init__(self, *, limits: Limits, order: dict[Connection, None], **given: Any) -> None:
         super().__init__(**given)
-        self._limits = limits
+        self._limits, self._order = limits, order
         self.since = self.loop.time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection. If too many are open, close the one that has waited longest for a request."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        if len(self.connections) > self._limits.connections:
-            others = cast("set[Connection]", self.connections)
-            waiting = [other for other in others if other.idle and not other.transport.is_closing()]
-            min(waiting, key=lambda other: other.since).transport.abort()
+        self._order[self] = None
+        if len(self._order) > self._limits.connections:
+            waiting = (other for other in self._order if other.idle and not other.transport.is_closing())
+            next(waiting).transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._order.pop(self, None)
+        super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""
         self.since = self.loop.time()
+        self._order[self] = self._order.pop(self, None)  # to the end
         super().on_response_complete()
 
     @property

@@ -124,7 +124,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: ASGIApp, state: State, limits: Limits) -> None:
         config = uvicorn.Config(
-            app, http=partial(Connection, limits=limits), ws="none", lifespan="on",  # type: ignore[arg-type]
+            app, http=partial(Connection, limits=limits, order={}), ws="none", lifespan="on",  # type: ignore[arg-type]
             log_level="error", access_log=False, server_header=False, h11_max_incomplete_event_size=_HEADERS,
             timeout_keep_alive=_KEPT, timeout_graceful_shutdown=math.ceil(limits.seconds) + _KEPT,
         )  # fmt: skip
