@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,29 +37,29 @@ from classicnets.serving.drift import FALSE_ALARM_RATE, DriftTest
 from classicnets.training import Run
 
 COLUMNS = (
-    "network",
-    "images",
-    "available",
-    "novelty: images to an alarm",
+    "network", "images", "available", "accuracy", "novelty: images to an alarm", "found", "doubt: images to an alarm",
     "found",
-    "doubt: images to an alarm",
-    "found",
-)
+)  # fmt: skip
 CORRUPTIONS = ("gaussian_noise", "defocus_blur", "contrast", "brightness", "jpeg_compression")
 ORDERS = 20
 CLEAN_ORDERS = 200
 
 
-def streams(task: Task, images: Tensor, labels: Tensor, prepare) -> Iterator[tuple[str, Tensor]]:
-    """What is sent, by its name; the first is not drift."""
-    yield "as they are", images
+def streams(
+    task: Task, images: Tensor, labels: Tensor, prepare: Callable[[ImageSet], Tensor]
+) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+    """What is sent, with its name and its classes, if it is of any; the first is not drift."""
+    yield "as they are", images, labels
     for severity in (1, 3):
         for name in CORRUPTIONS:
-            yield f"{name.replace('_', ' ')}, severity {severity}", corrupt(images, name, severity)
-    yield "of one class only", images[labels == labels[0]]
-    yield "half of the classes", images[labels < labels.max() / 2]
+            yield f"{name.replace('_', ' ')}, severity {severity}", corrupt(images, name, severity), labels
+    for name, chosen in (
+        ("of one class only", labels == labels[0]),
+        ("half of the classes", labels < labels.max() / 2),
+    ):
+        yield name, images[chosen], labels[chosen]
     for name, others in task.unknown.items():
-        yield name, prepare(others)
+        yield name, prepare(others), None
 
 
 def images_to_alarm(reference: DriftReference, scores: np.ndarray, orders: int) -> list[int]:
@@ -99,9 +99,10 @@ def rows(task: Task, seed: int, folder: Path) -> Iterator[tuple[str, ...]]:
     test = pack(
         data.test.subset(torch.linspace(0, len(data.test) - 1, min(MOST, len(data.test))).long()), classifier.preprocess
     )
-    for i, (name, images) in enumerate(streams(task, test.images, test.labels, prepare)):
+    for i, (name, images, labels) in enumerate(streams(task, test.images, test.labels, prepare)):
         outputs = classifier.outputs(images)
         probabilities = card.probabilities(outputs.logits)
+        right = "" if labels is None else f"{float((outputs.logits.argmax(dim=1) == labels).float().mean()):.0%}"
         cells = []
         orders = ORDERS if i else CLEAN_ORDERS
         for reference in (card.drift, doubt):
@@ -109,7 +110,7 @@ def rows(task: Task, seed: int, folder: Path) -> Iterator[tuple[str, ...]]:
             assert scores is not None
             found = images_to_alarm(reference, scores, orders)
             cells += [f"{np.median(found):.0f}" if len(found) > orders / 2 else "none", f"{len(found)} of {orders}"]
-        yield task.name, name, f"{len(images):,}", *cells
+        yield task.name, name, f"{len(images):,}", right, *cells
     print(f"{task.name}: {len(val.images):,} validation images")
 
 

@@ -38,7 +38,8 @@ from classicnets.serving.models import Served
 
 SMALL = ("alexnet_cifar", "vgg11_cifar", "nin_cifar", "googlenet_cifar", "resnet20_cifar", "densenet40_k12_cifar")
 LARGE = ("resnet18", "resnet50", "densenet121", "vgg16_bn")
-MOST = 0.1  # seconds for the small networks
+PROMISED = ("nin_cifar", "resnet20_cifar")
+MOST = 0.1  # seconds in which these answer
 
 
 @contextmanager
@@ -105,7 +106,7 @@ def main() -> None:
         for seconds in times(name, side, options.requests).values():
             late = statistics.quantiles(seconds, n=20)[-1]
             cells += [f"{1000 * statistics.median(seconds):.0f}", f"{1000 * late:.0f}"]
-            if name in SMALL and late > MOST:
+            if name in PROMISED and late > MOST:
                 slow.append(name)
         rows.append([name, str(side), *cells])
     write_results(

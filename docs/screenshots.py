@@ -8,6 +8,7 @@ training on `digits` that starts for it.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -22,7 +23,7 @@ from classicnets.training import start
 from classicnets.training.watch import Watching
 from servers import running
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).absolute().parent / "images"
 
 
 def inside(browser: Browser, run: Path, image: Path) -> None:
@@ -30,8 +31,7 @@ def inside(browser: Browser, run: Path, image: Path) -> None:
     with running([Served(run.name, run)]) as server, opened(browser, f"http://127.0.0.1:{server.port}/inside") as page:
         page.set_input_files("#files", image)
         page.locator("#stages button").nth(1).click()
-        expect(page.locator("#channels button").first).to_be_visible()
-        page.locator("#map").press("ArrowUp")
+        expect(page.locator("#channels-title")).to_contain_text("conv2")
         page.get_by_label("this channel").check()
         expect(page.locator("#moved")).to_contain_text("Without")
         expect(page.locator("#value")).not_to_have_attribute("aria-busy", "true")
@@ -40,8 +40,8 @@ def inside(browser: Browser, run: Path, image: Path) -> None:
 
 def watch(browser: Browser) -> None:
     """The page of a training, in the middle of its tenth epoch."""
-    with tempfile.TemporaryDirectory() as folder:
-        job = start("resnet20_cifar", "digits", settings=["epochs=12"], out=Path(folder) / "resnet20_cifar-digits")
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        job = start("resnet20_cifar", "digits", settings=["epochs=12"])
         with Watching(job) as watching:
             events = watching.events(job)
             for event in events:

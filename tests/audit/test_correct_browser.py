@@ -17,7 +17,7 @@ from classicnets.audit.suspects import LabelAudit, Suspect
 from classicnets.data.corrections import Correction, read_corrections
 from photos import write_photos
 
-LOOKS = [(1280, False), (1280, True), (390, False), (390, True)]
+LOOKS = [(1280, False), (390, True)]
 
 
 @pytest.fixture(scope="module")

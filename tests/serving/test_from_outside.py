@@ -6,7 +6,9 @@ import base64
 import hmac
 import json
 import logging
+import os
 import socket
+import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -241,6 +243,31 @@ def test_no_model_is_taken_or_changed(server: Server, bundle: Path) -> None:
         check_refused(server.ask(method, path, content), 404, 405)
     assert {path: sha256_of(path) for path in bundle.rglob("*") if path.is_file()} == before
     assert [model["name"] for model in server.ask("GET", "/v1/models").json()["models"]] == ["tiny"]
+
+
+@pytest.fixture
+def written() -> Iterator[list[str]]:
+    """The files that are opened for writing during the test, by any thread."""
+    names: list[str] = []
+    watching = True
+
+    def see(event: str, values: tuple[Any, ...]) -> None:
+        if watching and event == "open" and values[2] & (os.O_WRONLY | os.O_RDWR):
+            names.append(str(values[0]))
+
+    sys.addaudithook(see)  # for as long as the process lives
+    yield names
+    watching = False
+
+
+def test_no_image_is_kept(server: Server, written: list[str], tmp_path: Path) -> None:
+    for _ in range(3):
+        assert server.ask("POST", "/v1/predict", png(0)).status == 200
+        assert server.ask("POST", "/v1/predict", *form(("a.png", png(1)), ("b.png", png(2)))).status == 200
+        assert server.ask("POST", "/v2/models/tiny/infer", _infer()).status == 200
+    assert written == []
+    (tmp_path / "seen").write_text("x")
+    assert written == [str(tmp_path / "seen")]
 
 
 def test_a_failure_says_nothing_of_the_inside(bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:

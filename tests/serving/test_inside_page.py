@@ -9,9 +9,13 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from browser import barriers, image_file, opened, overflow
+from classicnets.classifier import Classifier
+from classicnets.models.catalog import create
+from classicnets.preprocess import Preprocess
 from classicnets.serving.models import Served
 from photos import encode, make_photo
 from servers import Server, running
+from smaller import BARE, switches
 
 PHOTO = encode(make_photo("disc", 3))
 
@@ -141,6 +145,25 @@ def test_the_keyboard_is_enough(browser: Browser, served: Server) -> None:
         expect(page.locator("#status")).to_contain_text("row 0, column 2")
 
 
+def test_a_pool_marks_its_largest_value(browser: Browser, tmp_path: Path) -> None:
+    net = create("alexnet_cifar", num_classes=2, **switches("alexnet_cifar", BARE)).eval()
+    preprocess = Preprocess(input_size=(16, 16), mean=(0.5,) * 3, std=(0.2,) * 3)
+    folder = Classifier(model=net, model_name="alexnet_cifar", classes=("a", "b"), preprocess=preprocess).save(tmp_path)
+    with running([Served("net", folder)]) as server, opened(browser, address(server, "net")) as page:
+        look_at(page)
+        page.get_by_role("radio", name="pool1").click()
+        expect(page.locator("#value-lead")).to_contain_text("It comes from the 3 × 3 max pool")
+        largest = page.locator("td.largest")
+        assert largest.count() == 1
+        assert number(largest.inner_text()) == max(
+            number(text) for text in page.locator(".numbers td").all_inner_texts() if text
+        )
+        sizes = page.locator(".numbers td").evaluate_all(
+            "cells => new Set(cells.map((cell) => cell.offsetHeight)).size"
+        )
+        assert sizes == 1, "no other style reaches it"
+
+
 def test_a_bundle_says_why(browser: Browser, served: Server) -> None:
     with opened(browser, address(served, "tiny")) as page:
         expect(page.locator("#problem")).to_contain_text("tiny is a bundle, which keeps no network to look into.")
@@ -161,7 +184,7 @@ def test_the_page_at_the_root_leads_here(browser: Browser, served: Server) -> No
     with opened(browser, f"http://127.0.0.1:{served.port}/") as page:
         page.get_by_role("link", name="Look inside this network").click()
         expect(page).to_have_url(address(served))
-        expect(page.locator("#lead")).to_contain_text("pets is a resnet20_cifar")
+        expect(page.locator("#lead")).to_contain_text("The network of pets is resnet20_cifar")
 
 
 def test_a_server_with_a_key(browser: Browser, network: Path) -> None:

@@ -109,7 +109,7 @@ ANSWERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("method", "route", "path", "body", "status"), ANSWERS)
+@pytest.mark.parametrize(("method", "route", "path", "body", "status"), ANSWERS, ids=range(len(ANSWERS)))
 def test_answers_have_the_keys_of_their_schema(full: Server, document, method, route, path, body, status) -> None:
     headers = {"Accept": "application/json"}
     if isinstance(body, tuple):

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
@@ -265,16 +266,34 @@ def test_pictures_are_freed(page: Page) -> None:
     assert page.evaluate("() => window.kept.size") == 1
 
 
+@pytest.mark.slow
+def test_memory_stays_as_it_is(page: Page) -> None:
+    """A hundred photos, one after the other: what the page holds after 20 of them is what it holds after all."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    held = []
+    for i in range(100):
+        choose(page, image_file(f"{i}.jpg", photo(i), "image/jpeg"))
+        expect(page.locator("#photo-name")).to_have_text(f"{i}.jpg")
+        expect(page.locator(".answer")).not_to_have_attribute("aria-busy", "true")
+        if i in (19, 99):
+            session.send("HeapProfiler.collectGarbage")
+            metrics = {row["name"]: row["value"] for row in session.send("Performance.getMetrics")["metrics"]}
+            held.append((metrics["JSHeapUsedSize"], metrics["Nodes"], metrics["JSEventListeners"]))
+    (heap, nodes, listeners), (heap_after, nodes_after, listeners_after) = held
+    assert heap_after < heap + 500_000
+    assert (nodes_after, listeners_after) == (nodes, listeners)
+
+
 class TestLooks:
     def test_nothing_keeps_people_out(self, page: Page, served: Server) -> None:
         for scheme, paper in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(22, 25, 29)")):
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             assert page.evaluate("getComputedStyle(document.body).backgroundColor") == paper
             assert page.evaluate("getComputedStyle(stage).transitionDuration") == "0s"
-            assert barriers(page) == []
+            assert barriers(page) == []  # empty, then with an answer
             choose(page, image_file("red.png", png(0)))
             answered(page, "red")
-        assert barriers(page) == []
         page.emulate_media(color_scheme="light", reduced_motion="no-preference")
 
     def test_a_phone(self, page: Page) -> None:
@@ -288,6 +307,14 @@ class TestLooks:
 
 def choose(page: Page, *files) -> None:
     page.locator("#files").set_input_files(list(files))
+
+
+def photo(seed: int) -> bytes:
+    """A photo of two megapixels, about a hundred kilobytes."""
+    out = io.BytesIO()
+    small = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), np.uint8)
+    Image.fromarray(small).resize((1600, 1200)).save(out, "JPEG", quality=80)
+    return out.getvalue()
 
 
 def grey() -> bytes:

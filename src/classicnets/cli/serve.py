@@ -50,7 +50,9 @@ def serve(
 ) -> None:
     """Answer over HTTP: an API, the Open Inference Protocol v2 and metrics, on this machine only by default.
 
-    GET /docs describes the API. Models whose files are replaced are loaded again while the server runs.
+    The address shows a page to try the models on images; /docs describes the API.
+
+    Models whose files are replaced are loaded again while the server runs.
     SIGTERM and Ctrl-C stop it after the requests that it has accepted.
     """
     from classicnets.system.threads import usable_cores

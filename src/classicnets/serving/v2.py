@@ -69,8 +69,8 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"live": True, "ready": is_ready}, status)
 
 
-@router.get("/models/{name}", responses=shows(schemas.ModelMetadata, 404))
 @router.get("/models/{name}/versions/{version}", responses=shows(schemas.ModelMetadata, 404))
+@router.get("/models/{name}", responses=shows(schemas.ModelMetadata, 404))
 async def metadata(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
     """The inputs and outputs of a model."""
     served = _find(request, name, version)
@@ -89,8 +89,8 @@ async def metadata(request: Request, name: str, version: str | None = None) -> d
     }
 
 
-@router.get("/models/{name}/config", responses=shows(schemas.ModelConfig, 404))
 @router.get("/models/{name}/versions/{version}/config", responses=shows(schemas.ModelConfig, 404))
+@router.get("/models/{name}/config", responses=shows(schemas.ModelConfig, 404))
 async def config(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
     """The model's configuration in the words of Triton, which its client asks for."""
     card = _find(request, name, version).scorer.card
@@ -109,16 +109,16 @@ async def config(request: Request, name: str, version: str | None = None) -> dic
     }
 
 
-@router.get("/models/{name}/ready", responses=shows(schemas.ModelReady, 404))
 @router.get("/models/{name}/versions/{version}/ready", responses=shows(schemas.ModelReady, 404))
+@router.get("/models/{name}/ready", responses=shows(schemas.ModelReady, 404))
 async def model_ready(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
     """Whether a model answers."""
     _find(request, name, version)
     return {"name": name, "ready": True}
 
 
-@router.post("/models/{name}/infer", openapi_extra=_INFER, responses=_INFERRED)
 @router.post("/models/{name}/versions/{version}/infer", openapi_extra=_INFER, responses=_INFERRED)
+@router.post("/models/{name}/infer", openapi_extra=_INFER, responses=_INFERRED)
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Answer the images of a request. It may be compressed, and so is the answer if Accept-Encoding asks for that."""
     state, served = _state(request), _find(request, name, version)

@@ -30,20 +30,20 @@ class Section(NamedTuple):
 
 def about(served: Served) -> dict[str, Any]:
     """Return what the page shows of a model, JSON-ready: `describe()`, and `coverages`, `calibrated`, `sections`."""
-    card = served.scorer.card
-    sections = [_what(served), _quality(card), _trust(card), _training(card), _drift(served)]
+    card, facts = served.scorer.card, served.describe()
+    sections = [_what(facts, card), _quality(card), _trust(card), _training(card), _drift(facts)]
     if isinstance(served.scorer, Bundle):
         sections.insert(1, _speed(served.scorer))
     return {
-        **served.describe(),
+        **facts,
         "coverages": _coverages(card),
         "calibrated": _is_calibrated(card),
         "sections": [section._asdict() for section in sections if section.rows or section.note],
     }
 
 
-def _what(served: Served) -> Section:
-    facts, preprocess, classes = served.describe(), served.scorer.card.preprocess, served.scorer.card.classes
+def _what(facts: Mapping[str, Any], card: Card) -> Section:
+    preprocess, classes = card.preprocess, card.classes
     height, width = preprocess.input_size
     colours = {1: "grey", 3: "RGB"}.get(preprocess.channels, f"{preprocess.channels} channels")
     fitted = {
@@ -57,7 +57,7 @@ def _what(served: Served) -> Section:
         ("It sees", f"{fitted[preprocess.resize]}, {width} × {height} pixels, {colours}"),
         ("Computes", f"{facts['engine']} in {facts['precision']}"),
     ]
-    if served.scorer.card.tta == "flip":
+    if card.tta == "flip":
         rows.append(("Answer", "the average over the image and its mirror image"))
     note = (
         "It answers with one of its classes for every image, also for one that shows none of them. Expect more "
@@ -143,9 +143,9 @@ def _training(card: Card) -> Section:
     return Section("How it was trained", rows)
 
 
-def _drift(served: Served) -> Section:
+def _drift(facts: Mapping[str, Any]) -> Section:
     """Whether the images that it gets are like those it was trained on, in the words of `describe()`."""
-    return Section("The images that it gets", [], (served.describe().get("drift") or {}).get("words", ""))
+    return Section("The images that it gets", [], (facts["drift"] or {}).get("words", ""))
 
 
 def _coverages(card: Card) -> list[float]:

@@ -52,7 +52,7 @@ async function begin() {
   describe();
   layModels();
   choose();
-  for (const id of ["try", "about", "code"]) show(byId(id));
+  for (const id of ["places", "try", "about", "code"]) show(byId(id));
   if (early) take(early);
   early = null;
 }
@@ -164,24 +164,27 @@ function clear() {
 
 byId("clear").addEventListener("click", clear);
 
-async function answer({ aloud = true } = {}) {
+// Live answers replace each other without a word and without a flicker.
+async function answer({ live = false } = {}) {
   asking.abort();
   asking = new AbortController();
   const { signal } = asking;
-  show(byId("together"), false);
+  if (!live) {
+    show(byId("together"), false);
+    for (const card of cards.values()) card.wait();
+  }
   const answers = await Promise.all([...cards.values()].map((card) => answerOne(card, signal)));
   if (signal.aborted) return;
   const good = answers.filter(Boolean);
   byId("together").textContent = together(good);
   show(byId("together"), good.length > 1);
-  if (aloud) say("", good.map(({ predictions: [best] }) => `${best.label}, ${percent(best.score)}.`).join(" "));
+  if (!live) say("", good.map(({ predictions: [best] }) => `${best.label}, ${percent(best.score)}.`).join(" "));
 }
 
 async function answerOne(card, signal) {
   const { name, coverages } = card.model;
   const coverage = coverages.map(String).includes(byId("coverage").value) ? byId("coverage").value : "";
   const began = performance.now();
-  card.wait();
   try {
     const found = await predict(name, file, { coverage }, signal, (text) => {
       card.wait(text);
@@ -209,13 +212,14 @@ const camera = new Camera({
   onFile: open,
   onFrame(frame) {
     file = frame;
-    return answer({ aloud: false });
+    return answer({ live: true });
   },
   onProblem: say,
   onChange(isOn) {
     show(byId("empty"), !isOn && !file);
     show(byId("shown"), !isOn && file !== null);
     show(byId("camera-open"), !isOn);
+    show(byId("heat"), !isOn && file !== null);
     if (!isOn && file !== pictured) open(file);
   },
 });

@@ -87,7 +87,7 @@ function chooseModel() {
   show(byId("start"), canLook);
   say(canLook ? "" : `${name} is a bundle, which keeps no network to look into. Serve its run instead: classicnets serve RUN.`);
   byId("lead").textContent = canLook ?
-    `${name} is a ${network}. Give it an image, and see what every stage makes of its ${width} × ${height} pixels.` : "";
+    `${name === network ? "" : `The network of ${name} is ${network}. `}Give it an image, and see what every stage makes of its ${width} × ${height} pixels.` : "";
   if (canLook) listExamples(model(), open);
 }
 

@@ -4,12 +4,12 @@ import { byId, make } from "./dom.js";
 
 const FEW = 5; // cells along a side that have room for numbers
 
-// 0.0123, -4.5, 1230: three significant digits, and a real minus sign.
-export function number(value) {
+// 0.0123, -4.50, 1230: so many significant digits, and a real minus sign.
+export function number(value, digits = 3) {
   if (value === null) return "not a number";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  const text = size >= 1000 && size < 100_000 ? value.toFixed(0) : size >= 0.001 && size < 1000 ? value.toPrecision(3) :
+  const text = size >= 1000 && size < 100_000 ? value.toFixed(0) : size >= 0.001 && size < 1000 ? value.toPrecision(digits) :
     value.toExponential(1);
   return text.replace("-", "−");
 }
@@ -77,7 +77,7 @@ function pool(source) {
     table("patch", source.patch, source.kind === "max pool" ? "" : "0"), together(sign("→", "gives"), total(source.total)));
   if (source.kind === "max pool") {
     const best = source.patch.flat().indexOf(source.total);
-    if (best >= 0) node.querySelectorAll("td")[best].classList.add("best");
+    if (best >= 0) node.querySelectorAll("td")[best].classList.add("largest");
   }
   follow(node, (y, x) => {
     const value = source.patch[y][x];
@@ -99,16 +99,16 @@ function follow(node, words) {
 
 // ---- the lines
 
-const SHORTCUT = "the block's input, added by its shortcut";
+const exact = (value) => number(value, 4); // so that sums of lines hold to the eye
 const WORDS = {
-  "batch norm": ({ factor, added }, before) => [`batch norm`, `${number(before)} × ${number(factor)} ${plus(added)}`],
-  shortcut: ({ added }, before) => [`shortcut`, `${number(before)} ${plus(added)}: ${SHORTCUT}`],
-  "local response norm": ({ factor }, before) => [`local response norm`, `${number(before)} × ${number(factor)}: less if its neighbour channels are strong`],
-  relu: (_, before) => [`ReLU`, before > 0 ? `${number(before)} is above 0 and stays` : `${number(before)} becomes 0`],
-  tanh: (_, before) => [`tanh`, `the hyperbolic tangent of ${number(before)}`],
+  "batch norm": ({ factor, added }, before) => [`batch norm`, `${exact(before)} × ${exact(factor)} ${plus(added)}`],
+  shortcut: ({ added }, before) => [`shortcut`, `${exact(before)} ${plus(added)} from the shortcut`],
+  "local response norm": ({ factor }, before) => [`local response norm`, `${exact(before)} × ${exact(factor)}: less beside strong channels`],
+  relu: (_, before) => [`ReLU`, before > 0 ? `${exact(before)} is above 0 and stays` : `${exact(before)} becomes 0`],
+  tanh: (_, before) => [`tanh`, `the hyperbolic tangent of ${exact(before)}`],
 };
 
-const plus = (value) => value < 0 ? `− ${number(-value)}` : `+ ${number(value)}`;
+const plus = (value) => value < 0 ? `− ${exact(-value)}` : `+ ${exact(value)}`;
 
 function sums(unit, isFirst) {
   const { source } = unit;
@@ -139,7 +139,7 @@ export function showValue(unit, isFirst) {
   const kind = `${size.length} × ${size[0].length} ${source.kind}`;
   byId("value-title").textContent = `${number(unit.value)} is the value of channel ${unit.channel} at row ${unit.row}, column ${unit.column}`;
   const layer = source.kind === "convolution" ? ` ${source.layer.replace(/^trunk\./, "")}` : "";
-  const elsewhere = source.stage === unit.stage ? "" : `${unit.stage} passes it on from ${source.stage}. `;
+  const elsewhere = source.stage === unit.stage ? "" : `${unit.stage} takes it from ${source.stage}. `;
   const more = source.channels > source.largest?.length ?
     ` Of its ${source.channels} input channels, these ${source.largest.length} add most.` : "";
   byId("value-lead").textContent = `${elsewhere}It comes from the ${kind}${layer}, which looks at rows ${range(source.rows)} and columns ` +
@@ -148,5 +148,5 @@ export function showValue(unit, isFirst) {
     source.largest.map((one) => window(source, one, isFirst)) : [pool(source)]));
   byId("cell").textContent = "\u00a0";
   byId("value-steps").replaceChildren(make("tbody", {}, ...sums(unit, isFirst).map(([name, how, value, kind]) =>
-    make("tr", kind ? { class: kind } : {}, make("td", {}, name), make("td", {}, how), make("td", {}, number(value))))));
+    make("tr", kind ? { class: kind } : {}, make("td", {}, name), make("td", {}, how), make("td", {}, exact(value))))));
 }
