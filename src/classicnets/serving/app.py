@@ -94,7 +94,7 @@ def create_app(
         await asyncio.to_thread(state.admission.close)
 
     app = FastAPI(
-        title="classicnets", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        title="classicnets", version=__version__, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip
     app.state.serving = state

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
@@ -39,12 +41,19 @@ def shows(model: type[Schema], *errors: int) -> dict[int | str, dict[str, Any]]:
 
 
 def describe(app: FastAPI, *, key: bool) -> None:
-    """Have the application describe all that it answers. `key` says whether requests need one."""
+    """Have the application describe all that it answers, at /openapi.json. `key` says whether requests need one."""
 
+    @cache
     def document() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _document(app, key)
-        return app.openapi_schema
+        return _document(app, key)
+
+    @cache
+    def text() -> bytes:
+        return json.dumps(document(), separators=(",", ":")).encode()
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(text(), media_type="application/json")
 
     app.openapi = document  # type: ignore[method-assign]
 
