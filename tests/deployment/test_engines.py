@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from bundles import write_bundle
 from classicnets.classifier import Classifier
 from classicnets.deployment.engines import Settings, open_session
 from classicnets.deployment.graph import deployable
@@ -164,3 +167,21 @@ def test_integers_of_a_quantised_file_are_computed_as_integers(folder, images, e
     session = open_session("openvino", tmp_path, Settings(precision="int8"))
     assert session.executed == "int8"
     assert session.run(images).probabilities == pytest.approx(expected, abs=0.1)
+
+
+def test_a_signal_after_sessions_have_come_and_gone_is_handled(tmp_path: Path) -> None:
+    """Several OpenVINO cores left the thread with a stack for signals that was gone."""
+    folder = write_bundle(tmp_path / "tiny", "openvino")
+    program = f"""
+import gc, os, signal
+from pathlib import Path
+from classicnets.deployment.engines import open_session
+sessions = [open_session("openvino", Path({str(folder)!r})) for _ in range(3)]
+while sessions:
+    sessions.pop(0)
+    gc.collect()
+signal.signal(signal.SIGTERM, lambda number, frame: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stdout) == (0, "handled\n"), ran.stderr

@@ -1,4 +1,4 @@
-"""NVIDIA's client for Python drives /v2, as it does Triton. `test_tritonclient` runs these cases in a process of their own."""
+"""NVIDIA's client for Python drives /v2, as it does Triton: `test_tritonclient` runs these in a process."""
 
 from __future__ import annotations
 

@@ -21,7 +21,9 @@ def write_ir(onnx_file: Path, xml: Path) -> None:
     """
     import openvino
 
-    model = openvino.Core().read_model(onnx_file)
+    from classicnets.deployment.openvino_core import core
+
+    model = core().read_model(onnx_file)
     try:
         openvino.save_model(model, xml, compress_to_fp16=False)
     except RuntimeError:  # it does not say why

@@ -224,9 +224,9 @@ def _whole_image_session(file: Path) -> Callable[[NDArray[np.uint8]], NDArray[np
     try:
         import onnxruntime
     except ImportError:
-        import openvino
+        from classicnets.deployment.openvino_core import core
 
-        model = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        model = core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         return lambda image: np.asarray(model(image)["probabilities"])
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     return lambda image: np.asarray(session.run(["probabilities"], {"images": image})[0])

@@ -94,10 +94,12 @@ def _openvino_product(side: int, threads: int) -> _Product:
     import openvino as ov
     from openvino import opset13 as op
 
+    from classicnets.deployment.openvino_core import core
+
     rows = op.parameter([side, side], np.float32)
     product = op.matmul(rows, op.constant(np.ones((side, side), np.float32)), False, False)
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    request = ov.Core().compile_model(ov.Model([product], [rows]), "CPU", config).create_infer_request()
+    request = core().compile_model(ov.Model([product], [rows]), "CPU", config).create_infer_request()
     ones = np.ones((side, side), np.float32)
     return "fp32", 2 * side**3, lambda: request.infer([ones], share_inputs=True, share_outputs=True)
 

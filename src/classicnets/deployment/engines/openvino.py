@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from openvino.passes import ConstantFolding, Manager
 
 from classicnets.deployment.engines import Answered, Operation, Settings
+from classicnets.deployment.openvino_core import core
 from classicnets.errors import WeightsError
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # an int8 graph computes what is not quantised in fp32
@@ -44,7 +45,7 @@ class OpenVinoSession:
 
     def __init__(self, path: Path, settings: Settings) -> None:
         self._path, self._settings = path, settings
-        self._core = ov.Core()
+        self._core = core()
         self._config = {
             "INFERENCE_PRECISION_HINT": _HINTS[settings.precision],
             "INFERENCE_NUM_THREADS": settings.used_threads,

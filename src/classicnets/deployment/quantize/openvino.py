@@ -73,10 +73,11 @@ def read_folded(path: Path) -> Any:
     Without it, the biases of a model that was read from ONNX are reshaped at run time. NNCF does not recognise them,
     quantises their addition, and loses points of accuracy.
     """
-    import openvino
     from openvino.passes import ConstantFolding, Manager
 
-    model = openvino.Core().read_model(path)
+    from classicnets.deployment.openvino_core import core
+
+    model = core().read_model(path)
     manager = Manager()
     manager.register_pass(ConstantFolding())
     manager.run_passes(model)
