@@ -12,10 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
 
 from classicnets.errors import ConfigError
+from classicnets.serving.admission import Admission
+from classicnets.serving.guard import Guard
 from classicnets.serving.limits import Limits
 from classicnets.serving.models import Served
+from classicnets.serving.refusal import Refusal
 from classicnets.serving.server import check_address
 from servers import Server, form, png, running, until
 
@@ -26,6 +30,13 @@ def test_another_host(server: Server) -> None:
         assert reply.status == 421
         assert list(reply.json()) == ["error"]
     assert server.ask("GET", "/v1/models", headers={"Host": "localhost:1234"}).status == 200
+
+
+def test_an_ipv6_address_has_brackets_in_the_header() -> None:
+    guard = Guard(Starlette(), Admission(Limits(workers=1)), hosts=["FD00::1"], key=None)
+    guard._check({"path": "/", "headers": [(b"host", b"[fd00::1]:8000")]})
+    with pytest.raises(Refusal, match="does not answer for that Host"):
+        guard._check({"path": "/", "headers": [(b"host", b"[fd00::2]:8000")]})
 
 
 def test_every_response_has_the_headers(server: Server) -> None:

@@ -55,7 +55,7 @@ class Guard:
         public: Collection[str] = (),
     ) -> None:
         self._app, self._admission = app, admission
-        self._hosts = {host.lower() for host in hosts}
+        self._hosts = {f"[{host}]" if _is_ipv6(host) else host for host in map(str.lower, hosts)}
         self._key = None if key is None else key.encode()
         self._public = public
 
@@ -211,6 +211,11 @@ class _Body:
         """Forget it."""
         self._admission.release(self._held)
         self._content = bytearray()
+
+
+def _is_ipv6(host: str) -> bool:
+    """Whether it is such an address without the brackets that it has in a Host header."""
+    return ":" in host and not host.startswith("[")
 
 
 def _without_port(host: str) -> str:

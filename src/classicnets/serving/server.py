@@ -81,7 +81,7 @@ def serve(
         import torch
 
         torch.set_num_threads(max(1, usable_cores() // limits.workers))  # of each worker
-    allowed = [*LOCAL, "[::1]", host, *hosts]
+    allowed = [*LOCAL, host, *hosts]
     app, state = create_app(models, limits=limits, hosts=allowed, key=key)
     with _listening(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
