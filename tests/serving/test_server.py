@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from bundles import write_bundle
 from classicnets.errors import ConfigError
 from classicnets.serving.models import Served, serve_names
 from classicnets.serving.server import serve
-from servers import png, until
+from servers import png, served, until
 
 READY = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -97,3 +99,15 @@ def _connect(port: int) -> socket.socket:
         except ConnectionRefusedError:
             time.sleep(0.01)
     pytest.fail("the server never listened")
+
+
+def test_an_answer_does_not_wait_until_its_head_is_acknowledged(bundle: Path) -> None:
+    """A system that joins small writes holds back the body for 40 ms."""
+    with served(bundle) as process, closing(HTTPConnection("127.0.0.1", process.port, timeout=10)) as connection:
+        taken = []
+        for _ in range(20):
+            began = time.perf_counter()
+            connection.request("GET", "/health/live")
+            connection.getresponse().read()
+            taken.append(time.perf_counter() - began)
+    assert min(taken[1:]) < 0.02
