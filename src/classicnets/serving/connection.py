@@ -54,6 +54,11 @@ class Connection(H11Protocol):
         self._order[self] = self._order.pop(self, None)  # to the end
         super().on_response_complete()
 
+    def add_header(self, header: tuple[bytes, bytes]) -> None:
+        """Add a header to the answer that is being made, if there is one."""
+        if self.cycle is not None:
+            self.cycle.default_headers = [*self.cycle.default_headers, header]
+
     @property
     def idle(self) -> bool:
         """Whether no request is being answered."""

@@ -147,6 +147,8 @@ class Server(uvicorn.Server):
         self._serving.ready = False
         self.config.encoded_headers.append(_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        for connection in self.server_state.connections:
+            cast("Connection", connection).add_header(_CLOSE)
         asyncio.get_running_loop().call_later(_NOTICED, setattr, self, "should_exit", True)
 
     async def on_tick(self, counter: int) -> bool:
