@@ -1,4 +1,4 @@
-"""NVIDIA's client for Python, in a process of its own: its gevent and the greenlets of Playwright cannot share one."""
+"""NVIDIA's client for Python, in a process of its own, so that its gevent changes nothing for other tests."""
 
 from __future__ import annotations
 
