@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from browser import barriers, chromium, opened, overflow
-from classicnets.audit.correct_page import CorrectPage
-from classicnets.audit.decisions import Decisions
 from classicnets.audit.suspects import LabelAudit, Suspect
 from classicnets.data.corrections import Correction, read_corrections
+from local_pages import correcting
 from photos import write_photos
 
 LOOKS = [(1280, False), (390, True)]
@@ -43,14 +41,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def address(folder: Path) -> Iterator[str]:
-    with CorrectPage(Decisions.open(folder)) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server.url
-        finally:
-            server.shutdown()
-            thread.join()
+    with correcting(folder) as server:
+        yield server.url
 
 
 @pytest.fixture

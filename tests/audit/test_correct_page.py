@@ -6,7 +6,6 @@ import http.client
 import json
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from classicnets.audit.suspects import LabelAudit, Suspect
 from classicnets.data.corrections import Correction, read_corrections
 from classicnets.errors import ConfigError, DataError
 from classicnets.system import storage
+from local_pages import correcting
 from photos import write_photos
 
 
@@ -39,14 +39,8 @@ def audit_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(audit_folder: Path) -> Iterator[CorrectPage]:
-    with CorrectPage(Decisions.open(audit_folder)) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with correcting(audit_folder) as server:
+        yield server
 
 
 def ask(

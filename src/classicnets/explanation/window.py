@@ -64,7 +64,7 @@ class Window:
         return [[value if is_inside else None for value, is_inside in zip(*row, strict=True)] for row in pairs]
 
     def patch(self, maps: Tensor, padding: float = 0.0) -> Tensor:
-        """Return what maps (C, h, w) have there: float64 (C, kh, kw), `padding` where there is no input."""
+        """Cut the window out of maps (C, h, w): float64 (C, kh, kw), filled with `padding` outside the maps."""
         height, width = self.size
         found = maps[:, self.rows.clamp(0, height - 1)][:, :, self.columns.clamp(0, width - 1)]
         return torch.where(self.inside, found.double().cpu(), padding)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST = 8
-_LOOKED_AT = 200  # validation images, of which the examples are chosen
+_LOOKED_AT = 200  # validation images; the examples are chosen among them
 _LARGEST = 8 * 2**20  # bytes of an example
 _KINDS = {
     ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".gif": "image/gif",
