@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from bundles import write_bundle
 from classicnets.deployment.engines import Answered
 from classicnets.serving import sessions
+from classicnets.serving.admission import Admission
+from classicnets.serving.limits import Limits
 from classicnets.serving.sessions import OneOrMany, open_for_server
 from servers import prepared, until
 
@@ -41,6 +44,31 @@ def test_one_that_comes_alone_and_one_that_does_not() -> None:
     one.go.set()
     first.join()
     assert both.run(prepared(0)[None]).probabilities == 1
+
+
+def test_a_request_that_waits_is_company() -> None:
+    one, many = Waits(1), Waits(2)
+    both = OneOrMany(one, many)
+    one.go.set()
+    many.go.set()
+
+    async def first_of(number: int) -> float:
+        admission, all_inside = Admission(Limits(workers=1)), threading.Event()
+
+        def ask() -> float:
+            assert all_inside.wait(10)
+            return float(both.run(prepared(0)[None]).probabilities[0, 0])
+
+        asked = [asyncio.ensure_future(admission.run(ask)) for _ in range(number)]
+        while admission.inside < number:
+            await asyncio.sleep(0)
+        all_inside.set()
+        answers = await asyncio.gather(*asked)
+        admission.close()
+        return answers[0]
+
+    assert asyncio.run(first_of(1)) == 1
+    assert asyncio.run(first_of(3)) == 2
 
 
 def test_a_failed_request_leaves_its_place() -> None:

@@ -22,6 +22,12 @@ def abandoned() -> bool:
     return gone is not None and gone.is_set()
 
 
+def alone() -> bool:
+    """Whether the server has no request besides the one that this thread computes: none that waits, either."""
+    admission: Admission | None = getattr(_here, "admission", None)
+    return admission is None or admission.inside <= 1
+
+
 class Admission:
     """Runs work in threads, off the event loop, and refuses what is too much.
 
@@ -64,7 +70,7 @@ class Admission:
         given, gone = [work], threading.Event()
 
         def turn() -> Answer:
-            _here.gone = gone
+            _here.gone, _here.admission = gone, self
             return given.pop()()
 
         self.inside += 1

@@ -1,6 +1,7 @@
 """A bundle for a server: a request that comes alone computes on all cores, and of many requests each has a core.
 
-The first answers sooner. The second answers more requests a second, because no core waits for another one.
+The first answers sooner. The second answers more requests a second, because no core waits for another one. A request
+comes alone if no other one is in the server: one that is being decoded or waits would compete for the cores.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from classicnets.deployment import Bundle
 from classicnets.deployment.engines import FILES, Answered, Operation, Session, open_session
+from classicnets.serving.admission import alone
 
 _LARGEST = 256 * 2**20  # bytes of a network's files: a larger one is not held twice
 _TRIED = 4  # images that both sessions answer
@@ -41,7 +43,7 @@ class OneOrMany:
         """Return what the network says of images, uint8 (N, C, H, W)."""
         with self._lock:
             self._running += 1
-            session = self._one if self._running == 1 else self._many
+            session = self._one if self._running == 1 and alone() else self._many
         try:
             return session.run(images)
         finally:
