@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -170,7 +170,8 @@ class Answer:
 
         Also truth, set, coverage and unlike_training, if they are known.
         """
-        values = {name: value for name, value in asdict(self).items() if value is not None and name != "strangeness"}
+        values = {name: value for name, value in vars(self).items() if value is not None and name != "strangeness"}
+        values["predictions"] = [dict(vars(guess)) for guess in self.predictions]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
