@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import (
     TYPE_CHECKING,
     Any,
+    ClassVar,
     Generic,
     Literal,
     NamedTuple,
@@ -178,6 +179,8 @@ class Predictor:
     """What all scorers have in common: the parts of their card by name, and `predict` and `predict_many`."""
 
     card: Card
+    needs_torch: ClassVar[bool] = True
+    """Whether it computes in PyTorch. What does not is measured without PyTorch, too."""
 
     @property
     def model_name(self) -> str:

@@ -11,13 +11,23 @@ from classicnets.images.encode import image_uri, png_uri, recompressed, svg_uri,
 from classicnets.images.find import IMAGE_SUFFIXES, find_files, find_images, is_hidden, is_image
 from classicnets.images.header import reduction_to, within_limit
 from classicnets.images.metadata import Metadata, read_metadata
-from classicnets.images.source import MAX_PIXELS, ImageSource, is_tensor, name_of, pixel_limit, read_bytes, read_state
+from classicnets.images.source import (
+    MAX_PIXELS,
+    ImageSource,
+    as_array,
+    is_tensor,
+    name_of,
+    pixel_limit,
+    read_bytes,
+    read_state,
+)
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "ImageSource",
     "Metadata",
+    "as_array",
     "bit_depth_note",
     "bit_depth_of",
     "data_bit_depth",

@@ -65,6 +65,12 @@ def is_tensor(source: object) -> TypeGuard[Tensor]:
     return torch is not None and isinstance(source, torch.Tensor)
 
 
+def as_array(values: np.ndarray | Tensor) -> np.ndarray:
+    """Return the numbers of an array, or of a tensor on any device. On the CPU they are not copied."""
+    array: np.ndarray = values.detach().cpu().numpy() if is_tensor(values) else np.asarray(values)
+    return array
+
+
 def name_of(source: object, default: str = "the image") -> str:
     """Return what to call the image `source`: its path, the name of its file object, or `default`."""
     if isinstance(source, str | os.PathLike):
