@@ -70,6 +70,8 @@ def fit_novelty(train: Classified, labels: Tensor, val: Classified) -> Novelty:
     score = NoveltyScore.fit(train.features, train.logits, labels)
     scores = score(val.features, val.logits)
     threshold = float(scores.sort().values[rank - 1])
+    if not math.isfinite(threshold):
+        return Novelty(None, None, "some novelty scores are not finite")
     return Novelty(score, NoveltyThreshold(threshold, FALSE_ALARM_RATE, n))
 
 
