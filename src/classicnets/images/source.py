@@ -27,6 +27,8 @@ ImageSource: TypeAlias = Union[
 MAX_PIXELS = 64_000_000
 """The most pixels that are decoded, unless the environment variable CLASSICNETS_MAX_PIXELS sets another number."""
 
+MAX_PIXELS_VARIABLE = "CLASSICNETS_MAX_PIXELS"
+
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
 _MAX_BYTES = 512 * 1024 * 1024
@@ -47,14 +49,14 @@ def pixel_limit() -> int:
 
     Raises ConfigError if it is set to anything except a whole number above 0.
     """
-    text = os.environ.get("CLASSICNETS_MAX_PIXELS", str(MAX_PIXELS))
+    text = os.environ.get(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
     try:
         limit = int(text)
     except ValueError:
         limit = 0
     if limit < 1:
         raise ConfigError(
-            f"CLASSICNETS_MAX_PIXELS must be a whole number of pixels above 0, such as 200000000; got {text!r}."
+            f"{MAX_PIXELS_VARIABLE} must be a whole number of pixels above 0, such as 200000000; got {text!r}."
         )
     return limit
 
