@@ -207,6 +207,8 @@ def run_of(path: str | PathLike[str]) -> Path | None:
 def joined(parts: tuple[ImageSet, ...]) -> ImageSet:
     """Join sets of one source, with the same classes, into one. Groups and columns that a set lacks are left out."""
     first = parts[0]
+    if len(parts) == 1:
+        return first
     shared = [name for name in first.columns if all(name in part.columns for part in parts)]
     return ImageSet(
         classes=first.classes,
