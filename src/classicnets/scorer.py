@@ -180,7 +180,7 @@ class Predictor:
 
     card: Card
     needs_torch: ClassVar[bool] = True
-    """Whether it computes in PyTorch. What does not is measured without PyTorch, too."""
+    """Whether it computes in PyTorch. If not, `evaluate` does not import PyTorch to measure it."""
 
     @property
     def model_name(self) -> str:

@@ -102,16 +102,11 @@ def read_readable(source: str | Path, on_error: OnError) -> tuple[Given, tuple[B
 
 def read_source(source: str | Path) -> Given:
     """Read what a source holds, as it is. Raises DataError if there is no such source, or nothing in it."""
-    given = find_source(source)
-    parts = {name: in_tensors(images) for name, images in given.parts.items()}
-    return replace(given, **parts)  # type: ignore[arg-type]
-
-
-def in_tensors(images: ImageSet) -> ImageSet:
-    """Return a set that `find_source` read as one that `read_source` reads."""
     import torch
 
-    return replace(images, labels=torch.as_tensor(images.labels))
+    given = find_source(source)
+    parts = {name: replace(images, labels=torch.as_tensor(images.labels)) for name, images in given.parts.items()}
+    return replace(given, **parts)  # type: ignore[arg-type]
 
 
 def find_source(source: str | Path) -> Given:
