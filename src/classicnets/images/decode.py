@@ -214,5 +214,5 @@ def _on_white(image: Image.Image) -> np.ndarray:
         if is_transparent:
             band = band.convert("RGBA")
             band = Image.alpha_composite(Image.new("RGBA", band.size, "white"), band)
-        pixels[top : top + rows] = band.convert("RGB")
+        pixels[top : top + rows] = np.asarray(band.convert("RGB"))
     return pixels

@@ -107,7 +107,7 @@ def _quality(card: Card) -> Section:
 def _figures(metrics: Mapping[str, Any], num_classes: int) -> Iterator[tuple[str, str]]:
     if (top1 := _number(metrics, "top1")) is not None:
         ends = metrics.get("top1_interval")
-        interval = dict(zip(("low", "high"), ends, strict=False)) if isinstance(ends, list) else {}
+        interval: dict[str, Any] = dict(zip(("low", "high"), ends, strict=False)) if isinstance(ends, list) else {}
         low, high = _number(interval, "low"), _number(interval, "high")
         between = "" if low is None or high is None else f" (95 % interval {100 * low:.1f} to {100 * high:.1f})"
         yield "Right", f"{percent(top1)}{between}"
@@ -184,5 +184,6 @@ def _is_calibrated(card: Card) -> bool:
 def _number(table: Mapping[str, Any], name: str) -> float | None:
     """A number of a table; None if it has none, or one that is not finite."""
     value = table.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and abs(value) < _LARGEST else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST:
+        return value
+    return None
