@@ -28,11 +28,12 @@ from classicnets.data import Data
 from classicnets.data.pipeline.pack import pack
 from classicnets.deployment.graph import deployable
 from classicnets.deployment.onnx_file import write_onnx
+from classicnets.deployment.openvino_ir import write_ir
 from classicnets.deployment.quantize import calibration_images
 from classicnets.deployment.quantize.families import kept_by_rule
 from classicnets.deployment.quantize.layers import Layers, block_of, blocks
 from classicnets.deployment.quantize.onnxruntime import onnx_layers, quantize_onnxruntime
-from classicnets.deployment.quantize.openvino import quantize_openvino, read_folded
+from classicnets.deployment.quantize.openvino import quantize_openvino
 from classicnets.evaluation.paired import count, difference_interval
 from classicnets.models.catalog import CATALOG
 from classicnets.training import Run
@@ -139,11 +140,9 @@ def trained(task: Task, data: Data, runs: Path) -> cn.Classifier:
 
 def exported(classifier: cn.Classifier, data: Data, folder: Path, most: int) -> Files:
     """Write the fp32 files."""
-    import openvino
-
     assert data.test is not None
     write_onnx(deployable(classifier), folder / "fp32.onnx")
-    openvino.save_model(read_folded(folder / "fp32.onnx"), folder / "fp32.xml", compress_to_fp16=False)
+    write_ir(folder / "fp32.onnx", folder / "fp32.xml")
     test = pack(data.test.sample(most), classifier.preprocess)
     return Files(
         folder,

@@ -53,27 +53,27 @@ def mutants(number: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
         yield f"{i} {kind} {'+'.join(ways)}", content
 
 
-def liars() -> Iterator[tuple[str, bytes]]:
-    """Yield files of each format whose header promises 60,000 x 60,000 pixels, or as many as the format can."""
+def liars(side: int = HUGE) -> Iterator[tuple[str, bytes]]:
+    """Yield files of each format whose header promises `side` x `side` pixels, or as many as the format can."""
     files = originals()
     for content in files["PNG"]:
-        header = struct.pack(">II", HUGE, HUGE) + content[24:29]
+        header = struct.pack(">II", side, side) + content[24:29]
         check = zlib.crc32(b"IHDR" + header)
         yield "PNG", content[:16] + header + struct.pack(">I", check) + content[33:]
     for content in files["JPEG"]:
         place = max(content.find(b"\xff\xc0"), content.find(b"\xff\xc2"))
-        yield "JPEG", content[: place + 5] + struct.pack(">HH", HUGE, HUGE) + content[place + 9 :]
+        yield "JPEG", content[: place + 5] + struct.pack(">HH", side, side) + content[place + 9 :]
     for content in files["GIF"]:
         place = content.index(b"\x2c") + 5
-        huge = struct.pack("<HH", HUGE, HUGE)
+        huge = struct.pack("<HH", side, side)
         yield "GIF", content[:6] + huge + content[10:place] + huge + content[place + 4 :]
     for content in files["BMP"]:
-        yield "BMP", content[:18] + struct.pack("<ii", HUGE, HUGE) + content[26:]
+        yield "BMP", content[:18] + struct.pack("<ii", side, side) + content[26:]
     lossy = files["WEBP"][0]
     place = lossy.index(b"\x9d\x01\x2a") + 3
-    yield "WEBP", lossy[:place] + struct.pack("<HH", 16_383, 16_383) + lossy[place + 4 :]
+    yield "WEBP", lossy[:place] + struct.pack("<HH", min(side, 16_383), min(side, 16_383)) + lossy[place + 4 :]
     for content in files["TIFF"]:
-        yield "TIFF", _tiff_of(content, HUGE)
+        yield "TIFF", _tiff_of(content, side)
 
 
 def _file(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -178,6 +178,19 @@ def test_a_transparent_colour_is_white(mode: str, key: object) -> None:
     assert seen[:, 0, 1].tolist() == ([200, 0, 0] if mode == "RGB" else [255, 255, 255])
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
+def test_bands_do_not_show(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large image is converted in parts, from the first row to the last."""
+    image = PHOTO.convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(PHOTO.size))
+    options = {"transparency": 3} if mode == "P" else {}
+    data = encode(image.convert(mode), "TIFF" if mode in ("CMYK", "YCbCr") else "PNG", **options)
+    whole = read_image(data)
+    monkeypatch.setattr("classicnets.images.decode._BAND", 5 * PHOTO.width + 1)
+    assert torch.equal(read_image(data), whole)
+    assert whole.float().std() > 10
+
+
 def test_bilevel_is_black_and_white() -> None:
     image = Image.new("1", (2, 1))
     image.putpixel((1, 0), 1)

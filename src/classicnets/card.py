@@ -39,6 +39,10 @@ class NoveltyThreshold:
     false_alarm_rate: float
     num_images: int
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.threshold) and 0 <= self.false_alarm_rate <= 1 and self.num_images >= 1):
+            raise ConfigError(f"A novelty threshold must be finite, its rate in 0..1 and of some images; got {self}.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
@@ -72,6 +76,11 @@ class Card:
     provenance: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.model_name, str) and isinstance(self.provenance, dict)):
+            raise ConfigError(
+                f"A card has a name and a table of where it came from, got model_name={self.model_name!r} and "
+                f"provenance={self.provenance!r:.100}."
+            )
         if not all(isinstance(name, str) for name in self.classes):
             raise ConfigError(f"Class names must be strings, got {', '.join(map(repr, self.classes))}.")
         if len(set(self.classes)) < len(self.classes) or not all(self.classes):

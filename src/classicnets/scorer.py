@@ -1,4 +1,4 @@
-"""Ask anything that computes logits about images: `Scorer`, its `Answer`, `predict` and `predict_many`.
+"""Ask anything that computes logits about images: `Scorer`, its `Answer`, and `Predictor`, which gives answers.
 
     images -> read in threads -> logits -> scores -> the best classes of each image
                                         -> with a coverage, the set of classes that holds the true one
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import (
     TYPE_CHECKING,
     Any,
+    ClassVar,
     Generic,
     Literal,
     NamedTuple,
@@ -179,6 +180,8 @@ class Predictor:
     """What all scorers have in common: the parts of their card by name, and `predict` and `predict_many`."""
 
     card: Card
+    needs_torch: ClassVar[bool] = True
+    """Whether it computes in PyTorch. If not, `evaluate` does not import PyTorch to measure it."""
 
     @property
     def model_name(self) -> str:
@@ -211,7 +214,8 @@ class Predictor:
         """Return the best classes for one image.
 
         Args:
-            image: a path, the bytes of an image file, or a decoded image.
+            image: a path, the bytes of an image file, a file object opened in binary mode, a PIL image, a uint8 array
+                (H, W, 3) or (H, W), or a uint8 tensor (3, H, W) or (H, W). Colours are RGB.
             top_k: how many classes the answer has, 1 or more; more than there are means all of them.
             coverage: the probability, above 0 and below 1, with which `Answer.set` holds the true class; None for no
                 set.
@@ -224,7 +228,10 @@ class Predictor:
             >>> clf.predict("cat.jpg", coverage=0.95).set  # doctest: +SKIP
             ('cat', 'lynx')
         """
-        return predict(self, image, top_k=top_k, coverage=coverage, sets=sets)
+        (answer,) = Predictor.predict_many(self, [image], top_k=top_k, coverage=coverage, sets=sets)
+        if isinstance(answer, BadImage):
+            raise answer
+        return answer
 
     def predict_many(
         self: Scorer,
@@ -238,90 +245,34 @@ class Predictor:
     ) -> Iterator[Answer | BadImage]:
         """Yield one answer per image, in order: an Answer, or the BadImage that says why there is none.
 
+        A bad image never stops the others. An image without a path or a file name is called "image 0", "image 1" and
+        so on.
+
         Args:
-            images: any number of images; they are read in threads, `batch_size` at a time.
+            images: any number of images, each as for `predict`; also a batch, a uint8 array (N, H, W, 3) or a uint8
+                tensor (N, 3, H, W). Threads read them, `batch_size` at a time.
             top_k: how many classes each answer has, 1 or more; more than there are means all of them.
             batch_size: how many images go through the network at a time, 1 or more.
-            precision: the arithmetic of the forward pass; a bundle computes in its own.
+            precision: the arithmetic of the forward pass: "fp32", "bf16" or "auto"; a bundle computes in its own.
             coverage: the probability, above 0 and below 1, with which `Answer.set` holds the true class; None for no
                 set.
             sets: how the set is chosen: "lac" has the smallest sets, "raps" larger sets for harder images.
 
-        Raises ConfigError for a single path, for a `top_k` or `batch_size` below 1, and for a coverage that the
+        Raises ConfigError for a single image, for a `top_k` or `batch_size` below 1, and for a coverage that the
         classifier cannot promise.
 
         Example:
             >>> [answer.label for answer in clf.predict_many(["a.jpg", "b.jpg"])]  # doctest: +SKIP
         """
-        return predict_many(
-            self, images, top_k=top_k, batch_size=batch_size, precision=precision, coverage=coverage, sets=sets
-        )
-
-
-def predict(
-    scorer: Scorer, image: Image, *, top_k: int = 5, coverage: float | None = None, sets: SetMethod = "lac"
-) -> Answer:
-    """Return the best classes for one image.
-
-    Args:
-        scorer: what computes the logits.
-        image: a path, the bytes of an image file, a file object opened in binary mode, a PIL image, a uint8 array
-            (H, W, 3) or (H, W), or a uint8 tensor (3, H, W) or (H, W). Colours are RGB.
-        top_k: how many classes the answer has, 1 or more. More than there are means all of them.
-        coverage: the probability, above 0 and below 1, with which `Answer.set` holds the true class; None for no set.
-        sets: how the set is chosen: "lac" has the smallest sets, "raps" larger sets for harder images.
-
-    Raises BadImage, with the image's name and the reason, and ConfigError if `top_k` is below 1, or if the classifier
-    cannot promise the coverage.
-
-    >>> predict(classifier, "cat.jpg").label  # doctest: +SKIP
-    'cat'
-    """
-    (answer,) = predict_many(scorer, [image], top_k=top_k, coverage=coverage, sets=sets)
-    if isinstance(answer, BadImage):
-        raise answer
-    return answer
-
-
-def predict_many(
-    scorer: Scorer,
-    images: Iterable[Image],
-    *,
-    top_k: int = 5,
-    batch_size: int = 64,
-    precision: PrecisionName = "fp32",
-    coverage: float | None = None,
-    sets: SetMethod = "lac",
-) -> Iterator[Answer | BadImage]:
-    """Yield one answer per image, in order: an Answer, or the BadImage that says why there is none.
-
-    A bad image never stops the others. An image without a path or a file name is called "image 0", "image 1" and so on.
-
-    Args:
-        scorer: what computes the logits.
-        images: any number of images, each as for `predict`; also a batch, a uint8 array (N, H, W, 3) or a uint8 tensor
-            (N, 3, H, W). Threads read them, `batch_size` at a time.
-        top_k: how many classes each answer has, 1 or more. More than there are means all of them.
-        batch_size: how many images go through the network at a time, 1 or more.
-        precision: the arithmetic of the forward pass: "fp32", "bf16" or "auto".
-        coverage: the probability, above 0 and below 1, with which `Answer.set` holds the true class; None for no set.
-        sets: how the set is chosen: "lac" has the smallest sets, "raps" larger sets for harder images.
-
-    Raises ConfigError for a single image, if `top_k` or `batch_size` is below 1, and if the classifier cannot promise
-    the coverage.
-
-    >>> [answer.label for answer in predict_many(classifier, ["cat.jpg", "dog.jpg"])]  # doctest: +SKIP
-    ['cat', 'dog']
-    """
-    if _is_single(images):
-        raise ConfigError(
-            f"predict_many takes many images, got one ({type(images).__name__}). "
-            f"Use predict for one image, or give a list: [image]."
-        )
-    if top_k < 1 or batch_size < 1:
-        raise ConfigError(f"top_k and batch_size must be 1 or more, got top_k={top_k}, batch_size={batch_size}.")
-    asked = None if coverage is None else _Asked(require_conformal(scorer.card, coverage, sets), coverage, sets)
-    return _predict_many(scorer, enumerate(images), top_k, batch_size, precision, asked)
+        if _is_single(images):
+            raise ConfigError(
+                f"predict_many takes many images, got one ({type(images).__name__}). "
+                f"Use predict for one image, or give a list: [image]."
+            )
+        if top_k < 1 or batch_size < 1:
+            raise ConfigError(f"top_k and batch_size must be 1 or more, got top_k={top_k}, batch_size={batch_size}.")
+        asked = None if coverage is None else _Asked(require_conformal(self.card, coverage, sets), coverage, sets)
+        return _predict_many(self, enumerate(images), top_k, batch_size, precision, asked)
 
 
 def require_conformal(card: Card, coverage: float, sets: SetMethod = "lac") -> Conformal:

@@ -272,3 +272,27 @@ def test_the_bundle_is_not_changed(bundle: Path) -> None:
     examine(bundle, measure=False)
     assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
     Manifest.read(bundle).check_files(bundle)
+
+
+@pytest.mark.parametrize(
+    ("seven_bits", "sets", "verdict", "words"),
+    [
+        (True, ["avx2"], "ok", "weights use 7 bits"),
+        (False, ["avx2", "avx_vnni"], "ok", "weights use 8 bits"),
+        (False, ["avx2"], "differs", "sums of products may overflow"),
+        (True, ["avx2", "avx_vnni"], "differs", "which this processor does not need"),
+    ],
+)
+def test_int8_that_was_made_for_another_processor(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, seven_bits: bool, sets: list[str], verdict: str, words: str
+) -> None:
+    here = machine("onnxruntime", "numpy") | {"instruction_sets": sets}
+    monkeypatch.setattr(module, "machine", lambda *packages: here)
+    about = {"machine": here, "int8": {"seven_bits": seven_bits}}
+    rewrite(bundle, settings=Settings(precision="int8"), measured=about)
+    finding = found(bundle, "int8")
+    assert (finding.verdict, words in finding.found) == (verdict, True)
+    rewrite(bundle, measured={"machine": here, "int8": {"seven_bits": "yes"}})
+    assert "int8" not in [one.what for one in examine(bundle, measure=False).findings]
+    rewrite(bundle, settings=Settings(), measured=about)
+    assert "int8" not in [one.what for one in examine(bundle, measure=False).findings]

@@ -298,6 +298,14 @@ def test_a_full_disk(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert list((tmp_path / "bundles").iterdir()) == []
 
 
+def test_what_a_killed_export_left_is_removed(run: Path, tmp_path: Path) -> None:
+    left = tmp_path / ".bundle.0123abcd.aside"
+    (left / "bundle" / "golden").mkdir(parents=True)
+    (left / "bundle.lock").touch()
+    export(run, tmp_path / "bundle", engine="onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
 @pytest.mark.parametrize("engine", ["onnx", "openvino"])
 def test_a_file_that_is_cut_short(run: Path, tmp_path: Path, engine: str) -> None:
     """A limit on the size of files stops the engine in the middle of its weights, as a full disk does."""
@@ -349,10 +357,13 @@ def test_int8_is_kept_if_it_is_faster(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_faster: bool
 ) -> None:
     monkeypatch.setattr("classicnets.deployment.precision._speedup", lambda *args: 1.5 if is_faster else 0.9)
+    if is_faster:  # its accuracy is known when it has been quantised
+        monkeypatch.delattr("classicnets.deployment.precision.accuracy")
     bundle = export(run, tmp_path / "bundle", engine="onnx", precision="int8", max_drop=100)
     about, int8 = bundle.manifest.measured, bundle.manifest.measured["int8"]
     assert about["executed"] == bundle.manifest.settings.precision == ("int8" if is_faster else "fp32")
     assert (int8["kept"], bool(int8["note"])) == (is_faster, not is_faster)
+    assert about["accuracy"]["after"] == int8["accuracy_int8" if is_faster else "accuracy_fp32"]
     assert int8["int8_layers"] > 0
     assert not list(bundle.folder.glob("int8*"))
     quantised = [node for node in onnx.load(bundle.folder / "model.onnx").graph.node if "Quantize" in node.op_type]

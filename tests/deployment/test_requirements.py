@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from PIL import Image
 
-from bundles import colour, write_bundle
+from bundles import CLASSES, colour, write_bundle
 from classicnets.deployment.requirements import NAMES, requirements
 
 ROOT = Path(__file__).parents[2]
@@ -39,8 +39,9 @@ builtins.__import__ = record
 """
 _PRINT = """
 from classicnets.cli.main import app
-predict, doctor = ["predict", *sys.argv[1:]], ["doctor", sys.argv[1], "--no-measure"]
-for command in (predict, [*predict, "--format", "json"], doctor):
+bundle, photo, folder = sys.argv[1:]
+predict, doctor = ["predict", bundle, photo], ["doctor", bundle, "--no-measure"]
+for command in (predict, [*predict, "--format", "json"], doctor, ["evaluate", bundle, folder]):
     app(command, standalone_mode=False)
 packages = importlib.metadata.packages_distributions()
 names -= {"classicnets", *sys.stdlib_module_names}
@@ -50,8 +51,12 @@ print(json.dumps(sorted({package.lower() for name in names for package in packag
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    Image.fromarray(colour(2).transpose(1, 2, 0)).resize((40, 60)).save(tmp_path / "blue.jpg")
-    return tmp_path / "blue.jpg"
+    """A photo in the folder of its class, beside another class."""
+    for k in (0, 2):
+        place = tmp_path / "images" / CLASSES[k]
+        place.mkdir(parents=True)
+        Image.fromarray(colour(k).transpose(1, 2, 0)).resize((40, 60)).save(place / "one.jpg")
+    return tmp_path / "images" / "blue" / "one.jpg"
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -65,7 +70,7 @@ def seconds(work: Callable[[], object]) -> float:
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_the_list_is_what_is_imported(tmp_path: Path, photo: Path, engine: str) -> None:
     bundle = write_bundle(tmp_path / "bundle", engine)
-    command = [sys.executable, "-c", _RECORD + _ASK + _PRINT, str(bundle), str(photo)]
+    command = [sys.executable, "-c", _RECORD + _ASK + _PRINT, str(bundle), str(photo), str(photo.parents[1])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stderr.splitlines()[-1]) == sorted((*NAMES, engine))
@@ -99,6 +104,7 @@ def test_a_fresh_environment_without_torch_answers(tmp_path: Path, photo: Path) 
     assert "False" in run("python", "-c", "import importlib.util as u; print(bool(u.find_spec('torch')))")
     assert min(seconds(lambda: run("python", "-c", _ASK, bundle, photo)) for _ in range(5)) < 1
     assert "blue" in run("classicnets", "predict", bundle, photo)
+    assert "top-1 accuracy" in run("classicnets", "evaluate", bundle, photo.parents[1])
     assert "holds on this machine" in run("classicnets", "doctor", bundle)
     assert json.loads(run("classicnets", "doctor", "--json"))["torch"] == "not installed"
     packages = run("python", "-c", "import numpy; print(numpy.__path__[0])").strip()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-import torch
 
 from classicnets.evaluation.confusion import Cell, ConfusionMatrix
 
@@ -33,9 +33,9 @@ def test_its_sums(matrix: ConfusionMatrix) -> None:
 
 def test_one_matrix_in_three_ways(matrix: ConfusionMatrix) -> None:
     pairs = [(i, j) for i, row in enumerate(ROWS) for j, count in enumerate(row) for _ in range(count)]
-    labels, predicted = torch.tensor(pairs[::-1]).T
+    labels, predicted = np.array(pairs[::-1]).T
     assert ConfusionMatrix.of(labels, predicted, 4) == matrix
-    columns = (column.flip(0).tolist() for column in (matrix.true, matrix.predicted, matrix.images))
+    columns = (column[::-1].tolist() for column in (matrix.true, matrix.predicted, matrix.images))
     again = ConfusionMatrix.from_cells(4, *columns)
     assert again == matrix
     assert hash(again) == hash(matrix)
@@ -43,5 +43,5 @@ def test_one_matrix_in_three_ways(matrix: ConfusionMatrix) -> None:
 
 
 def test_groups_of_classes(matrix: ConfusionMatrix) -> None:
-    assert tuple(matrix.grouped(torch.tensor([0, 1, 0, 1]))) == ((12, 1), (0, 2))
-    assert tuple(matrix.grouped(torch.tensor([0, -1, 1, -1]))) == ((1, 4), (4, 3))
+    assert tuple(matrix.grouped(np.array([0, 1, 0, 1]))) == ((12, 1), (0, 2))
+    assert tuple(matrix.grouped(np.array([0, -1, 1, -1]))) == ((1, 4), (4, 3))

@@ -254,12 +254,12 @@ class Engine:
 
 def test_another_engine_can_say_the_same() -> None:
     from classicnets.evaluation import evaluate
-    from classicnets.scorer import predict
+    from classicnets.scorer import Predictor
 
     classifier = trusted()
     images = images_for(classifier, 50)
     engine = Engine(classifier)
     for image in images.images[:5]:
-        assert predict(engine, image, coverage=0.9) == classifier.predict(image, coverage=0.9)
+        assert Predictor.predict(engine, image, coverage=0.9) == classifier.predict(image, coverage=0.9)
     assert evaluate(engine, images) == evaluate(classifier, images)
     assert evaluate(engine, images).trust.false_alarms is not None

@@ -15,6 +15,7 @@ from classicnets.data import ImageSet
 from classicnets.data.pipeline.pack import Packed
 from classicnets.evaluation import Report, evaluate
 from classicnets.evaluation.choose import joined
+from classicnets.evaluation.columns import looks_of, measured
 from classicnets.evaluation.metrics import wilson_interval
 from classicnets.evaluation.slices import Slice, Slices, below_rest, slices_of
 from classicnets.reports.page import write_html
@@ -29,7 +30,7 @@ def _sliced(right: torch.Tensor, *, pixels: torch.Tensor | None = None, **column
     ids, labels = tuple(map(str, range(n))), torch.arange(n) % 3
     columns_of = {name: tuple(values) for name, values in columns.items()}
     given = ImageSet(("a", "b", "c"), labels, ids, images=images, columns=columns_of)
-    return slices_of(given, Packed(images, labels, ids, 3), labels, right)
+    return slices_of(measured(given, ids, looks_of(images)), labels, right)
 
 
 def _right(n: int, share: float, seed: int = 0) -> torch.Tensor:
@@ -189,7 +190,8 @@ def test_images_that_were_skipped_take_their_columns_along(tmp_path: Path) -> No
     ids, labels = tuple(map(str, range(n))), torch.zeros(n, dtype=torch.int64)
     columns = {"odd": tuple("first" if i == 0 else str(i % 2) for i in range(n))}
     given = ImageSet(("a",), labels, ids, images=images, columns=columns)
-    found = slices_of(given, Packed(images[1:], labels[1:], ids[1:], 1), labels[1:], torch.arange(1, n) % 2 == 1)
+    columns_of = measured(given, ids[1:], looks_of(images[1:]))
+    found = slices_of(columns_of, labels[1:], torch.arange(1, n) % 2 == 1)
     assert {(one.value, one.right) for one in found.found} == {("0", 0), ("1", 30)}
 
 

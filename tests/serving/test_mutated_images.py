@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from mutants import liars, mutants, originals
+from mutants import HUGE, liars, mutants, originals
 from sentences import check_sentence
 from servers import Server
 
 _SECONDS = 2.0  # of the processor: other processes do not count. A reply that does not come within 20 fails too
-_PIXELS = 16_000_000  # a header may promise as many as are allowed, and they take their time and memory
 _MEMORY = 2**29
-
-
-@pytest.fixture(autouse=True)
-def _limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLASSICNETS_MAX_PIXELS", str(_PIXELS))
 
 
 def ask_all(server: Server, files: Iterable[tuple[str, bytes]]) -> dict[int, int]:
@@ -42,9 +38,30 @@ def test_the_files_are_whole_before_they_are_damaged(server: Server) -> None:
     assert ask_all(server, files) == {200: len(files)}
 
 
-def test_headers_that_promise_too_many_pixels(server: Server) -> None:
-    for kind, content in liars():
+@pytest.mark.parametrize("side", [HUGE, 8_000])
+def test_headers_that_promise_too_many_pixels(server: Server, side: int) -> None:
+    for kind, content in liars(side):
         assert ask_all(server, [(kind, content)]) == {400: 1}, kind
+
+
+def test_as_many_pixels_as_are_taken(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = {side: _flat(side) for side in (5_000, 5_001)}
+    assert ask_all(server, [("at the limit", images[5_000])]) == {200: 1}
+    reply = server.ask("POST", "/v1/predict", images[5_001])
+    assert (reply.status, "the limit is 25,000,000 pixels" in reply.json()["error"]) == (400, True)
+    for path in ("/page/occlusion/tiny", "/v1/explain"):
+        assert server.ask("POST", path, images[5_001]).status in (400, 409)
+    monkeypatch.setenv("CLASSICNETS_MAX_PIXELS", "26000000")
+    assert ask_all(server, [("allowed", images[5_001])]) == {200: 1}
+    monkeypatch.setenv("CLASSICNETS_MAX_PIXELS", "20000000")
+    assert ask_all(server, [("not allowed", images[5_000])]) == {400: 1}
+
+
+def _flat(side: int) -> bytes:
+    """A PNG of black and white pixels: a few kilobytes for any number of them."""
+    out = io.BytesIO()
+    Image.new("1", (side, side)).save(out, "PNG")
+    return out.getvalue()
 
 
 def test_some_of_them(server: Server) -> None:

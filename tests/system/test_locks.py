@@ -12,13 +12,23 @@ import filelock
 import pytest
 
 from classicnets.errors import ConfigError, Locked, StorageError
-from classicnets.system.locks import lock
+from classicnets.system.locks import folder_aside, lock
 
 _HOLDER = """
 import sys, time
 from classicnets.system.locks import lock
 with lock(sys.argv[1]):
     print("held", flush=True)
+    time.sleep(60)
+"""
+
+_WRITER = """
+import sys, time
+from pathlib import Path
+from classicnets.system.locks import folder_aside
+with folder_aside(Path(sys.argv[1])) as new:
+    (new / "large").write_bytes(bytes(1000))
+    print("at work", flush=True)
     time.sleep(60)
 """
 
@@ -89,3 +99,49 @@ def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"Cannot write .*file/\.lock"), lock(tmp_path / "file" / ".lock"):
         pass
+
+
+def test_a_folder_is_written_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    with folder_aside(tmp_path / "bundle") as new:
+        (new / "file").write_text("whole")
+        assert not (tmp_path / "bundle").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    assert [path.name for path in (tmp_path / "bundle").iterdir()] == ["file"]
+    with pytest.raises(FileExistsError), folder_aside(tmp_path / "bundle"):
+        pass
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    path = tmp_path / "bundle"
+    (tmp_path / ".bundle.0123abcd.aside" / "bundle").mkdir(parents=True)  # without a lock: of an earlier version
+    (tmp_path / ".another.0123abcd.aside").mkdir()
+    (tmp_path / ".another.0123abcd.aside" / "another.lock").touch()
+    before = set(tmp_path.iterdir())
+    with subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "at work\n"
+        (left,) = set(tmp_path.iterdir()) - before
+        with pytest.raises(KeyError), folder_aside(path):
+            raise KeyError
+        assert (left / "bundle" / "large").is_file(), "it is still being written"
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    assert left.is_dir()
+    with folder_aside(path) as new:
+        (new / "file").touch()
+    assert set(tmp_path.iterdir()) == before | {path}
+
+
+def test_without_locks_in_the_file_system_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = tmp_path / ".bundle.0123abcd.aside"
+    left.mkdir()
+    (left / "bundle.lock").touch()
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with folder_aside(tmp_path / "bundle") as new:
+        (new / "file").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [left.name, "bundle"]

@@ -53,3 +53,13 @@ def test_the_facts_are_json() -> None:
 def test_versions_are_of_what_is_installed() -> None:
     assert machine.versions("numpy", "there-is-no-such-package").keys() == {"numpy"}
     assert machine.machine("torch")["versions"].keys() == {"python", "torch"}
+
+
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [(("avx2", "fma"), True), (("avx2", "avx_vnni"), False), (("avx512f", "avx512_vnni"), False), (("neon",), True)],
+)
+def test_instructions_that_overflow(monkeypatch: pytest.MonkeyPatch, sets: tuple[str, ...], expected: bool) -> None:
+    monkeypatch.setattr(machine, "instruction_sets", lambda: sets)
+    assert machine.may_overflow() is expected
+    assert machine.may_overflow(("neon_i8mm",)) is False

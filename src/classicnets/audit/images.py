@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
 from classicnets.data.imageset import Data, ImageSet, OnError
-from classicnets.data.load import read_readable, read_source, refuse_problems, without_bad
+from classicnets.data.load import read_readable
 from classicnets.data.pipeline.pack import pack
 from classicnets.data.words import counted
-from classicnets.errors import ConfigError, DataError
+from classicnets.errors import BadImage, ConfigError, DataError
 from classicnets.evaluation.choose import PARTS, joined, part_of
 from classicnets.preprocess import Preprocess
 from classicnets.system.progress import Report
@@ -44,48 +44,46 @@ def all_images(
 
     Files of a source whose header cannot be read are left out, with a note.
 
-    Raises DataError if there is no such source, no image can be read, or there are not two classes with images.
+    Raises DataError if there is no such source, no image of a class can be read, or there are not two classes with
+    images.
     """
-    notes: list[str] = []
-    if isinstance(data, ImageSet):
-        images, name, source = data, "images", ""
-    elif isinstance(data, Data):
-        images, name = joined(tuple(some for part, some in data.parts.items() if part in parts)), data.name
-        source = data.source
-    else:
-        given = read_source(data if isinstance(data, str) else Path(data))
-        refuse_problems(given)
-        given, bad = without_bad(given)
-        if bad:
-            notes.append(
-                f"{counted(len(bad), 'image')} cannot be read and {'is' if len(bad) == 1 else 'are'} left out; the "
-                f"first is {bad[0]}; `classicnets check` lists all"
-            )
-        images, name = joined(tuple(some for part, some in given.parts.items() if part in parts)), given.name
-        source = given.source
-        notes = [*given.notes, *notes]
+    found = _opened(data, "skip")
+    images = joined(tuple(some for part, some in found.parts.items() if part in parts))
     known = [name for name, count in images.counts().items() if count]
     if len(known) < 2:
         raise DataError(
-            f"{name} has images of {counted(len(known), 'class')}, and an audit compares classes. Give images of two "
-            f"classes or more."
+            f"{found.name} has images of {counted(len(known), 'class')}, and an audit compares classes. Give images of "
+            f"two classes or more."
         )
-    return Audited(images, name, source, tuple(notes))
+    return Audited(images, found.name, found.source, found.notes)
 
 
 def images_of(data: str | PathLike[str] | Data | ImageSet, part: str, on_error: OnError) -> Audited:
     """Return the images of a part, without those whose header cannot be read. Raises ConfigError or DataError."""
     if part not in PARTS:
         raise ConfigError(f"part is {part!r}; it must be train, val, test or all.")
+    found = _opened(data, on_error)
+    part = part if len(found.parts) > 1 else "all"
+    images = part_of(found.parts, part, found.name, option="--part")
+    return Audited(images, f"{found.name} {PARTS[part]}".strip(), found.source, found.notes)
+
+
+class _Opened(NamedTuple):
+    """The parts of a source, and what `Audited` says of it. A single set is its training images."""
+
+    parts: Mapping[str, ImageSet]
+    name: str
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+def _opened(data: str | PathLike[str] | Data | ImageSet, on_error: OnError) -> _Opened:
     if isinstance(data, ImageSet):
-        return Audited(data, "images", "")
+        return _Opened({"train": data}, "images", "")
     if isinstance(data, Data):
-        images = part_of(data.parts, part, data.name, option="--part")
-        return Audited(images, f"{data.name} {PARTS[part]}".strip(), data.source)
+        return _Opened(data.parts, data.name, data.source)
     given, bad = read_readable(data if isinstance(data, str) else Path(data), on_error)
-    part = part if len(given.parts) > 1 else "all"
-    images = part_of(given.parts, part, given.name, option="--part")
-    return Audited(images, f"{given.name} {PARTS[part]}".strip(), given.source, (*given.notes, *_left_out(len(bad))))
+    return _Opened(given.parts, given.name, given.source, (*given.notes, *_left_out(bad)))
 
 
 def without_damaged(chosen: Audited, progress: Report) -> Audited:
@@ -95,9 +93,12 @@ def without_damaged(chosen: Audited, progress: Report) -> Audited:
     packed = pack(chosen.images, TINY, on_error="skip", progress=partial(progress, "Looking for damage"))
     names = set(packed.ids)
     kept = [i for i, id in enumerate(chosen.images.ids) if id in names]
-    notes = (*chosen.notes, *_left_out(len(packed.skipped)))
+    notes = (*chosen.notes, *_left_out(packed.skipped))
     return chosen._replace(images=chosen.images.subset(kept), notes=notes)
 
 
-def _left_out(number: int) -> list[str]:
-    return [f"{counted(number, 'image')} cannot be read and {'is' if number == 1 else 'are'} left out."] * bool(number)
+def _left_out(bad: Sequence[BadImage]) -> list[str]:
+    if not bad:
+        return []
+    are = f"{counted(len(bad), 'image')} cannot be read and {'is' if len(bad) == 1 else 'are'} left out"
+    return [f"{are}; the first is {bad[0]}; `classicnets check` lists all"]

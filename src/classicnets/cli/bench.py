@@ -81,6 +81,8 @@ def bench(
         progress_bars(quiet=as_json) as progress,
         open_target(what, ways=ways, threads=threads, int8=int8, progress=progress) as target,
     ):
+        if figure is not None and target.work is None:
+            raise ConfigError("--figure needs PyTorch, which tells what the network computes. Leave --figure out.")
         if layers:
             _show_layers(target, sizes[0], as_csv=as_csv, as_json=as_json)
             return
@@ -104,16 +106,23 @@ def _print(report: BenchReport) -> None:
     rows = [
         (
             row.batch, _name(row.contender, row.precision), f"{row.p50_ms:.2f}", f"{row.p90_ms:.2f}",
-            f"{row.p99_ms:.2f}", f"{row.images_per_second:.4g}", f"{row.speed:.2f}", f"{row.gflops:.4g}",
-            f"{row.gbps:.3g}", "-" if row.of_roof is None else f"{row.of_roof:.0%}", f"{row.peak_mib:.0f}",
-            f"{row.load_seconds:.1f}",
+            f"{row.p99_ms:.2f}", f"{row.images_per_second:.4g}", f"{row.speed:.2f}", _number(row.gflops, ".4g"),
+            _number(row.gbps, ".3g"), _number(row.of_roof, ".0%"), f"{row.peak_mib:.0f}", f"{row.load_seconds:.1f}",
         )
         for row in report.rows
     ]  # fmt: skip
     print_table(columns, rows, title=f"{report.network}, {_machine(report)}")
+    than = f"x: times faster than {report.rows[0].contender}."
+    if report.peaks is None:
+        typer.echo(than)
+        return
     peaks = ", ".join(f"{value:.0f} GFLOP/s in {name}" for name, value in report.peaks.gflops.items())
-    typer.echo(f"x: times faster than {report.rows[0].contender}. roof: share of what this machine reaches at most:")
+    typer.echo(f"{than} roof: share of what this machine reaches at most:")
     typer.echo(f"{peaks} (matrix product), {report.peaks.gbps:.1f} GB/s (memory).")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
 
 
 def _name(contender: str, executed: str) -> str:
@@ -126,6 +135,7 @@ def _machine(report: BenchReport) -> str:
 
 
 def _draw(report: BenchReport, figure: Path) -> None:
+    assert report.peaks is not None, "the target's work is known"
     from classicnets.reports.canvas import save_figure
     from classicnets.reports.roofline import Point, roofline
 
@@ -136,7 +146,7 @@ def _draw(report: BenchReport, figure: Path) -> None:
     if best.contender != first:
         finding += f": {best.speed:.1f} times as fast as {first}"
     drawn = roofline(
-        [Point(row.contender, row.batch, row.intensity, row.gflops) for row in report.rows],
+        [Point(row.contender, row.batch, row.intensity or 0.0, row.gflops or 0.0) for row in report.rows],
         peaks=report.peaks.gflops,
         gbps=report.peaks.gbps,
         finding=finding,

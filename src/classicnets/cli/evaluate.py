@@ -17,6 +17,7 @@ from classicnets.errors import ConfigError
 
 if TYPE_CHECKING:
     from classicnets.classifier import Classifier
+    from classicnets.data import ImageSet
     from classicnets.deployment import Bundle
     from classicnets.evaluation import Report
     from classicnets.evaluation.corruptions import Robustness
@@ -107,16 +108,15 @@ def evaluate(
     With --corruptions, 15 corruptions at 5 severities are measured too: 75 times the forward passes of the images.
     """
     from classicnets import evaluation
-    from classicnets.evaluation.choose import given_images, own_images, run_of
-    from classicnets.evaluation.corruptions import evaluate_corruptions
-    from classicnets.reports import write_report
+    from classicnets.evaluation.choose import given_images, own_images, reader_for, run_of
 
     classifier = load_scorer(run, device=device)
     part = split.value if split else None
     if data is None:
         chosen = own_images(classifier, part, run=run_of(run))
     else:
-        chosen = given_images(data, part, on_error=on_error.value, run=run_of(run))
+        read = reader_for(classifier)
+        chosen = given_images(data, part, on_error=on_error.value, run=run_of(run), read=read)
     for note in chosen.notes:
         say_note(note)
     scorer = _ten_crop(classifier) if ten_crop else classifier
@@ -128,6 +128,8 @@ def evaluate(
         )  # fmt: skip
         robustness = None
         if corruptions:
+            from classicnets.evaluation.corruptions import evaluate_corruptions
+
             robustness = evaluate_corruptions(
                 scorer, chosen.images, report, most=corruption_images, on_error=chosen.on_error,
                 precision=precision.value, progress=progress,
@@ -135,7 +137,7 @@ def evaluate(
     folder = out or _folder_in(run, name, is_own=chosen.is_own and not ten_crop)
     if folder and robustness:
         robustness.save(folder / "evaluation")
-    page = write_report(folder, report, chosen.images) if folder else None
+    page = _written(folder, report, chosen.images) if folder else None
     if as_json:
         damaged = {"corruptions": robustness.to_dict()} if robustness else {}
         print_json({**report.to_dict(), **damaged, "report": page and str(page)})
@@ -160,6 +162,12 @@ def _folder_in(run: Path, name: str, *, is_own: bool) -> Path | None:
     if not (run / "model" / "config.json").is_file():
         return None
     return run if is_own else run / "evaluations" / re.sub(r"[^\w.-]+", "-", name)
+
+
+def _written(folder: Path, report: Report, images: ImageSet) -> Path:
+    from classicnets.reports import write_report
+
+    return write_report(folder, report, images)
 
 
 def _print(report: Report) -> None:

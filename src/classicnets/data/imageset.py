@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from classicnets.errors import BadImage, DataError
-from classicnets.images import data_bit_depth, read_image, read_state, within_limit
+from classicnets.images import as_array, data_bit_depth, is_tensor, read_image, read_state, within_limit
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OnError = Literal["fail", "skip"]
 
@@ -25,7 +27,7 @@ class ImageSet:
 
     Attributes:
         classes: the name of every class; a label is an index into it.
-        labels: int64 (N,).
+        labels: int64 (N,): a tensor, or an array if `find_source` read the set, without PyTorch.
         ids: the name of each image: its path relative to the source, or "train/00012". Stable and unique.
         images: uint8 (N, C, H, W), or None for a set of files.
         paths: N paths, or None for a set in memory.
@@ -70,7 +72,7 @@ class ImageSet:
 
     def subset(self, indices: Sequence[int] | Tensor) -> ImageSet:
         """The images at `indices`, in that order. All classes are kept, even without images."""
-        index = torch.as_tensor(indices, dtype=torch.int64)
+        index = np.asarray(as_array(indices) if is_tensor(indices) else indices, np.int64)
         places: list[int] = index.tolist()
         return replace(
             self,
@@ -86,12 +88,14 @@ class ImageSet:
         """At most `number` of the images, chosen at random by `seed`, in their order."""
         if number >= len(self):
             return self
+        import torch
+
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.subset(order[:number].sort().values)
 
     def counts(self) -> dict[str, int]:
         """How many images each class has, in the order of the classes."""
-        counts: list[int] = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
+        counts: list[int] = np.bincount(as_array(self.labels), minlength=len(self.classes)).tolist()
         return dict(zip(self.classes, counts, strict=True))
 
     def fingerprint(self) -> str:

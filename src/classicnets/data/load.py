@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, get_args
 
 from classicnets.data.content import content_keys
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
-from classicnets.data.sources.cifar10 import read_cifar10
-from classicnets.data.sources.digits import read_digits
-from classicnets.data.sources.fashion_mnist import read_fashion_mnist
 from classicnets.data.sources.folder import archive_hint, read_folder
 from classicnets.data.sources.given import Given
 from classicnets.data.sources.table import read_table
-from classicnets.data.split import split
 from classicnets.data.words import listed
 from classicnets.errors import BadImage, ConfigError, DataError, did_you_mean
 from classicnets.images import image_size
@@ -25,11 +22,11 @@ from classicnets.system.threads import in_threads
 
 _MANY_CLASSES = 10  # so many classes of one image each are labels of another kind
 
-_READERS: dict[str, Callable[[], Given]] = {
-    "digits": read_digits,
-    "fashion-mnist": read_fashion_mnist,
-    "cifar10": read_cifar10,
-}
+_READERS = {"digits": "read_digits", "fashion-mnist": "read_fashion_mnist", "cifar10": "read_cifar10"}
+"""The data sets with a name, and the function of the module of that name that reads each."""
+
+Reader = Callable[[str | Path], Given]
+"""`read_source`, or `find_source`."""
 
 
 def load_data(
@@ -105,9 +102,20 @@ def read_readable(source: str | Path, on_error: OnError) -> tuple[Given, tuple[B
 
 def read_source(source: str | Path) -> Given:
     """Read what a source holds, as it is. Raises DataError if there is no such source, or nothing in it."""
+    import torch
+
+    given = find_source(source)
+    parts = {name: replace(images, labels=torch.as_tensor(images.labels)) for name, images in given.parts.items()}
+    return replace(given, **parts)  # type: ignore[arg-type]
+
+
+def find_source(source: str | Path) -> Given:
+    """Read what a source holds as `read_source` does. Without PyTorch: the labels of folders and tables are arrays."""
     text = str(source)
     if text in _READERS and isinstance(source, str):
-        return _READERS[text]()
+        module = import_module(f"classicnets.data.sources.{text.replace('-', '_')}")
+        given: Given = getattr(module, _READERS[text])()
+        return given
     kind, _, rest = text.partition(":")
     path = expanded(rest if kind in ("folder", "csv") and rest else source)
     if path.is_file() and archive_hint(path.name):
@@ -158,6 +166,8 @@ class _Divided(NamedTuple):
 
 def _split_off(given: Given, seed: int, val_fraction: float, test_fraction: float) -> _Divided:
     """Split the training images, by content and group. Raises DataError if none can be set aside for validation."""
+    from classicnets.data.split import split
+
     images = given.train
     if given.test is not None:
         test_fraction = 0

@@ -9,13 +9,13 @@ import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from classicnets.deployment.choose import Candidate, choose
 from classicnets.deployment.engines import FILES, Engine, Precision, Session, Settings, open_session
 from classicnets.deployment.precision import Made, Reduced, put_in_place, quantized
 from classicnets.deployment.quantize import Quantized
-from classicnets.deployment.verify import accuracy, check_parity
+from classicnets.deployment.verify import Accuracy, accuracy, check_parity
 from classicnets.errors import ExportMismatch, first_sentence
 
 _THROUGHPUT = 32  # images in a call
@@ -33,16 +33,15 @@ def fastest(folder: Path, made: Made, engines: Collection[Engine], precisions: C
     Returns the network in the best way; its `more` has the whole table as "latency".
     """
     attempts = list(_attempts(folder, made, engines, precisions))
-    candidates = [candidate for candidate, _ in attempts if isinstance(candidate, Candidate)]
-    notes = [candidate for candidate, _ in attempts if isinstance(candidate, str)]
-    int8 = {candidate: found for candidate, found in attempts if found is not None}
+    found = {attempt.candidate: attempt for attempt in attempts if attempt.candidate is not None}
+    candidates, notes = list(found), [attempt.note for attempt in attempts if attempt.candidate is None]
     goal = made.settings.goal
     images = made.reference.batch(_THROUGHPUT)
     choice = choose(candidates, images=images, goal=goal, max_drop=made.max_drop, progress=made.progress)
-    best, settings = choice.best, choice.settings
+    best, settings, measured, int8 = choice.best, choice.settings, found[choice.best].accuracy, found[choice.best].int8
     more: dict[str, Any] = {"latency": [row.to_dict() for row in choice.rows], "not_kept": notes}
-    if best in int8:
-        more |= {"kept_higher": list(int8[best].kept_higher), "int8": int8[best].to_dict() | {"kept": True, "note": ""}}
+    if int8 is not None:
+        more |= {"kept_higher": list(int8.kept_higher), "int8": int8.to_dict() | {"kept": True, "note": ""}}
         put_in_place(best.folder, folder, best.engine)
     for place in folder.glob("int8-*"):
         shutil.rmtree(place)
@@ -50,29 +49,38 @@ def fastest(folder: Path, made: Made, engines: Collection[Engine], precisions: C
         if name != "model.onnx":  # which every bundle has
             (folder / name).unlink()
     session, settings = _opened(folder, made, best.engine, settings)
-    return Reduced(best.engine, session, settings, accuracy(session, made.reference), more)
+    return Reduced(best.engine, session, settings, measured or accuracy(session, made.reference), more)
+
+
+class _Attempt(NamedTuple):
+    """A candidate, the accuracy that was measured for it, and what int8 keeps; or why there is no candidate."""
+
+    candidate: Candidate | None
+    accuracy: Accuracy | None = None
+    int8: Quantized | None = None
+    note: str = ""
 
 
 def _attempts(
     folder: Path, made: Made, engines: Collection[Engine], precisions: Collection[Precision]
-) -> Iterator[tuple[Candidate | str, Quantized | None]]:
-    """Every candidate, with what int8 keeps; or a sentence that says why there is none."""
+) -> Iterator[_Attempt]:
     for engine in engines:
         if "fp32" in precisions:
-            yield Candidate(engine, folder), None
+            yield _Attempt(Candidate(engine, folder))
         if made.reference.labels is None:
             continue
         if "bf16" in precisions:
             session = open_session(engine, folder, replace(made.settings, precision="bf16"))
             lost = accuracy(session, made.reference) if session.executed == "bf16" else None
-            yield Candidate(engine, folder, "bf16", lost.drop if lost else 0.0), None
+            yield _Attempt(Candidate(engine, folder, "bf16", lost.drop if lost else 0.0), lost)
         if "int8" in precisions and engine != "torch":
             try:
                 found = quantized(folder, made._replace(engine=engine))
             except ExportMismatch as error:
-                yield f"{engine} int8: {first_sentence(error)}", None
+                yield _Attempt(None, note=f"{engine} int8: {first_sentence(error)}")
             else:
-                yield Candidate(engine, found.path.parent, "int8", found.drop), found
+                candidate = Candidate(engine, found.path.parent, "int8", found.drop)
+                yield _Attempt(candidate, Accuracy.of(found.counts), found)
 
 
 def _opened(folder: Path, made: Made, engine: Engine, settings: Settings) -> tuple[Session, Settings]:

@@ -35,6 +35,8 @@ class Bundle(Predictor):
         session: the network, loaded by the engine.
     """
 
+    needs_torch = False
+
     def __init__(self, folder: Path, manifest: Manifest, card: Card, session: Session) -> None:
         self.folder, self.manifest, self.card, self.session = folder, manifest, card, session
 

@@ -15,7 +15,7 @@ from classicnets.deployment.engines import ENGINES, FILES, Session, open_session
 from classicnets.deployment.golden import PNG_CHANNELS, golden_pixels, replay, tolerance
 from classicnets.deployment.manifest import Manifest
 from classicnets.errors import ConfigError, MissingExtra, WeightsError
-from classicnets.system.machine import machine
+from classicnets.system.machine import machine, may_overflow
 from classicnets.system.progress import Report, no_report
 
 
@@ -107,6 +107,8 @@ def _look(bundle: Path, manifest: Manifest, here: dict[str, Any]) -> Iterator[Fi
     yield _engine(manifest, session, here, there)
     yield _golden(bundle, manifest, session, elsewhere=_is_elsewhere(manifest, here, there))
     yield _processor(manifest, here, there)
+    if manifest.settings.precision == "int8":
+        yield from _int8(manifest, here)
     yield _cores(here, there)
 
 
@@ -166,6 +168,26 @@ def _processor(manifest: Manifest, here: dict[str, Any], there: dict[str, Any]) 
     if precision != "fp32" and _lacks(here, there):
         found += f", and {precision} may be slower than fp32: export on this machine with --engine auto"
     return Finding("processor", found, "differs")
+
+
+def _int8(manifest: Manifest, here: dict[str, Any]) -> Iterator[Finding]:
+    """Whether int8 was made for a processor such as this one; nothing if bundle.json does not say."""
+    about = manifest.measured.get("int8")
+    has_seven_bits = about.get("seven_bits") if isinstance(about, dict) else None
+    if not isinstance(has_seven_bits, bool) or not here["instruction_sets"]:
+        return
+    overflows = may_overflow(here["instruction_sets"])
+    if overflows == has_seven_bits:
+        yield Finding("int8", f"weights use {7 if has_seven_bits else 8} bits, as this processor needs them")
+    elif overflows:
+        found = (
+            "weights use all 8 bits, and without VNNI this processor's sums of products may overflow, which costs "
+            "accuracy: export on this machine, or measure it with `classicnets evaluate`"
+        )
+        yield Finding("int8", found, "differs")
+    else:
+        found = "weights use 7 of 8 bits, which this processor does not need: an export here may be more accurate"
+        yield Finding("int8", found, "differs")
 
 
 def _cores(here: dict[str, Any], there: dict[str, Any]) -> Finding:

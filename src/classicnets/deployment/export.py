@@ -3,7 +3,8 @@
     classifier -> model.onnx -> the engine's own files -> answers as PyTorch does? -> int8 or bf16 -> accurate enough?
                -> golden images, labels, README, bundle.json -> renamed to its place
 
-Everything is written aside. If a check fails, or the process is killed, there is no bundle.
+Everything is written aside. If a check fails, or the process is killed, there is no bundle. The next export to the same
+place removes what a killed one left.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ from classicnets.deployment.timing import interleaved
 from classicnets.deployment.verify import Reference, check_parity, check_whole_image
 from classicnets.errors import ConfigError, DataError, MissingExtra, unknown_name
 from classicnets.evaluation.choose import run_of
+from classicnets.system.locks import folder_aside
 from classicnets.system.machine import machine
 from classicnets.system.paths import numbered
 from classicnets.system.progress import Report, no_report
-from classicnets.system.storage import check_new, sha256_of, written_aside
+from classicnets.system.storage import check_new, sha256_of
 from classicnets.weights.structure import network_of
 
 EngineName = Literal["onnx", "onnxruntime", "openvino", "torch", "auto"]
@@ -117,8 +119,7 @@ def export(
         return calibration_images(training_images(classifier, folder), classifier.preprocess)
 
     try:
-        with written_aside(place, replace=False) as aside:
-            aside.mkdir()
+        with folder_aside(place) as aside:
             made = Made(classifier, images, reference, calibration, engines[0], asked, max_drop, progress)
             _write(aside, made, engines, precisions, whole_image=whole_image)
     except FileExistsError:

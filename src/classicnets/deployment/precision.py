@@ -126,7 +126,7 @@ def _in_int8(folder: Path, made: Made) -> Reduced:
     put_in_place(found.path.parent, folder, made.engine)
     session = open_session(made.engine, folder, made.settings)
     more = {"kept_higher": list(found.kept_higher), "int8": about | {"kept": True, "note": ""}}
-    return Reduced(made.engine, session, made.settings, accuracy(session, made.reference), more)
+    return Reduced(made.engine, session, made.settings, Accuracy.of(found.counts), more)
 
 
 def quantized(folder: Path, made: Made) -> Quantized:

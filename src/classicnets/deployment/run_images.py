@@ -64,7 +64,7 @@ def validation_images(
         packed = pack(
             images, scorer.card.preprocess, on_error=chosen.on_error, progress=partial(report, "Reading images")
         )
-        labels = matched(images, scorer.card.classes)[packed.labels].numpy()
+        labels = matched(images, scorer.card.classes)[packed.labels.numpy()]
     except (ConfigError, DataError) as error:
         return _noise(scorer.card, first_sentence(error))
     return RunImages(f"{chosen.name} images", packed.images.numpy(), labels, images, chosen.notes)

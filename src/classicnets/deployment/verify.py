@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from classicnets.classifier import Classifier
 from classicnets.deployment.engines import Answered, Session
 from classicnets.errors import ExportMismatch
-from classicnets.evaluation.paired import count, difference_interval
+from classicnets.evaluation.paired import Counts, count, difference_interval
 
 BATCHES = (1, 2, 7, 32)
 """How many images at a time parity is checked with."""
@@ -150,6 +150,13 @@ class Accuracy(NamedTuple):
         """Return JSON-ready values."""
         return {**self._asdict(), "interval": list(self.interval)}
 
+    @classmethod
+    def of(cls, counts: Counts) -> Accuracy:
+        """Return what counts of right answers say: PyTorch first, then the session."""
+        low, high = difference_interval(counts)
+        drop = 0.0 - 100 * counts.difference
+        return cls(counts.images, counts.accuracy_first, counts.accuracy_second, drop, (-100 * high, -100 * low))
+
     @property
     def words(self) -> str:
         """The drop and its interval."""
@@ -171,10 +178,7 @@ def accuracy(
         return None
     found = answers(session, reference.images, progress=progress).probabilities.argmax(axis=1)
     wanted = reference.answers.probabilities.argmax(axis=1)
-    counts = count((wanted == reference.labels).tolist(), (found == reference.labels).tolist())
-    low, high = difference_interval(counts)
-    points = (-100 * high, -100 * low)
-    return Accuracy(counts.images, counts.accuracy_first, counts.accuracy_second, 0.0 - 100 * counts.difference, points)
+    return Accuracy.of(count((wanted == reference.labels).tolist(), (found == reference.labels).tolist()))
 
 
 def answers(

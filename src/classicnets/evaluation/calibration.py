@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from classicnets.evaluation.metrics import calibration, cross_entropy
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FEWEST = 50  # validation images
 _COLDEST, _HOTTEST = 0.05, 20.0

@@ -9,17 +9,21 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import torch
+import numpy as np
 
 from classicnets.data.corrections import corrected
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
-from classicnets.data.load import load_data, read_source
+from classicnets.data.load import Reader, find_source, load_data, read_source
 from classicnets.data.record import Recorded, image_keys, read_record
 from classicnets.data.sources.given import Given
 from classicnets.errors import ConfigError, DataError
+from classicnets.images import is_tensor
 from classicnets.scorer import Scorer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PARTS = {"test": "test", "val": "validation", "train": "training", "all": ""}
 """The parts of data that a user can choose, and what a report calls them."""
@@ -115,6 +119,7 @@ def given_images(
     on_error: OnError = "fail",
     run: Path | None = None,
     trained_on: str | None = None,
+    read: Reader = read_source,
 ) -> Chosen:
     """Return images of any source that `load_data` takes, in the parts that it comes in.
 
@@ -126,6 +131,7 @@ def given_images(
         on_error: "fail", or "skip" to leave out images that cannot be decoded.
         run: the run folder whose `images.csv` tells which images its classifier was trained on.
         trained_on: without a run, the source that the classifier was trained on: a note says if it is this one.
+        read: reads the source; `reader_for` chooses it.
 
     Raises DataError if there are no such images or they cannot be read.
 
@@ -133,7 +139,7 @@ def given_images(
         >>> given_images("holiday/").name  # doctest: +SKIP
         'holiday'
     """
-    given = read_source(source if isinstance(source, str) else Path(source))
+    given = read(source if isinstance(source, str) else Path(source))
     if given.missing and on_error == "fail":
         raise cannot_be_read(given.missing, sum(map(len, given.parts.values())) + len(given.missing))
     record = _Record.of(run)
@@ -160,8 +166,17 @@ def given_images(
     return Chosen(images, _named(given.name, part), on_error, is_own=False, notes=record.flattering(images))
 
 
+def reader_for(scorer: Scorer) -> Reader:
+    """Return what reads a source for a scorer: without PyTorch, if the scorer does not need it."""
+    return read_source if getattr(scorer, "needs_torch", True) else find_source
+
+
 def labelled(
-    images: ImageSet | Data | str | PathLike[str], *, on_error: OnError = "fail", trained_on: str | None = None
+    images: ImageSet | Data | str | PathLike[str],
+    *,
+    on_error: OnError = "fail",
+    trained_on: str | None = None,
+    read: Reader = read_source,
 ) -> Chosen:
     """Return what `evaluate` measures: the images, the test part of a Data (or its validation part), or a source's.
 
@@ -169,6 +184,7 @@ def labelled(
         images: labelled images, a Data, or what `load_data` takes.
         on_error: "fail", or "skip" to leave out images that cannot be decoded.
         trained_on: the source that the classifier was trained on, if it is known.
+        read: reads a source; `reader_for` chooses it.
 
     Raises DataError if there are no such images or they cannot be read.
     """
@@ -177,7 +193,7 @@ def labelled(
     if isinstance(images, Data):
         part = "val" if images.test is None else "test"
         return Chosen(images.parts[part], _named(images.name, part), on_error, is_own=False)
-    return given_images(images, on_error=on_error, trained_on=trained_on)
+    return given_images(images, on_error=on_error, trained_on=trained_on, read=read)
 
 
 def run_of(path: str | PathLike[str]) -> Path | None:
@@ -191,16 +207,27 @@ def run_of(path: str | PathLike[str]) -> Path | None:
 def joined(parts: tuple[ImageSet, ...]) -> ImageSet:
     """Join sets of one source, with the same classes, into one. Groups and columns that a set lacks are left out."""
     first = parts[0]
+    if len(parts) == 1:
+        return first
     shared = [name for name in first.columns if all(name in part.columns for part in parts)]
     return ImageSet(
         classes=first.classes,
-        labels=torch.cat([part.labels for part in parts]),
+        labels=_together([part.labels for part in parts]),
         ids=tuple(id for part in parts for id in part.ids),
-        images=None if first.images is None else torch.cat([p.images for p in parts if p.images is not None]),
+        images=None if first.images is None else _together([p.images for p in parts if p.images is not None]),
         paths=None if first.paths is None else tuple(path for part in parts for path in part.paths or ()),
         groups=tuple(group for part in parts for group in part.groups or ()) if all(p.groups for p in parts) else None,
         columns={name: tuple(value for part in parts for value in part.columns[name]) for name in shared},
     )
+
+
+def _together(parts: Sequence[Tensor]) -> Tensor:
+    """The rows of all parts: tensors, or arrays of a set that was read without PyTorch."""
+    if not is_tensor(parts[0]):
+        return cast("Tensor", np.concatenate(parts))
+    import torch
+
+    return torch.cat(list(parts))
 
 
 class _Record:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from classicnets.data.imageset import ImageSet
-from classicnets.data.pipeline.pack import Packed
 from classicnets.errors import BadImage
-from classicnets.images import image_size
+from classicnets.evaluation.confusion import Ints
+from classicnets.evaluation.metrics import Floats
+from classicnets.images import as_array, image_size
 from classicnets.preprocess import luma
+from classicnets.scorer import Values
 from classicnets.system.threads import in_threads
 
 FEW = 20
@@ -31,7 +32,7 @@ _CHUNK = 2**22  # pixels at a time
 _EMPTY = "(empty)"
 
 
-Members = Mapping[str, Tensor]
+Members = Mapping[str, Ints]
 """The places of the images of each slice, int64, by its value."""
 
 
@@ -39,27 +40,39 @@ class Column(NamedTuple):
     """One value for each image: texts, or numbers with NaN for unknown. `is_given` if it comes from a table."""
 
     name: str
-    values: Sequence[str] | Tensor
+    values: Sequence[str] | Floats
     is_given: bool
 
 
-def measured(images: ImageSet, packed: Packed) -> Iterator[Column]:
-    """The columns of the table, and what the images themselves say."""
-    if packed.ids == images.ids:
+class Looks(NamedTuple):
+    """What N images look like: their mean grey values, 0..255, and the variances of their Laplacians: float64 (N,)."""
+
+    brightness: Floats
+    sharpness: Floats
+
+
+def measured(images: ImageSet, ids: Sequence[str], looks: Looks) -> Iterator[Column]:
+    """The columns of the table, and what the images themselves say.
+
+    Args:
+        images: the images.
+        ids: which of them were measured, in their order.
+        looks: what these look like.
+    """
+    if ids == images.ids:
         kept = images
     else:
         place = {id: i for i, id in enumerate(images.ids)}
-        kept = images.subset([place[id] for id in packed.ids])
+        kept = images.subset([place[id] for id in ids])
     for name, values in kept.columns.items():
         yield Column(name, values, is_given=True)
     if kept.groups is not None:
         yield Column("group", kept.groups, is_given=True)
     if kept.paths is not None:
         sizes = in_threads(partial(_shorter_side, kept), range(len(kept)))
-        yield Column("size", torch.tensor(list(sizes), dtype=torch.float64), is_given=False)
-    brightness, sharpness = _pixels(packed.images)
-    yield Column("brightness", brightness, is_given=False)
-    yield Column("sharpness", sharpness, is_given=False)
+        yield Column("size", np.array(list(sizes), np.float64), is_given=False)
+    for name, values in looks._asdict().items():
+        yield Column(name, values, is_given=False)
 
 
 def _shorter_side(images: ImageSet, index: int) -> float:
@@ -70,28 +83,31 @@ def _shorter_side(images: ImageSet, index: int) -> float:
         return math.nan
 
 
-def _pixels(images: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean grey value of each image, 0..255, and the variance of its Laplacian: float64 (N,) each."""
-    means, sharpness = [], []
-    rows = max(1, _CHUNK // max(1, images[:1].numel()))
-    for some in images.split(rows):
-        grey = luma(some).float() if some.shape[1] == 3 else some.float().mean(dim=1, keepdim=True)
-        means.append(grey.mean(dim=(1, 2, 3)))
+def looks_of(images: Values) -> Looks:
+    """Return what images look like: uint8 (N, C, H, W), N 1 or more, as the network sees them."""
+    brightness, sharpness = [], []
+    pixels = as_array(images)
+    rows = max(1, _CHUNK // pixels[0].size)
+    for start in range(0, len(pixels), rows):
+        some = pixels[start : start + rows]
+        grey = luma(some) if some.shape[1] == 3 else some.mean(axis=1, keepdims=True)
+        grey = grey.astype(np.float32)
+        brightness.append(grey.mean(axis=(1, 2, 3), dtype=np.float64))
         middle = 4 * grey[..., 1:-1, 1:-1]
         across, down = grey[..., 1:-1, :-2] + grey[..., 1:-1, 2:], grey[..., :-2, 1:-1] + grey[..., 2:, 1:-1]
-        edges = (middle - across - down).flatten(1)
-        sharpness.append(edges.var(dim=1, correction=0) if edges.shape[1] else edges.new_zeros(len(some)))
-    return torch.cat(means).double(), torch.cat(sharpness).double()
+        edges = (middle - across - down).reshape(len(some), -1)
+        sharpness.append(edges.var(axis=1, dtype=np.float64) if edges.shape[1] else np.zeros(len(some)))
+    return Looks(np.concatenate(brightness), np.concatenate(sharpness))
 
 
 # ---- from values to slices
 
 
-def divided(columns: Iterator[Column], left_out: list[str]) -> Iterator[tuple[str, Members]]:
+def divided(columns: Iterable[Column], left_out: list[str]) -> Iterator[tuple[str, Members]]:
     """The slices of each column that has two or more; `left_out` says why a table's column has none."""
     for column in columns:
-        numbers = column.values if isinstance(column.values, Tensor) else _numbers(column.values)
-        if numbers is not None and len(numbers[~numbers.isnan()].unique()) > _MOST_NUMBERS:
+        numbers = column.values if isinstance(column.values, np.ndarray) else _numbers(column.values)
+        if numbers is not None and len(np.unique(numbers[~np.isnan(numbers)])) > _MOST_NUMBERS:
             members = _by_range(numbers)
         else:
             members = _by_value(_texts(column.values))
@@ -103,18 +119,18 @@ def divided(columns: Iterator[Column], left_out: list[str]) -> Iterator[tuple[st
             yield column.name, members
 
 
-def _numbers(texts: Sequence[str]) -> Tensor | None:
+def _numbers(texts: Sequence[str]) -> Floats | None:
     """The texts as numbers, NaN for an empty one; None if one is no finite number."""
     try:
         values = [float(text) if text else math.nan for text in texts]
     except ValueError:
         return None
     is_finite = all(math.isfinite(value) for value, text in zip(values, texts, strict=True) if text)
-    return torch.tensor(values, dtype=torch.float64) if is_finite else None
+    return np.array(values, np.float64) if is_finite else None
 
 
-def _texts(values: Sequence[str] | Tensor) -> Sequence[str]:
-    return [_short(value) for value in values.tolist()] if isinstance(values, Tensor) else values
+def _texts(values: Sequence[str] | Floats) -> Sequence[str]:
+    return [_short(value) for value in values.tolist()] if isinstance(values, np.ndarray) else values
 
 
 def _by_value(texts: Sequence[str]) -> Members:
@@ -122,7 +138,7 @@ def _by_value(texts: Sequence[str]) -> Members:
     for i, text in enumerate(texts):
         places.setdefault(text or _EMPTY, []).append(i)
     order = sorted(places, key=_in_order)
-    return {value: torch.tensor(places[value]) for value in order}
+    return {value: np.array(places[value]) for value in order}
 
 
 def _in_order(text: str) -> tuple[float, str]:
@@ -133,20 +149,19 @@ def _in_order(text: str) -> tuple[float, str]:
         return math.inf, text
 
 
-def _by_range(numbers: Tensor) -> Members:
+def _by_range(numbers: Floats) -> Members:
     """At most four parts of about the same size, each of 20 or more images if there are so many."""
-    known = numbers[~numbers.isnan()]
+    known = np.sort(numbers[~np.isnan(numbers)])
     parts = max(1, min(_PARTS, len(known) // FEW))
-    shares = torch.linspace(0, 1, parts + 1, dtype=torch.float64)[1:-1]
-    ordered = known.sort().values
-    edges = ordered[(shares * (len(ordered) - 1)).long()].unique()
-    edges = edges[edges < ordered[-1]]
-    part = torch.bucketize(numbers, edges).where(~numbers.isnan(), -1)
+    shares = np.linspace(0, 1, parts + 1)[1:-1]
+    edges = np.unique(known[(shares * (len(known) - 1)).astype(np.int64)])
+    edges = edges[edges < known[-1]]
+    part = np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers))
     members = {}
     for i, name in enumerate(_ranges([_short(edge) for edge in edges.tolist()])):
-        members[name] = (part == i).nonzero()[:, 0]
+        members[name] = np.flatnonzero(part == i)
     if len(known) < len(numbers):
-        members[_EMPTY] = (part < 0).nonzero()[:, 0]
+        members[_EMPTY] = np.flatnonzero(part < 0)
     return members
 
 

@@ -6,8 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+from classicnets.images import as_array
+from classicnets.scorer import Values
+
+Ints = NDArray[np.int64]
 
 
 class Cell(NamedTuple):
@@ -18,7 +23,7 @@ class Cell(NamedTuple):
     images: int
 
 
-Cells = Sequence[int] | Tensor
+Cells = Sequence[int] | Ints
 """One of the columns of a table of counts: whole numbers (M,)."""
 
 
@@ -34,26 +39,26 @@ class ConfusionMatrix:
         predicted: int64 (M,), its column. The counts are sorted by row, then by column.
         images: int64 (M,), the counts, each 1 or more.
 
-    >>> ConfusionMatrix.of(torch.tensor([0, 0, 1]), torch.tensor([0, 2, 1]), 3)[0]
+    >>> ConfusionMatrix.of(np.array([0, 0, 1]), np.array([0, 2, 1]), 3)[0]
     (1, 0, 1)
     """
 
     num_classes: int
-    true: Tensor
-    predicted: Tensor
-    images: Tensor
+    true: Ints
+    predicted: Ints
+    images: Ints
 
     @classmethod
-    def of(cls, labels: Tensor, predicted: Tensor, num_classes: int) -> ConfusionMatrix:
+    def of(cls, labels: Values, predicted: Values, num_classes: int) -> ConfusionMatrix:
         """Count the images by their class and the class predicted for them: both int64 (N,) in 0..num_classes-1."""
-        places, images = torch.unique(labels * num_classes + predicted, return_counts=True)
+        places, images = np.unique(as_array(labels) * num_classes + as_array(predicted), return_counts=True)
         return cls(num_classes, places // num_classes, places % num_classes, images)
 
     @classmethod
     def from_rows(cls, rows: Sequence[Sequence[int]]) -> ConfusionMatrix:
         """Build the matrix from all its counts, zeros included. Raises ValueError or TypeError if it is not square."""
-        counts = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), len(rows))
-        true, predicted = counts.nonzero(as_tuple=True)
+        counts = np.array(rows, np.int64).reshape(len(rows), len(rows))
+        true, predicted = counts.nonzero()
         return cls.from_cells(len(rows), true, predicted, counts[true, predicted])
 
     @classmethod
@@ -63,14 +68,15 @@ class ConfusionMatrix:
         Raises ValueError or TypeError if a class index is outside 0..num_classes-1, a count is below 1, a cell comes
         twice, or the lengths differ.
         """
-        rows, columns, counts = (torch.as_tensor(cells, dtype=torch.int64) for cells in (true, predicted, images))
+        rows, columns, counts = (np.asarray(cells, np.int64) for cells in (true, predicted, images))
         if not rows.shape == columns.shape == counts.shape == (len(counts),):
             raise ValueError("the columns of the confusion matrix differ in length")
-        indices = torch.cat([rows, columns])
+        indices = np.concatenate([rows, columns])
         if ((indices < 0) | (indices >= num_classes)).any() or (counts < 1).any():
             raise ValueError("the confusion matrix has a class index or a count out of range")
-        places, order = (rows * num_classes + columns).sort()
-        if (places.diff() == 0).any():
+        places = rows * num_classes + columns
+        order = places.argsort(kind="stable")
+        if (np.diff(places[order]) == 0).any():
             raise ValueError("the confusion matrix has a cell twice")
         return cls(num_classes, rows[order], columns[order], counts[order])
 
@@ -80,8 +86,8 @@ class ConfusionMatrix:
     def __getitem__(self, true: int) -> tuple[int, ...]:
         """The counts of one true class, by predicted class."""
         row = range(self.num_classes)[true]
-        counts = torch.zeros(self.num_classes, dtype=torch.int64)
-        mine = slice(*torch.searchsorted(self.true, torch.tensor([row, row + 1])).tolist())
+        counts = np.zeros(self.num_classes, np.int64)
+        mine = slice(*np.searchsorted(self.true, [row, row + 1]).tolist())
         counts[self.predicted[mine]] = self.images[mine]
         return tuple(counts.tolist())
 
@@ -103,42 +109,49 @@ class ConfusionMatrix:
         return int(self.images.sum())
 
     @property
-    def right(self) -> Tensor:
+    def right(self) -> Ints:
         """How many images of each class were predicted right: int64 (K,)."""
         diagonal = self.true == self.predicted
         return self._by(self.true[diagonal], self.images[diagonal])
 
     @property
-    def actual(self) -> Tensor:
+    def actual(self) -> Ints:
         """How many images each class has: int64 (K,), the sums of the rows."""
         return self._by(self.true, self.images)
 
     @property
-    def answered(self) -> Tensor:
+    def answered(self) -> Ints:
         """How many images were predicted to be of each class: int64 (K,), the sums of the columns."""
         return self._by(self.predicted, self.images)
 
-    def dense(self) -> Tensor:
+    def dense(self) -> Ints:
         """All counts, zeros included: int64 (K, K). It takes 8 K^2 bytes: 800 MB for 10,000 classes."""
-        counts = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
+        counts = np.zeros((self.num_classes, self.num_classes), np.int64)
         counts[self.true, self.predicted] = self.images
         return counts
 
-    def grouped(self, group: Tensor) -> ConfusionMatrix:
+    def grouped(self, group: Ints) -> ConfusionMatrix:
         """The matrix of groups of classes; `group` is the group of each class, int64 (K,), or -1 to leave it out."""
         num_groups = int(group.max()) + 1
         rows, columns = group[self.true], group[self.predicted]
         kept = (rows >= 0) & (columns >= 0)
-        places, place = torch.unique(rows[kept] * num_groups + columns[kept], return_inverse=True)
-        images = torch.zeros_like(places).index_add(0, place, self.images[kept])
+        places, place = np.unique(rows[kept] * num_groups + columns[kept], return_inverse=True)
+        images = _sums(place, self.images[kept], len(places))
         return ConfusionMatrix(num_groups, places // num_groups, places % num_groups, images)
 
     def mistakes(self) -> list[Cell]:
         """The counts of wrong answers, the highest first; of equals, the first by row and column."""
         wrong = self.true != self.predicted
-        images, order = self.images[wrong].sort(descending=True, stable=True)
-        columns = (self.true[wrong][order], self.predicted[wrong][order], images)
+        order = np.argsort(-self.images[wrong], kind="stable")
+        columns = (self.true[wrong][order], self.predicted[wrong][order], self.images[wrong][order])
         return [Cell(*cell) for cell in zip(*(column.tolist() for column in columns), strict=True)]
 
-    def _by(self, classes: Tensor, images: Tensor) -> Tensor:
-        return torch.zeros(self.num_classes, dtype=torch.int64).index_add(0, classes, images)
+    def _by(self, classes: Ints, images: Ints) -> Ints:
+        return _sums(classes, images, self.num_classes)
+
+
+def _sums(places: Ints, counts: Ints, number: int) -> Ints:
+    """The sum of the counts of each place in 0..number-1."""
+    sums = np.zeros(number, np.int64)
+    np.add.at(sums, places, counts)
+    return sums

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor
-
 from classicnets.conformal import Conformal, SetMethod
 from classicnets.errors import ConfigError
 from classicnets.evaluation.metrics import Interval, bootstrap_interval
+from classicnets.images import as_array
+from classicnets.scorer import Values
 
 COVERAGES = (0.90, 0.95)
 """The coverages that a report shows."""
@@ -37,7 +37,7 @@ class MeasuredSets(NamedTuple):
 
 
 def measure_sets(
-    conformal: Conformal, probabilities: Tensor, labels: Tensor, coverage: float, method: SetMethod = "lac"
+    conformal: Conformal, probabilities: Values, labels: Values, coverage: float, method: SetMethod = "lac"
 ) -> MeasuredSets:
     """Measure the sets that a classifier gives.
 
@@ -53,10 +53,10 @@ def measure_sets(
     >>> measure_sets(card.conformal, card.probabilities(logits), labels, 0.95).measured  # doctest: +SKIP
     0.957
     """
-    inside = conformal.sets(probabilities.numpy(), coverage, method)
+    inside = conformal.sets(as_array(probabilities), coverage, method)
     n = len(labels)
     sizes = inside.sum(axis=1)
-    held = int(inside[range(n), labels.numpy()].sum())
+    held = int(inside[range(n), as_array(labels)].sum())
     mean, margin = float(sizes.mean()), 1.96 * float(sizes.std()) / n**0.5
     return MeasuredSets(
         method=method,
@@ -69,7 +69,7 @@ def measure_sets(
     )
 
 
-def measure_all(conformal: Conformal, probabilities: Tensor, labels: Tensor) -> tuple[tuple[MeasuredSets, ...], str]:
+def measure_all(conformal: Conformal, probabilities: Values, labels: Values) -> tuple[tuple[MeasuredSets, ...], str]:
     """Return the sets of both methods at every coverage of `COVERAGES` that can be promised, and why one cannot."""
     rows, reason = [], ""
     for method in ("lac", "raps"):

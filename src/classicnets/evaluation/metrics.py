@@ -1,8 +1,8 @@
-"""The metrics: pure functions from logits and labels to numbers. No files, no models, no randomness.
+"""The metrics: pure functions from logits and labels to numbers. No files, no models, no randomness, no PyTorch.
 
-Everywhere `logits` is float (N, K) on the CPU, `labels` and `predicted` are int64 (N,) in 0..K-1, and N is 1 or more.
-Of equal scores the lower class index comes first, so every number here is the same on every machine. Time is linear in
-N * K; memory beyond the logits is linear in N and K.
+Everywhere `logits` is float (N, K), `labels` and `predicted` are int64 (N,) in 0..K-1, and N is 1 or more: arrays, or
+tensors on any device. Of equal scores the lower class index comes first, so every number here is the same on every
+machine. Time is linear in N * K; memory beyond the logits is linear in N and K.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from classicnets.evaluation.confusion import ConfusionMatrix
+from classicnets.evaluation.confusion import ConfusionMatrix, Ints
+from classicnets.images import as_array
+from classicnets.scorer import Values
+
+Floats = NDArray[np.floating[Any]]
 
 
 class ClassScores(NamedTuple):
@@ -64,39 +69,40 @@ class Calibration:
     bins: tuple[Bin, ...]
 
 
-def ranking(logits: Tensor, k: int) -> Tensor:
+def ranking(logits: Values, k: int) -> Ints:
     """The `k` best classes of each image, best first: int64 (N, min(k, K)). `k` is 1 or more.
 
-    >>> ranking(torch.tensor([[0.1, 0.7, 0.7], [0.5, 0.2, 0.3]]), 2).tolist()
+    >>> ranking(np.array([[0.1, 0.7, 0.7], [0.5, 0.2, 0.3]]), 2).tolist()
     [[1, 2], [0, 2]]
     """
-    return torch.cat([_ranking(rows, k) for rows in _chunks(logits)])
+    return np.concatenate([_ranking(rows, k) for rows in _chunks(as_array(logits))])
 
 
-def probabilities(logits: Tensor, classes: Tensor) -> Tensor:
+def probabilities(logits: Values, classes: Ints) -> Floats:
     """The softmax probabilities of some classes of each image, float64 (N, k); `classes` are their indices (N, k)."""
-    chunks = zip(_chunks(logits), _chunks(logits, classes), strict=True)
-    return torch.cat([rows.double().softmax(dim=1).gather(1, wanted) for rows, wanted in chunks])
+    values = as_array(logits)
+    chunks = zip(_chunks(values), _chunks(values, classes), strict=True)
+    return np.concatenate([np.exp(_log_softmax(rows, wanted)) for rows, wanted in chunks])
 
 
-def topk_accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> float:
+def topk_accuracy(logits: Values, labels: Values, k: int = 1) -> float:
     """The share of images, in 0..1, whose label is among the `k` classes with the best scores; `k` is 1 or more.
 
-    >>> topk_accuracy(torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]]), torch.tensor([1, 2]), k=1)
+    >>> topk_accuracy(np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]]), np.array([1, 2]), k=1)
     0.5
     """
     return share_within(ranking(logits, k), labels)
 
 
-def share_within(ranked: Tensor, labels: Tensor) -> float:
+def share_within(ranked: Ints, labels: Values) -> float:
     """The share of images, in 0..1, whose label is among the classes `ranked`, int64 (N, k), for them."""
-    return (ranked == labels[:, None]).any(dim=1).double().mean().item()
+    return float((ranked == as_array(labels)[:, None]).any(axis=1).mean())
 
 
-def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:
+def balanced_accuracy(logits: Values, labels: Values) -> float:
     """The mean recall, in 0..1, of the classes that have images: every class counts the same, however few its images.
 
-    >>> balanced_accuracy(torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]), torch.tensor([0, 0, 1]))
+    >>> balanced_accuracy(np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]), np.array([0, 0, 1]))
     0.5
     """
     confusion = confusion_matrix(labels, ranking(logits, 1)[:, 0], logits.shape[1])
@@ -104,15 +110,14 @@ def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:
     return sum(recalls) / len(recalls)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> float:
+def cross_entropy(logits: Values, labels: Values) -> float:
     """The mean of -ln(probability of the label), in nats: ln(K) if all classes have the same probability."""
-    chunks = zip(_chunks(logits), _chunks(logits, labels), strict=True)
-    return sum(
-        torch.nn.functional.cross_entropy(rows.double(), some, reduction="sum").item() for rows, some in chunks
-    ) / len(labels)
+    values, truth = as_array(logits), as_array(labels)[:, None]
+    chunks = zip(_chunks(values), _chunks(values, truth), strict=True)
+    return -sum(float(_log_softmax(rows, some).sum()) for rows, some in chunks) / len(truth)
 
 
-def confusion_matrix(labels: Tensor, predicted: Tensor, num_classes: int) -> ConfusionMatrix:
+def confusion_matrix(labels: Values, predicted: Values, num_classes: int) -> ConfusionMatrix:
     """Count the images by true class (row) and predicted class (column). Time and memory are linear in N."""
     return ConfusionMatrix.of(labels, predicted, num_classes)
 
@@ -123,15 +128,15 @@ def class_scores(confusion: ConfusionMatrix) -> list[ClassScores]:
     A ratio with a denominator of 0 is 0: the precision of a class that was never predicted, the recall of one that has
     no images. scikit-learn calls this `zero_division=0`.
     """
-    right, actual, predicted = confusion.right.double(), confusion.actual, confusion.answered
-    precision = right / predicted.clamp(min=1)
-    recall = right / actual.clamp(min=1)
-    f1 = 2 * right / (actual + predicted).clamp(min=1)
+    right, actual, predicted = confusion.right, confusion.actual, confusion.answered
+    precision = right / np.maximum(predicted, 1)
+    recall = right / np.maximum(actual, 1)
+    f1 = 2 * right / np.maximum(actual + predicted, 1)
     columns = (precision.tolist(), recall.tolist(), f1.tolist(), actual.tolist())
     return [ClassScores(*row) for row in zip(*columns, strict=True)]
 
 
-def calibration(logits: Tensor, labels: Tensor, *, num_bins: int = 15) -> Calibration:
+def calibration(logits: Values, labels: Values, *, num_bins: int = 15) -> Calibration:
     """How far the best softmax score of each image can be taken for its chance of being right.
 
     Args:
@@ -140,22 +145,23 @@ def calibration(logits: Tensor, labels: Tensor, *, num_bins: int = 15) -> Calibr
         num_bins: how many bins of equal width the scores 0..1 are divided into, 1 or more.
     """
     best = ranking(logits, 1)
-    return calibration_of(probabilities(logits, best)[:, 0], best[:, 0] == labels, num_bins=num_bins)
+    right = best[:, 0] == as_array(labels)
+    return calibration_of(probabilities(logits, best)[:, 0], right, num_bins=num_bins)
 
 
-def calibration_of(confidence: Tensor, right: Tensor, *, num_bins: int = 15) -> Calibration:
+def calibration_of(confidence: Floats, right: NDArray[np.bool_], *, num_bins: int = 15) -> Calibration:
     """`calibration` of given scores: float64 (N,) in 0..1, and whether each answer is right: bool (N,)."""
-    confidence, right = confidence.clamp(max=1.0), right.double()
-    edges = torch.linspace(0, 1, num_bins + 1, dtype=torch.float64)
-    of_bin = torch.bucketize(confidence, edges[1:-1])
-    counts = torch.bincount(of_bin, minlength=num_bins)
-    some = counts.clamp(min=1)
-    mean_confidence = torch.bincount(of_bin, confidence, minlength=num_bins) / some
-    accuracy = torch.bincount(of_bin, right, minlength=num_bins) / some
+    confidence = np.minimum(confidence, 1.0)
+    edges = np.linspace(0, 1, num_bins + 1)
+    of_bin = np.searchsorted(edges[1:-1], confidence)
+    counts = np.bincount(of_bin, minlength=num_bins)
+    some = np.maximum(counts, 1)
+    mean_confidence = np.bincount(of_bin, confidence, minlength=num_bins) / some
+    accuracy = np.bincount(of_bin, right, minlength=num_bins) / some
     columns = (edges[:-1], edges[1:], counts, mean_confidence, accuracy)
     return Calibration(
-        ece=((accuracy - mean_confidence).abs() * counts).sum().item() / len(right),
-        gap=(confidence.mean() - right.mean()).item(),
+        ece=float((abs(accuracy - mean_confidence) * counts).sum()) / len(right),
+        gap=float(confidence.mean() - right.mean()),
         bins=tuple(Bin(*row) for row in zip(*(column.tolist() for column in columns), strict=True)),
     )
 
@@ -179,12 +185,18 @@ def bootstrap_interval(right: int, total: int, *, level: float = 0.95) -> Interv
     if right in (0, total):
         open_end: float = tail ** (1 / total)
         return Interval(0.0, 1 - open_end) if right == 0 else Interval(open_end, 1.0)
-    n, k = torch.tensor(float(total), dtype=torch.float64), torch.arange(total + 1, dtype=torch.float64)
-    share = torch.tensor(right / total, dtype=torch.float64)
-    ways = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
-    cumulative = (ways + k * share.log() + (n - k) * (-share).log1p()).exp().cumsum(dim=0)
-    low, high = torch.searchsorted(cumulative, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    factorials, share = log_factorials(total), right / total
+    k = np.arange(total + 1)
+    ways = factorials[total] - factorials - factorials[::-1]
+    cumulative = np.exp(ways + k * math.log(share) + (total - k) * math.log1p(-share)).cumsum()
+    low, high = np.searchsorted(cumulative, [tail, 1 - tail]).tolist()
     return Interval(low / total, high / total)
+
+
+@lru_cache(maxsize=4)
+def log_factorials(n: int) -> Floats:
+    """ln(0!), ln(1!), ..., ln(n!): float64 (n + 1,)."""
+    return np.array([math.lgamma(k + 1) for k in range(n + 1)])
 
 
 def wilson_interval(right: float, total: int, *, level: float = 0.95) -> Interval:
@@ -211,31 +223,30 @@ def wilson_interval(right: float, total: int, *, level: float = 0.95) -> Interva
 # ---- in parts: a set of many classes and many images never has a second table of the size of its logits
 
 
-_CHUNK = 2**22  # logits at a time: 32 MiB in float64
+_CHUNK = 2**20  # logits at a time: 8 MiB in float64
 
 
-def _chunks(logits: Tensor, of: Tensor | None = None) -> Iterator[Tensor]:
+def _chunks(logits: NDArray[Any], of: NDArray[Any] | None = None) -> Iterator[NDArray[Any]]:
     """The rows of `of` (of `logits` if None), as many at a time as have `_CHUNK` logits."""
-    rows = max(1, _CHUNK // logits.shape[1])
-    return iter((logits if of is None else of).split(rows))
+    rows, values = max(1, _CHUNK // logits.shape[1]), logits if of is None else of
+    return (values[start : start + rows] for start in range(0, len(values), rows))
 
 
-def _ranking(logits: Tensor, k: int) -> Tensor:
-    top = logits.topk(min(k + 1, logits.shape[1]), dim=1)
-    indices = top.indices[:, :k]
-    equal = (top.values[:, 1:] == top.values[:, :-1]) | top.values[:, 1:].isnan()
-    unsure = equal.any(dim=1)  # topk orders equal scores in any way
-    if unsure.any():
-        indices[unsure] = _stable_ranking(logits[unsure], k)
-    return indices
+def _log_softmax(logits: Floats, classes: Ints) -> Floats:
+    """The logarithms of the probabilities of some classes of each image, float64 (N, k)."""
+    with np.errstate(all="ignore"):  # infinite logits give infinite or undefined numbers, as they should
+        shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+        total = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        found: Floats = np.take_along_axis(shifted, classes, axis=1) - total
+        return found
 
 
-def _stable_ranking(logits: Tensor, k: int) -> Tensor:
-    """`_ranking` with equal scores in order of index: argmax returns the first of equals, NaN counts as the highest."""
-    left = logits.clamp(min=torch.finfo(logits.dtype).min)  # above -inf, which marks what is taken
+def _ranking(logits: Floats, k: int) -> Ints:
+    """Equal scores in order of index: argmax returns the first of equals, NaN counts as the highest."""
+    left = np.maximum(logits, np.finfo(logits.dtype).min)  # above -inf, which marks what is taken
     taken = []
     for _ in range(min(k, logits.shape[1])):
-        best = left.argmax(dim=1, keepdim=True)
-        left.scatter_(1, best, -math.inf)
+        best = left.argmax(axis=1)[:, None]
+        np.put_along_axis(left, best, -math.inf, axis=1)
         taken.append(best)
-    return torch.cat(taken, dim=1)
+    return np.concatenate(taken, axis=1)

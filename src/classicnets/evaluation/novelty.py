@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
-
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from classicnets.card import NoveltyThreshold
 from classicnets.evaluation.metrics import Interval, bootstrap_interval
-from classicnets.models.contract import Classified
-from classicnets.novelty import NoveltyScore
+from classicnets.images import as_array
+from classicnets.scorer import Values
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from classicnets.models.contract import Classified
+    from classicnets.novelty import NoveltyScore
 
 FALSE_ALARM_RATE = 0.05
 """The share of images like the training images that may be called unlike them."""
@@ -53,6 +57,8 @@ def fit_novelty(train: Classified, labels: Tensor, val: Classified) -> Novelty:
 
     >>> fit_novelty(classifier.classified(train), labels, classifier.classified(val)).threshold  # doctest: +SKIP
     """
+    from classicnets.novelty import NoveltyScore
+
     n = len(val.features)
     rank = math.ceil((n + 1) * (1 - FALSE_ALARM_RATE) - 1e-9)
     if rank > n:
@@ -64,10 +70,12 @@ def fit_novelty(train: Classified, labels: Tensor, val: Classified) -> Novelty:
     score = NoveltyScore.fit(train.features, train.logits, labels)
     scores = score(val.features, val.logits)
     threshold = float(scores.sort().values[rank - 1])
+    if not math.isfinite(threshold):
+        return Novelty(None, None, "some novelty scores are not finite")
     return Novelty(score, NoveltyThreshold(threshold, FALSE_ALARM_RATE, n))
 
 
-def measure_false_alarms(scores: Tensor, threshold: NoveltyThreshold) -> FalseAlarms:
+def measure_false_alarms(scores: Values, threshold: NoveltyThreshold) -> FalseAlarms:
     """Count the images like the training images, with novelty scores float (N,), that exceed the threshold."""
-    alarms, n = int((scores > threshold.threshold).sum()), len(scores)
+    alarms, n = int((as_array(scores) > threshold.threshold).sum()), len(scores)
     return FalseAlarms(threshold.false_alarm_rate, alarms / n, bootstrap_interval(alarms, n))

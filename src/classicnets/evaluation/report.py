@@ -15,27 +15,32 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from classicnets.card import Card
 from classicnets.data.imageset import Data, ImageSet, OnError
-from classicnets.data.pipeline.pack import Packed, pack
 from classicnets.errors import DataError
 from classicnets.evaluation import metrics
-from classicnets.evaluation.choose import labelled
-from classicnets.evaluation.confusion import ConfusionMatrix
-from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Interval
+from classicnets.evaluation.choose import labelled, reader_for
+from classicnets.evaluation.columns import measured
+from classicnets.evaluation.confusion import ConfusionMatrix, Ints
+from classicnets.evaluation.metrics import Bin, Calibration, ClassScores, Floats, Interval
+from classicnets.evaluation.seen import Options, Seen, see, see_in_parts
 from classicnets.evaluation.slices import Slices, slices_of
 from classicnets.evaluation.trust import Trust, measure_trust
-from classicnets.scorer import Answer, Guess, PrecisionName, Scorer, outputs_of
+from classicnets.images import is_tensor
+from classicnets.scorer import Answer, Guess, PrecisionName, Scorer
 from classicnets.system.csv_text import csv_text
 from classicnets.system.storage import written_aside
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from classicnets.data.pipeline.pack import Packed
 
 logger = logging.getLogger("classicnets")
 
@@ -181,7 +186,7 @@ class Report:
                 trust=Trust.from_dict(values["trust"]) if "trust" in values else None,
                 slices=Slices.from_dict(values["slices"]) if "slices" in values else Slices(),
             )
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise DataError(f"This is not a report ({error}). `classicnets evaluate` writes one.") from None
 
     def save(self, folder: str | Path) -> Path:
@@ -285,28 +290,31 @@ def evaluate(
     >>> evaluate(classifier, load_data("digits").test).top1  # doctest: +SKIP
     0.9889
     """
-    chosen = labelled(images, on_error=on_error, trained_on=_source_of(scorer.card))
+    trained_on = _source_of(scorer.card)
+    chosen = labelled(images, on_error=on_error, trained_on=trained_on, read=reader_for(scorer))
     for note in chosen.notes:
         logger.warning(note)
     images, data = chosen.images, data or chosen.name
     if not len(images):
         raise DataError("There are no images to evaluate on. Give a set with one image or more.")
-    card = scorer.card
-    to_ours = matched(images, card.classes)
-    report = partial(progress, "Reading images") if progress else None
-    packed = packed or pack(images, card.preprocess, on_error=on_error, progress=report)
-    report = partial(progress, "Classifying") if progress else None
-    if logits is None:
-        outputs = outputs_of(scorer, packed.images, batch_size=batch_size, precision=precision, progress=report)
-        logits = torch.as_tensor(outputs.logits)
-        novelty = None if outputs.novelty is None else torch.as_tensor(outputs.novelty)
-    scaled, labels = card.scaled(logits), to_ours[packed.labels]
-    best = metrics.ranking(logits, _TOP)
+    to_ours = matched(images, scorer.card.classes)
+    options: Options = {"on_error": on_error, "batch_size": batch_size, "precision": precision, "progress": progress}
+    if is_tensor(images.labels):
+        seen = see(scorer, images, packed=packed, logits=logits, novelty=novelty, **options)
+    else:
+        seen = see_in_parts(scorer, images, **options)
+    return _report(scorer.card, images, seen, to_ours[seen.labels], data)
+
+
+def _report(card: Card, images: ImageSet, seen: Seen, labels: Ints, data: str) -> Report:
+    """The report of what was seen of the images; `labels` are the classifier's, int64 (N,)."""
+    scaled = card.scaled(seen.logits)
+    best = metrics.ranking(seen.logits, _TOP)
     confusion = metrics.confusion_matrix(labels, best[:, 0], len(card.classes))
     scores = metrics.probabilities(scaled, best)
     is_right = best[:, 0] == labels
     right, total = int(is_right.sum()), len(labels)
-    assert confusion.total == total == len(images) - len(packed.skipped), "every image counts once"
+    assert confusion.total == total == len(images) - len(seen.skipped), "every image counts once"
     return Report(
         model=card.model_name,
         data=data,
@@ -318,10 +326,10 @@ def evaluate(
         top5=metrics.share_within(best, labels),
         confusion=confusion,
         calibration=metrics.calibration_of(scores[:, 0], is_right),
-        answers=_answers(packed.ids, labels, best, scores, card),
-        skipped=tuple(map(str, packed.skipped)),
-        trust=measure_trust(card, logits, labels, novelty),
-        slices=slices_of(images, packed, labels, is_right),
+        answers=_answers(seen.ids, labels, best, scores, card),
+        skipped=tuple(map(str, seen.skipped)),
+        trust=measure_trust(card, seen.logits, labels, seen.novelty),
+        slices=slices_of(measured(images, seen.ids, seen.looks), labels, is_right),
     )
 
 
@@ -331,8 +339,8 @@ def _source_of(card: Card) -> str | None:
     return known.get("source") if isinstance(known, Mapping) else None
 
 
-def matched(images: ImageSet, classes: Sequence[str]) -> Tensor:
-    """The classifier's index of each of the images' classes; -1 for an unknown class that has no images."""
+def matched(images: ImageSet, classes: Sequence[str]) -> Ints:
+    """The classifier's index of each of the images' classes, int64; -1 for an unknown class that has no images."""
     index = {name: i for i, name in enumerate(classes)}
     unknown = [name for name, count in images.counts().items() if count and name not in index]
     if unknown:
@@ -342,10 +350,10 @@ def matched(images: ImageSet, classes: Sequence[str]) -> Tensor:
             f"The classifier does not know {', '.join(map(repr, unknown[:5]))}{more}. It knows {len(classes)} classes: "
             f"{known}. Rename the class, or leave its images out."
         )
-    return torch.tensor([index.get(name, -1) for name in images.classes])
+    return np.array([index.get(name, -1) for name in images.classes], np.int64)
 
 
-def _answers(ids: Sequence[str], labels: Tensor, best: Tensor, scores: Tensor, card: Card) -> tuple[Answer, ...]:
+def _answers(ids: Sequence[str], labels: Ints, best: Ints, scores: Floats, card: Card) -> tuple[Answer, ...]:
     """One answer for each image; `best` are its best classes (N, k), and `scores` their probabilities."""
     classes = card.classes
     answers = []

@@ -11,20 +11,20 @@ slices (Bonferroni): all of them hold together with a chance of 95 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from classicnets.data.imageset import ImageSet
-from classicnets.data.pipeline.pack import Packed
 from classicnets.data.words import counted
-from classicnets.evaluation.columns import FEW, divided, measured
-from classicnets.evaluation.metrics import Interval, wilson_interval
+from classicnets.evaluation.columns import FEW, Column, divided
+from classicnets.evaluation.confusion import Ints
+from classicnets.evaluation.metrics import Floats, Interval, log_factorials, wilson_interval
 from classicnets.evaluation.paired import holm
+from classicnets.images import as_array
+from classicnets.scorer import Values
 
 _LEVEL = 0.05  # the chance that any slice is called weak that is not
 _MOST_FEW = 30  # slices of a column that are listed although they have few images
@@ -132,21 +132,21 @@ class Slices:
         return cls(tuple(found), tuple(values["left_out"]))
 
 
-def slices_of(images: ImageSet, packed: Packed, labels: Tensor, right: Tensor) -> Slices:
+def slices_of(columns: Iterable[Column], labels: Values, right: Values) -> Slices:
     """Divide measured images into slices and compare each with the rest.
 
     Args:
-        images: the images; their columns and the sizes of their files are used.
-        packed: those of them that were measured, as the network saw them: N, 1 or more.
-        labels: int64 (N,), the class of each measured image.
+        columns: what may divide the N images, N 1 or more, as `columns.measured` gives them.
+        labels: int64 (N,), the class of each image.
         right: bool (N,), whether it was answered right.
 
     Returns the slices; none if there are fewer than 40 images.
 
-    >>> slices_of(images, packed, labels, right).weak[0].name  # doctest: +SKIP
+    >>> slices_of(measured(images, packed.ids, looks), labels, right).weak[0].name  # doctest: +SKIP
     'camera: phone'
     """
-    total = len(packed)
+    labels, right = as_array(labels), as_array(right)
+    total = len(labels)
     if total < 2 * FEW:
         return Slices(
             left_out=(f"{counted(total, 'image')} cannot be divided into slices: at least {2 * FEW} are needed",)
@@ -154,7 +154,7 @@ def slices_of(images: ImageSet, packed: Packed, labels: Tensor, right: Tensor) -
     expected = _accuracy_of_class(labels, right)
     found: list[Slice] = []
     left_out: list[str] = []
-    for column, members in divided(measured(images, packed), left_out):
+    for column, members in divided(columns, left_out):
         few = [value for value, places in members.items() if len(places) < FEW]
         if len(few) > _MOST_FEW:
             left_out.append(f"{column}: {len(few):,} values with fewer than {FEW} images each are not shown")
@@ -177,21 +177,22 @@ def below_rest(right: int, images: int, all_right: int, total: int) -> float:
     >>> round(below_rest(right=1, images=4, all_right=7, total=8), 3)
     1.0
     """
-    from scipy.special import gammaln, logsumexp
-
     k = np.arange(max(0, images - (total - all_right)), min(right, images, all_right) + 1)
 
+    factorials = log_factorials(total)
+
     def ways(n: int, some: Any) -> Any:
-        return gammaln(n + 1) - gammaln(some + 1) - gammaln(n - some + 1)
+        return factorials[n] - factorials[some] - factorials[n - some]
 
     logs = ways(all_right, k) + ways(total - all_right, images - k) - ways(total, images)
-    return min(1.0, math.exp(logsumexp(logs))) if len(k) else 0.0
+    return min(1.0, math.fsum(np.exp(logs)))
 
 
-def _accuracy_of_class(labels: Tensor, right: Tensor) -> Tensor:
+def _accuracy_of_class(labels: Ints, right: NDArray[np.bool_]) -> Floats:
     """For each image the accuracy of its class, float64 (N,)."""
-    counts = labels.bincount().clamp(min=1)
-    return (torch.bincount(labels, weights=right.double()) / counts)[labels]
+    counts = np.maximum(np.bincount(labels), 1)
+    accuracies: Floats = np.bincount(labels, right) / counts
+    return accuracies[labels]
 
 
 def _judged(found: list[Slice], total: int, all_right: int) -> list[Slice]:

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from classicnets.card import Card
-from classicnets.classifier import Classifier
 from classicnets.conformal import Conformal
 from classicnets.drift import DriftReference
 from classicnets.evaluation import metrics
@@ -21,7 +18,14 @@ from classicnets.evaluation.calibration import Temperature, fit_temperature
 from classicnets.evaluation.coverage import MeasuredSets, measure_all
 from classicnets.evaluation.metrics import Interval
 from classicnets.evaluation.novelty import FalseAlarms, fit_novelty, measure_false_alarms
-from classicnets.models.contract import Classified
+from classicnets.images import as_array
+from classicnets.scorer import Values
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from classicnets.classifier import Classifier
+    from classicnets.models.contract import Classified
 
 CHOSEN = (
     "The thresholds come from the validation images. These also chose the best epoch and the temperature, so new "
@@ -122,6 +126,8 @@ def calibrate(
     >>> calibrate(classifier, val, val_labels, train, train_labels).card.temperature  # doctest: +SKIP
     1.31
     """
+    from classicnets.classifier import Classifier
+
     temperature = fit_temperature(val.logits, val_labels)
     card = replace(classifier.card, temperature=temperature.value, conformal=None, novelty=None, drift=None)
     trust: dict[str, Any] = {"temperature": temperature.to_dict()}
@@ -145,7 +151,7 @@ def with_temperature_only(card: Card, temperature: Temperature, reason: str) -> 
     return replace(card, temperature=temperature.value, conformal=None, novelty=None, drift=None, provenance=provenance)
 
 
-def measure_trust(card: Card, logits: Tensor, labels: Tensor, novelty: Tensor | None) -> Trust | None:
+def measure_trust(card: Card, logits: Values, labels: Values, novelty: Values | None) -> Trust | None:
     """Measure what a classifier's scores, sets and warnings are worth; None if its card has and notes none of them.
 
     Args:
@@ -161,7 +167,7 @@ def measure_trust(card: Card, logits: Tensor, labels: Tensor, novelty: Tensor | 
     sets: tuple[MeasuredSets, ...] = ()
     sets_note = card.missing("coverage")
     if card.conformal is not None:
-        sets, sets_note = measure_all(card.conformal, card.probabilities(logits), labels)
+        sets, sets_note = measure_all(card.conformal, card.probabilities(as_array(logits)), labels)
     elif sets_note:
         sets_note = f"No sets with coverage: {sets_note}."
     alarms = None

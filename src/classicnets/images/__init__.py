@@ -9,15 +9,27 @@ from classicnets.images.bit_depth import bit_depth_note, bit_depth_of, data_bit_
 from classicnets.images.decode import image_size, read_image, read_pixels
 from classicnets.images.encode import image_uri, png_uri, recompressed, svg_uri, thumbnail_uri
 from classicnets.images.find import IMAGE_SUFFIXES, find_files, find_images, is_hidden, is_image
-from classicnets.images.header import reduction_to, within_limit
+from classicnets.images.header import is_jpeg_file, reduction_to, within_limit
 from classicnets.images.metadata import Metadata, read_metadata
-from classicnets.images.source import MAX_PIXELS, ImageSource, is_tensor, name_of, pixel_limit, read_bytes, read_state
+from classicnets.images.source import (
+    MAX_PIXELS,
+    MAX_PIXELS_VARIABLE,
+    ImageSource,
+    as_array,
+    is_tensor,
+    name_of,
+    pixel_limit,
+    read_bytes,
+    read_state,
+)
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "MAX_PIXELS_VARIABLE",
     "ImageSource",
     "Metadata",
+    "as_array",
     "bit_depth_note",
     "bit_depth_of",
     "data_bit_depth",
@@ -27,6 +39,7 @@ __all__ = [
     "image_uri",
     "is_hidden",
     "is_image",
+    "is_jpeg_file",
     "is_tensor",
     "name_of",
     "pixel_limit",

@@ -146,6 +146,9 @@ def image_size(source: ImageSource, *, name: str | None = None, max_pixels: int 
     return guarded(name, lambda: seen_size(open_header(io.BytesIO(data), limit, pixels=False)))
 
 
+_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_BAND = 1 << 18  # pixels at a time
+
 _TURN: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -190,10 +193,26 @@ def _decode(image: Image.Image, bit_depth: int = 16, low: Image.Image | None = N
         image = Image.fromarray(eight_bits(grey_values(image), bit_depth))
     elif low is not None:
         image = Image.fromarray(eight_bits(colour_values(image, low), bit_depth))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
     if image.mode == "F":
         raise RefusedError("its pixels are floating-point numbers, whose range is not known; save it with 8 or 16 bits")
-    return turn(np.asarray(image.convert("RGB")))
+    return turn(_on_white(image))
+
+
+def _on_white(image: Image.Image) -> np.ndarray:
+    """uint8 (H, W, 3), white where the image is transparent.
+
+    Band by band: a large image has no copy in each of the modes on the way, and a band stays in the processor's cache.
+    """
+    is_transparent = image.mode in _WITH_ALPHA or image.has_transparency_data
+    if image.mode == "RGB" and not is_transparent:
+        return np.asarray(image)
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _BAND // width)
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(top + rows, height)))
+        if is_transparent:
+            band = band.convert("RGBA")
+            band = Image.alpha_composite(Image.new("RGBA", band.size, "white"), band)
+        pixels[top : top + rows] = np.asarray(band.convert("RGB"))
+    return pixels

@@ -12,7 +12,7 @@ from typing import IO, Any
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from classicnets.images import jpeg, png
-from classicnets.images.source import FORMATS, RefusedError, pixel_limit
+from classicnets.images.source import FORMATS, MAX_PIXELS_VARIABLE, RefusedError, pixel_limit
 
 _JPEG_MARGIN = 4  # how many times more pixels than are decoded a JPEG may have: it is decoded at a half or less
 
@@ -64,10 +64,15 @@ def is_jpeg(image: Image.Image) -> bool:
     return image.format in ("JPEG", "MPO")
 
 
+def is_jpeg_file(content: bytes) -> bool:
+    """Whether the content of a file begins as a JPEG does."""
+    return content.startswith(jpeg.SIGNATURE)
+
+
 def too_large(height: int, width: int, max_pixels: int) -> RefusedError:
     return RefusedError(
         f"the image is {width:,} x {height:,} pixels; the limit is {max_pixels:,} pixels "
-        f"(set the environment variable CLASSICNETS_MAX_PIXELS to allow more)"
+        f"(set the environment variable {MAX_PIXELS_VARIABLE} to allow more)"
     )
 
 

@@ -27,6 +27,8 @@ ImageSource: TypeAlias = Union[
 MAX_PIXELS = 64_000_000
 """The most pixels that are decoded, unless the environment variable CLASSICNETS_MAX_PIXELS sets another number."""
 
+MAX_PIXELS_VARIABLE = "CLASSICNETS_MAX_PIXELS"
+
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
 _MAX_BYTES = 512 * 1024 * 1024
@@ -47,14 +49,14 @@ def pixel_limit() -> int:
 
     Raises ConfigError if it is set to anything except a whole number above 0.
     """
-    text = os.environ.get("CLASSICNETS_MAX_PIXELS", str(MAX_PIXELS))
+    text = os.environ.get(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
     try:
         limit = int(text)
     except ValueError:
         limit = 0
     if limit < 1:
         raise ConfigError(
-            f"CLASSICNETS_MAX_PIXELS must be a whole number of pixels above 0, such as 200000000; got {text!r}."
+            f"{MAX_PIXELS_VARIABLE} must be a whole number of pixels above 0, such as 200000000; got {text!r}."
         )
     return limit
 
@@ -63,6 +65,12 @@ def is_tensor(source: object) -> TypeGuard[Tensor]:
     """Return whether this is a PyTorch tensor, without importing PyTorch: without it there are none."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(source, torch.Tensor)
+
+
+def as_array(values: np.ndarray | Tensor) -> np.ndarray:
+    """Return the numbers of an array, or of a tensor on any device. On the CPU they are not copied."""
+    array: np.ndarray = values.detach().cpu().numpy() if is_tensor(values) else np.asarray(values)
+    return array
 
 
 def name_of(source: object, default: str = "the image") -> str:

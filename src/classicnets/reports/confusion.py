@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from classicnets.evaluation.confusion import ConfusionMatrix
+from classicnets.evaluation.confusion import ConfusionMatrix, Ints
+from classicnets.evaluation.metrics import Floats
 from classicnets.evaluation.report import Report
 from classicnets.reports.canvas import LIGHT, Theme, new_figure, write_title
 from classicnets.reports.labels import Labels
@@ -34,7 +34,7 @@ def confusion(report: Report, theme: Theme = LIGHT) -> Figure:
         report: the report whose `confusion` is drawn.
         theme: the colours.
     """
-    shown = ((report.confusion.actual + report.confusion.answered) > 0).nonzero()[:, 0].tolist()
+    shown = np.flatnonzero(report.confusion.actual + report.confusion.answered).tolist()
     together = 1 if len(shown) <= _MOST_SINGLE else math.ceil(len(shown) / _MOST_GROUPS)
     counts, right = _cells(report.confusion, shown, together)
     names = Labels(report.classes, extra=report.data)
@@ -49,7 +49,7 @@ def confusion(report: Report, theme: Theme = LIGHT) -> Figure:
     figure = new_figure((width, height), theme)
     axes = figure.add_axes(((margin + 0.15) / width, (below + 0.15) / height, side / width, side / height))
     edge = size * together - 0.5  # ticks count classes, also those of groups
-    axes.imshow(_colours(counts, right, theme).numpy(), interpolation="nearest", extent=(-0.5, edge, edge, -0.5))
+    axes.imshow(_colours(counts, right, theme), interpolation="nearest", extent=(-0.5, edge, edge, -0.5))
     if labelled:
         ticks = [names[i] for i in shown]
         axes.set_xticks(range(size), ticks, rotation=90 if turned else 0, fontsize=font, family=names.families)
@@ -78,32 +78,36 @@ def confusion(report: Report, theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-def _cells(matrix: ConfusionMatrix, shown: Sequence[int], together: int) -> tuple[Tensor, Tensor]:
+def _cells(matrix: ConfusionMatrix, shown: Sequence[int], together: int) -> tuple[Ints, Ints]:
     """The counts of the classes `shown`, int64 (G, G), and how many are right, int64 (G,), in groups of `together`."""
-    group = torch.full((matrix.num_classes,), -1)
-    group[shown] = torch.arange(len(shown)) // together
+    group = np.full(matrix.num_classes, -1)
+    group[shown] = np.arange(len(shown)) // together
     counts = matrix.grouped(group).dense()
-    right = torch.zeros(len(counts), dtype=torch.int64).index_add(0, group[shown], matrix.right[shown])
+    right = np.zeros(len(counts), np.int64)
+    np.add.at(right, group[shown], matrix.right[shown])
     return counts, right
 
 
-def _colours(counts: Tensor, right: Tensor, theme: Theme) -> Tensor:
+def _colours(counts: Ints, right: Ints, theme: Theme) -> Floats:
     """The colours of the cells, RGB (G, G, 3): the diagonal in blue by the share of right answers, the rest in orange.
 
     Orange is scaled to the largest share of mistakes, by its square root, because rare mistakes matter too.
     """
-    actual = counts.sum(dim=1).clamp(min=1)
-    wrong = (counts / actual[:, None]).fill_diagonal_(0)
-    wrong = 0.85 * (wrong / wrong.max().clamp(min=1e-12)).sqrt()
+    actual = np.maximum(counts.sum(axis=1), 1)
+    wrong = counts / actual[:, None]
+    np.fill_diagonal(wrong, 0)
+    wrong = 0.85 * np.sqrt(wrong / max(wrong.max(), 1e-12))
     right_colour, wrong_colour, paper, line = (
-        torch.tensor(to_rgb(colour)) for colour in (theme.right, theme.wrong, theme.paper, theme.line)
+        np.array(to_rgb(colour)) for colour in (theme.right, theme.wrong, theme.paper, theme.line)
     )
-    diagonal = torch.eye(len(counts), dtype=torch.bool)[:, :, None]
-    strength = torch.where(diagonal, (right / actual)[:, None, None], wrong[:, :, None])
-    return torch.lerp(torch.lerp(paper, line, 0.4), torch.where(diagonal, right_colour, wrong_colour), strength)
+    diagonal = np.eye(len(counts), dtype=bool)[:, :, None]
+    strength = np.where(diagonal, (right / actual)[:, None, None], wrong[:, :, None])
+    empty = paper + 0.4 * (line - paper)
+    colours: Floats = empty + strength * (np.where(diagonal, right_colour, wrong_colour) - empty)
+    return colours
 
 
-def _write_counts(axes: Axes, counts: Tensor, theme: Theme, font: float) -> None:
+def _write_counts(axes: Axes, counts: Ints, theme: Theme, font: float) -> None:
     for i, row in enumerate(counts.tolist()):
         for j, count in enumerate(row):
             if count:

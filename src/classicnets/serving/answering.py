@@ -10,6 +10,7 @@ from classicnets.conformal import SetMethod
 from classicnets.errors import BadImage
 from classicnets.scorer import Answer, require_conformal
 from classicnets.serving.admission import abandoned
+from classicnets.serving.limits import check_pixels
 from classicnets.serving.models import Served
 from classicnets.serving.telemetry import Telemetry
 
@@ -52,6 +53,7 @@ def answer_all(
         if abandoned():
             break
         try:
+            check_pixels(image.content, name=image.name)
             answer = scorer.predict(image.content, top_k=question.top_k, coverage=question.coverage, sets=question.sets)
         except BadImage as error:
             telemetry.bad.labels(served.name).inc()

@@ -24,6 +24,7 @@ from fastapi.responses import JSONResponse
 from classicnets.deployment import Bundle
 from classicnets.errors import BadImage
 from classicnets.images import image_size, png_uri, read_pixels
+from classicnets.serving.limits import check_pixels
 from classicnets.serving.page.static import content
 from classicnets.serving.refusal import Refusal
 from classicnets.system.finite import finite
@@ -138,6 +139,7 @@ def _units(state: State, served: Served, classifier: Classifier) -> Units:
 def _opened(units: Units, body: bytes) -> dict[str, Any]:
     import torch
 
+    check_pixels(body, name=_NAME)
     classifier = units.classifier
     pixels = classifier.preprocess.read(body, name=_NAME)
     if len(pixels) not in (1, 3):

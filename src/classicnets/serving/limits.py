@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from classicnets.errors import ConfigError
+from classicnets.images import MAX_PIXELS_VARIABLE, image_size, is_jpeg_file, pixel_limit
+
+WHOLE_PIXELS = 25_000_000
+"""The most pixels of an image that must be decoded as a whole, as all except JPEGs must: a second of a core."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +53,20 @@ class Limits:
         for name in ("seconds", "head_seconds"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"limits.{name} must be above 0, got {getattr(self, name):g}.")
+
+
+def check_pixels(content: bytes, *, name: str) -> None:
+    """Refuse an image file that would take long to decode, by its header alone.
+
+    A JPEG is decoded at a reduced scale. Another image may have 25 megapixels, or what CLASSICNETS_MAX_PIXELS allows
+    if it is set: a few bytes can promise any number.
+
+    Args:
+        content: the file.
+        name: what to call it in errors.
+
+    Raises BadImage if it is too large, or no image.
+    """
+    if not is_jpeg_file(content):
+        limit = pixel_limit() if MAX_PIXELS_VARIABLE in os.environ else WHOLE_PIXELS
+        image_size(content, name=name, max_pixels=limit)

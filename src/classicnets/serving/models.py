@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from classicnets.card import Card
 from classicnets.deployment import Bundle, load
 from classicnets.deployment.manifest import is_bundle
 from classicnets.errors import ClassicNetsError, ConfigError
 from classicnets.serving.drift import DriftTest
 from classicnets.serving.sessions import open_for_server
+from classicnets.system.finite import finite
 
 if TYPE_CHECKING:
     from classicnets.classifier import Classifier
@@ -100,8 +102,20 @@ class Served:
             "coverage": card.conformal is not None,
             "unlike_training": card.novelty is not None,
             "drift": None if self.drift is None else self.drift.state().to_dict(),
-            "metrics": card.provenance.get("metrics", {}),
+            "metrics": _metrics(card),
         }
+
+
+def _metrics(card: Card) -> dict[str, Any]:
+    """What was measured, as far as it is numbers and texts. A bundle may come from anywhere."""
+    metrics = card.provenance.get("metrics")
+    if not isinstance(metrics, dict):
+        return {}
+    return {name: finite(value) for name, value in metrics.items() if _is_flat(value)}
+
+
+def _is_flat(value: object) -> bool:
+    return not any(isinstance(one, dict | list) for one in (value if isinstance(value, list) else [value]))
 
 
 def _test_of(scorer: Classifier | Bundle) -> DriftTest | None:

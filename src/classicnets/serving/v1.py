@@ -13,6 +13,7 @@ from classicnets.deployment import Bundle
 from classicnets.errors import BadImage
 from classicnets.serving.answering import Given, Question, answer_all, to_json
 from classicnets.serving.forms import FORM, files_of
+from classicnets.serving.limits import check_pixels
 from classicnets.serving.openapi import shows
 from classicnets.serving.refusal import Refusal
 from classicnets.serving.schemas import Answers, Explanation, Models, NoAnswers
@@ -97,6 +98,7 @@ async def explain(
     def work() -> Response:
         from classicnets.explanation import explain as explain_image
 
+        check_pixels(image.content, name=image.name)
         explanation = explain_image(
             scorer, image.content, method=method, class_name=class_name, stage=stage, verdict=verdict
         )

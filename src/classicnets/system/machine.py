@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ _SETS = {
     "sve": "sve",
 }
 """A flag of /proc/cpuinfo, and what the instruction set is called here."""
+_NO_OVERFLOW = {"avx512_vnni", "avx_vnni", "amx_int8", "neon_dotprod", "neon_i8mm"}
 
 
 def cpu_name() -> str:
@@ -49,6 +51,18 @@ def instruction_sets() -> tuple[str, ...]:
     """
     flags = set((_field("flags") or _field("Features")).split())
     return tuple(name for flag, name in _SETS.items() if flag in flags)
+
+
+def may_overflow(sets: Collection[str] | None = None) -> bool:
+    """Return whether a processor adds two int8 products in 16 bits, where they overflow, as AVX2 without VNNI does.
+
+    Args:
+        sets: its instruction sets; by default those of this processor.
+
+    >>> may_overflow(("avx2", "fma"))
+    True
+    """
+    return not _NO_OVERFLOW.intersection(instruction_sets() if sets is None else sets)
 
 
 def memory_bytes() -> int | None:

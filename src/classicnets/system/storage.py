@@ -85,6 +85,12 @@ def written_aside(path: str | Path, *, replace: bool = True) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def asides_of(path: Path) -> list[Path]:
+    """Return the hidden folders in which `written_aside` writes `path`, or has left it unfinished."""
+    found = path.parent.glob(".*.aside")
+    return [aside for aside in found if (match := _ASIDE.fullmatch(aside.name)) and match["name"] == path.name]
+
+
 def recover(folder: Path) -> None:
     """Undo what a kill inside `written_aside` left in `folder`: put old folders back and remove unfinished ones.
 

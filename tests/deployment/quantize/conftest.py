@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import openvino
 import pytest
 from numpy.typing import NDArray
 
@@ -15,8 +14,8 @@ from classicnets.data import load_data
 from classicnets.data.pipeline.pack import pack
 from classicnets.deployment.graph import deployable
 from classicnets.deployment.onnx_file import write_onnx
+from classicnets.deployment.openvino_ir import write_ir
 from classicnets.deployment.quantize import calibration_images
-from classicnets.deployment.quantize.openvino import read_folded
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "0.1.0" / "finished" / "model"
 
@@ -46,5 +45,5 @@ def write_files(classifier: Classifier, folder: Path) -> tuple[Path, Path]:
     """The .xml and the .onnx file of a classifier in fp32."""
     onnx, xml = folder / "fp32.onnx", folder / "fp32.xml"
     write_onnx(deployable(classifier), onnx)
-    openvino.save_model(read_folded(onnx), xml, compress_to_fp16=False)
+    write_ir(onnx, xml)
     return xml, onnx

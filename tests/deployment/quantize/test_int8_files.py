@@ -11,7 +11,6 @@ import openvino
 import pytest
 from numpy.typing import NDArray
 
-from classicnets.deployment.quantize import openvino as by_nncf
 from classicnets.deployment.quantize.layers import Layers, block_of, blocks
 from classicnets.deployment.quantize.onnxruntime import quantize_onnxruntime
 from classicnets.deployment.quantize.openvino import openvino_layers, quantize_openvino, read_folded
@@ -119,15 +118,6 @@ def test_narrow_weights_use_seven_bits(digits: Any, tmp_path: Path) -> None:
 
     assert largest(True) <= 64
     assert 120 <= largest(False) <= 128
-
-
-@pytest.mark.parametrize(
-    ("sets", "expected"),
-    [(("avx2", "fma"), True), (("avx2", "avx_vnni"), False), (("avx512f", "avx512_vnni"), False), (("neon",), True)],
-)
-def test_instructions_that_overflow(monkeypatch: pytest.MonkeyPatch, sets: tuple[str, ...], expected: bool) -> None:
-    monkeypatch.setattr(by_nncf, "instruction_sets", lambda: sets)
-    assert by_nncf.may_overflow() is expected
 
 
 def test_blocks_are_stages_and_parts_of_the_head() -> None:

@@ -6,13 +6,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-import torch
+import numpy as np
 
 from classicnets.data.imageset import ImageSet
 from classicnets.data.labels import label_problems, spelling
 from classicnets.data.words import listed
 from classicnets.errors import BadImage, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +105,7 @@ def _file_set(entries: list[Entry], classes: tuple[str, ...]) -> ImageSet:
     names = entries[0].columns if entries else ()
     return ImageSet(
         classes=classes,
-        labels=torch.tensor([index[entry.label] for entry in entries], dtype=torch.int64),
+        labels=cast("Tensor", np.array([index[entry.label] for entry in entries], np.int64)),  # until `read_source`
         ids=tuple(entry.id for entry in entries),
         paths=tuple(entry.path for entry in entries),
         groups=tuple(entry.group or f"(alone) {entry.id}" for entry in entries) if grouped else None,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from classicnets.deployment.bench.contender import Contender, Loaded, Running
-from classicnets.deployment.bench.peaks import Peaks, measure_peaks
 from classicnets.deployment.bench.target import Target, Work
 from classicnets.deployment.engines import ENGINES, Session, open_session
 from classicnets.deployment.timing import Clock, Times, summarised, turn
@@ -21,6 +20,9 @@ from classicnets.system.csv_text import csv_text
 from classicnets.system.machine import machine
 from classicnets.system.progress import Report, no_report
 from classicnets.system.threads import usable_cores
+
+if TYPE_CHECKING:
+    from classicnets.deployment.bench.peaks import Peaks
 
 _ROUNDS = 3
 Turn = Callable[[int], list[float]]
@@ -40,7 +42,8 @@ class Measured:
         speed: how many times faster than the first contender at the same batch size: the median of the rounds' ratios.
         load_seconds: from the start of its work, imports included, to its first answer.
         peak_mib: the most memory that its process held, with all batch sizes.
-        gflops: billions of operations per second: two for each multiply-add.
+        gflops: billions of operations per second: two for each multiply-add; None, as the next ones, if it is not known
+            what the network computes.
         gbps: billions of bytes per second that have to move: the weights once, each activation out and in again.
         intensity: operations for each of these bytes.
         of_roof: the share that `gflops` has of what this machine reaches at that intensity; None if that is not known.
@@ -56,10 +59,10 @@ class Measured:
     speed: float
     load_seconds: float
     peak_mib: float
-    gflops: float
-    gbps: float
-    intensity: float
-    of_roof: float | None
+    gflops: float | None = None
+    gbps: float | None = None
+    intensity: float | None = None
+    of_roof: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class BenchReport:
     Attributes:
         network: what was measured, such as "resnet18 at 3x224x224".
         rows: each contender at each batch size.
-        peaks: the machine's ceilings.
+        peaks: the machine's ceilings; None if it is not known what the network computes.
         machine: the processor, and whatever else speed depends on.
         threads: how many threads each contender had.
         notes: what could not run here, and why.
@@ -77,7 +80,7 @@ class BenchReport:
 
     network: str
     rows: tuple[Measured, ...]
-    peaks: Peaks
+    peaks: Peaks | None
     machine: dict[str, Any]
     threads: int
     notes: tuple[str, ...]
@@ -134,7 +137,10 @@ def bench(
         times = {batch: measured(turns, batch, seconds, progress) for batch in batches}
         loaded = {contender: process.loaded for contender, process in running.items()}
         memory = {contender: process.peak_bytes() for contender, process in running.items()}
-    peaks = peaks or measure_peaks(threads, progress=progress)
+    if target.work is not None and peaks is None:
+        from classicnets.deployment.bench.peaks import measure_peaks
+
+        peaks = measure_peaks(threads, progress=progress)
     rows = [
         _row(contender, batch, found, target.work, peaks, loaded[contender], memory[contender])
         for batch, found in times.items()
@@ -191,16 +197,13 @@ def _row(
     contender: Contender,
     batch: int,
     found: Mapping[Contender, Times],
-    work: Work,
-    peaks: Peaks,
+    work: Work | None,
+    peaks: Peaks | None,
     loaded: Loaded,
     memory: int,
 ) -> Measured:
     times, first = found[contender], next(iter(found.values()))
-    flops, moved = 2 * work.macs * batch, work.bytes_moved(batch, loaded.executed)
-    gflops = flops / times.p50 / 1e9
-    roof = peaks.roof(loaded.executed, flops / moved)
-    return Measured(
+    row = Measured(
         contender=contender.name,
         precision=loaded.executed,
         batch=batch,
@@ -211,6 +214,14 @@ def _row(
         speed=times.speedup_over(first),
         load_seconds=loaded.seconds,
         peak_mib=memory / 2**20,
+    )
+    if work is None or peaks is None:
+        return row
+    flops, moved = 2 * work.macs * batch, work.bytes_moved(batch, loaded.executed)
+    gflops = flops / times.p50 / 1e9
+    roof = peaks.roof(loaded.executed, flops / moved)
+    return replace(
+        row,
         gflops=gflops,
         gbps=moved / times.p50 / 1e9,
         intensity=flops / moved,

@@ -8,23 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from classicnets.classifier import Classifier
 from classicnets.deployment.bench.contender import Contender, Way
 from classicnets.deployment.bundle import Bundle, load
 from classicnets.deployment.engines import ENGINES, FILES, Engine, Precision, Settings
-from classicnets.deployment.graph import deployable
-from classicnets.deployment.onnx_file import write_onnx
-from classicnets.deployment.openvino_ir import write_ir
-from classicnets.errors import MissingExtra, unknown_name
-from classicnets.models.catalog import CATALOG, create
+from classicnets.deployment.manifest import is_bundle
+from classicnets.errors import ConfigError, MissingExtra, unknown_name
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from classicnets.system.devices import has_bf16
 from classicnets.system.progress import Report, no_report
-from classicnets.weights.structure import network_of
+
+if TYPE_CHECKING:
+    from classicnets.classifier import Classifier
 
 WAYS: tuple[Way, ...] = ("eager", "compile", "torch", "onnxruntime", "openvino")
 _CALIBRATION = 8  # images of noise: enough for speed, not for accuracy
@@ -58,14 +55,14 @@ class Target:
         title: what it is, such as "resnet18 at 3x224x224".
         shape: channels, height and width of an image.
         contenders: the ways; the first is what the others are compared with.
-        work: what it does for one image.
+        work: what it does for one image; None if that is not known, as without PyTorch.
         notes: what was left out, and why.
     """
 
     title: str
     shape: tuple[int, int, int]
     contenders: tuple[Contender, ...]
-    work: Work
+    work: Work | None
     notes: tuple[str, ...] = ()
 
 
@@ -98,18 +95,33 @@ def open_target(
     with TemporaryDirectory(prefix="classicnets-bench-") as name:
         folder = Path(name)
         notes: list[str] = []
-        if isinstance(found, Bundle):
-            contenders = _of_bundle(found, chosen, settings, folder)
-            classifier = _random(found.model_name, found)
-            _save_network(classifier, folder, chosen)
-        else:
+        if not isinstance(found, Bundle):
             classifier = found
             _save_network(classifier, folder, chosen)
             contenders = _of_classifier(classifier, folder, chosen, settings, int8=int8, notes=notes, progress=progress)
+        else:
+            contenders = _of_bundle(found, chosen, settings)
+            if importlib.util.find_spec("torch") is None:
+                yield _without_torch(found, contenders)
+                return
+            classifier = _random(found.model_name, found)
+            _save_network(classifier, folder, chosen)
         rivals = [Contender(way, folder, settings) for way in ("eager", "compile") if way in chosen]
-        channels, size = classifier.preprocess.channels, classifier.preprocess.input_size
-        title = f"{classifier.model_name} at {channels}x{size[0]}x{size[1]}"
-        yield Target(title, (channels, *size), (*rivals, *contenders), _work(classifier), tuple(notes))
+        yield Target(*_named(classifier), (*rivals, *contenders), _work(classifier), tuple(notes))
+
+
+def _named(scorer: Classifier | Bundle) -> tuple[str, tuple[int, int, int]]:
+    """The title, and the shape of an image."""
+    channels, size = scorer.preprocess.channels, scorer.preprocess.input_size
+    return f"{scorer.model_name} at {channels}x{size[0]}x{size[1]}", (channels, *size)
+
+
+def _without_torch(bundle: Bundle, contenders: Sequence[Contender]) -> Target:
+    """The engines of a bundle on a machine that has no PyTorch. Raises ConfigError if there are none."""
+    if not contenders:
+        raise ConfigError("No engine to measure without PyTorch. Name one that the bundle has with --engines.")
+    note = "PyTorch is not installed: it is not measured, and what the network computes and moves is not known."
+    return Target(*_named(bundle), tuple(contenders), None, (note,))
 
 
 def _chosen(ways: Sequence[str]) -> list[Way]:
@@ -123,8 +135,12 @@ def _chosen(ways: Sequence[str]) -> list[Way]:
 
 
 def _found(what: str | Path | Classifier) -> Classifier | Bundle:
-    if isinstance(what, Classifier):
+    if not isinstance(what, str | Path):
         return what
+    if is_bundle(what):
+        return Bundle.load(what)
+    from classicnets.models.catalog import CATALOG
+
     if str(what) in CATALOG and not Path(what).exists():
         return _random(str(what))
     if not Path(what).exists():
@@ -137,6 +153,9 @@ def _found(what: str | Path | Classifier) -> Classifier | Bundle:
 def _random(name: str, like: Bundle | None = None) -> Classifier:
     """A model of the catalog with random weights, for as many classes and channels as `like` has."""
     import torch
+
+    from classicnets.classifier import Classifier
+    from classicnets.models.catalog import create
 
     options: dict[str, Any] = (
         {} if like is None else {"num_classes": len(like.classes), "in_channels": like.preprocess.channels}
@@ -159,7 +178,7 @@ def _save_network(classifier: Classifier, folder: Path, chosen: Sequence[Way]) -
         classifier.save((folder / FILES["torch"][0]).parent)
 
 
-def _of_bundle(bundle: Bundle, chosen: Sequence[Way], settings: Settings, folder: Path) -> list[Contender]:
+def _of_bundle(bundle: Bundle, chosen: Sequence[Way], settings: Settings) -> list[Contender]:
     """The bundle's own engine as it was exported, and the other engines whose files it has."""
     own = replace(bundle.manifest.settings, threads=settings.threads or bundle.manifest.settings.threads)
     contenders = []
@@ -184,6 +203,10 @@ def _of_classifier(
     progress: Report,
 ) -> list[Contender]:
     """Every engine that is installed, in every precision that this machine has."""
+    from classicnets.deployment.graph import deployable
+    from classicnets.deployment.onnx_file import write_onnx
+    from classicnets.deployment.openvino_ir import write_ir
+
     engines: list[Engine] = [engine for engine in ENGINES if engine in chosen]
     missing = [engine for engine in engines if importlib.util.find_spec(ENGINES[engine]) is None]
     notes += [f"{engine} is not installed: pip install 'classicnets[deploy]'" for engine in missing]
@@ -232,11 +255,14 @@ def _quantised(engine: Engine, classifier: Classifier, folder: Path, settings: S
 def _has_bf16() -> bool:
     import torch
 
+    from classicnets.system.devices import has_bf16
+
     return has_bf16(torch.device("cpu"))
 
 
 def _work(classifier: Classifier) -> Work:
     from classicnets.analysis import inspect
+    from classicnets.weights.structure import network_of
 
     network = network_of(classifier.model)
     summary = inspect(network, image_size=classifier.preprocess.input_size)

@@ -18,7 +18,8 @@ from classicnets.deployment.layouts import kserve, ovms, triton
 from classicnets.deployment.layouts.served import Served
 from classicnets.deployment.manifest import Manifest
 from classicnets.errors import ConfigError, ExportMismatch, unknown_name
-from classicnets.system.storage import check_new, written_aside
+from classicnets.system.locks import folder_aside
+from classicnets.system.storage import check_new
 from classicnets.system.threads import usable_cores
 
 LAYOUTS: dict[str, ModuleType] = {"triton": triton, "kserve": kserve, "ovms": ovms}
@@ -62,8 +63,7 @@ def write_layout(bundle: Path, layout: str, out: Path, *, name: str | None = Non
     manifest = Manifest.read(bundle)
     manifest.check_files(bundle)
     served = _served(bundle, manifest, layout, name or _named(bundle.resolve()))
-    with written_aside(out, replace=False) as new:
-        new.mkdir()
+    with folder_aside(out) as new:
         LAYOUTS[layout].write(served, new)
     return Laid(out, served.name, served.engine, LAYOUTS[layout].start(out, served))
 

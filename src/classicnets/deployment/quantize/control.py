@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from classicnets.deployment.quantize.families import kept_by_rule
 from classicnets.deployment.quantize.layers import Layers, block_of, blocks
 from classicnets.deployment.quantize.onnxruntime import onnx_layers, quantize_onnxruntime
-from classicnets.deployment.quantize.openvino import may_overflow, openvino_layers, quantize_openvino, read_folded
+from classicnets.deployment.quantize.openvino import openvino_layers, quantize_openvino, read_folded
 from classicnets.errors import ExportMismatch
 from classicnets.evaluation.metrics import Interval
 from classicnets.evaluation.paired import Counts, count, difference_interval
+from classicnets.system.machine import may_overflow
 
 Engine = Literal["openvino", "onnxruntime"]
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classicnets.deployment.quantize.layers import Layers, is_layer
-from classicnets.deployment.quantize.openvino import may_overflow
 from classicnets.errors import MissingExtra
+from classicnets.system.machine import may_overflow
 
 _LAYERS = ("Conv", "Gemm")
 _BETWEEN = ("MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Add")

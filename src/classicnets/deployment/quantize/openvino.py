@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from classicnets.deployment.quantize.layers import Layers, is_layer
 from classicnets.errors import MissingExtra
-from classicnets.system.machine import instruction_sets
+from classicnets.system.machine import may_overflow
 
 _LAYERS = ("Convolution", "GroupConvolution", "MatMul")
 _NEVER = ("Parameter", "Constant", "Result")  # quantised by NNCF
-_NO_OVERFLOW = {"avx512_vnni", "avx_vnni", "amx_int8", "neon_dotprod", "neon_i8mm"}
 
 
 def quantize_openvino(
@@ -94,11 +93,6 @@ def openvino_layers(model: Any) -> Layers:
             is_int8 = weight.get_element_type().get_type_name() in ("i8", "u8")
             (int8 if is_int8 else higher).append(_layer_name(op.get_friendly_name()))
     return Layers(tuple(int8), tuple(higher))
-
-
-def may_overflow() -> bool:
-    """Return whether this processor adds two int8 products in 16 bits, where they overflow, as AVX2 without VNNI."""
-    return not _NO_OVERFLOW.intersection(instruction_sets())
 
 
 def _not_in_int8(model: Any, higher: Collection[str]) -> list[str]:

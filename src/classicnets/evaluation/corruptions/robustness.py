@@ -141,7 +141,7 @@ def evaluate_corruptions(
     step = progress or no_report
     card = scorer.card
     chosen = images.sample(most, seed=seed)
-    labels_of = matched(chosen, card.classes)
+    labels_of = torch.from_numpy(matched(chosen, card.classes))
     packed = pack(chosen, card.preprocess, on_error=on_error)
     labels = labels_of[packed.labels]
 

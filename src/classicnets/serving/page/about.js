@@ -12,7 +12,7 @@ export function aboutModel(model, { named, first }) {
     ...classesOf(model), ...link,
   ];
   if (!named) return make("article", {}, ...parts);
-  const top1 = model.metrics.top1 === undefined ? "" : `, ${percent(model.metrics.top1)} right`;
+  const top1 = typeof model.metrics.top1 !== "number" ? "" : `, ${percent(model.metrics.top1)} right`;
   return make("details", { class: "about-model", open: first },
     make("summary", {}, make("strong", {}, model.name), make("span", { class: "note" }, `${model.engine}${top1}`)), ...parts);
 }

@@ -1,6 +1,7 @@
 """What the page says about a model, in words: its card, its metrics, and how far its answers can be trusted.
 
-No path of this machine is in it, although a card names where the training images lay.
+No path of this machine is in it, although a card names where the training images lay. A card may come from anywhere:
+what is not the number or the text that it should be is left out.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 from classicnets.card import Card
 from classicnets.deployment import Bundle
 from classicnets.errors import ConfigError
+from classicnets.reports.run_files import table_at
 from classicnets.reports.text import percent
 from classicnets.serving.models import Served
 
@@ -18,6 +20,7 @@ COVERAGES = (0.8, 0.9, 0.95, 0.99)
 """The coverages that the page offers, if the model can promise them."""
 
 _FEW = 10  # classes, which are named
+_LARGEST = 1e15
 
 
 class Section(NamedTuple):
@@ -69,48 +72,59 @@ def _what(facts: Mapping[str, Any], card: Card) -> Section:
 def _speed(bundle: Bundle) -> Section:
     """What was measured when the bundle was made."""
     measured = bundle.manifest.measured
-    rows = []
-    kept = [row for row in measured.get("latency") or [] if row.get("kept") and row.get("milliseconds")]
-    for row in kept:
-        images = "One image" if row["batch"] == 1 else f"{row['batch']} images"
-        rows.append((images, f"{row['milliseconds']:.3g} ms"))
-    if accuracy := measured.get("accuracy"):
-        before, after = percent(accuracy["before"]), percent(accuracy["after"])
-        rows.append(("Accuracy", f"{before} before the export, {after} after it ({accuracy['images']:,} images)"))
-    cpu = measured.get("machine", {}).get("cpu", "")
-    return Section("Measured when it was exported", rows, f"On this processor: {cpu}." if cpu and kept else "")
+    rows = list(_latencies(measured.get("latency")))
+    cpu = table_at(measured, "machine").get("cpu") if rows else None
+    accuracy = table_at(measured, "accuracy")
+    before, after, images = (_number(accuracy, name) for name in ("before", "after", "images"))
+    if before is not None and after is not None and images is not None:
+        told = f"{percent(before)} before the export, {percent(after)} after it ({images:,} images)"
+        rows.append(("Accuracy", told))
+    return Section("Measured when it was exported", rows, f"On this processor: {cpu}." if cpu else "")
+
+
+def _latencies(table: object) -> Iterator[tuple[str, str]]:
+    """The rows of the way that was kept."""
+    for row in table if isinstance(table, list) else []:
+        if isinstance(row, dict) and row.get("kept"):
+            batch, milliseconds = _number(row, "batch"), _number(row, "milliseconds")
+            if batch is not None and milliseconds is not None:
+                yield ("One image" if batch == 1 else f"{batch} images"), f"{milliseconds:.3g} ms"
 
 
 def _quality(card: Card) -> Section:
-    metrics = card.provenance.get("metrics") or {}
+    metrics = table_at(card.provenance, "metrics")
     rows = list(_figures(metrics, len(card.classes)))
     if not rows:
         return Section("How good it is", [], "Not measured yet. `classicnets evaluate` measures it.")
-    note = f"Measured on {metrics.get('num_images', 0):,} images: {metrics.get('data', 'not recorded')}."
+    images = _number(metrics, "num_images")
+    number = "images" if images is None else f"{images:,} images"
+    note = f"Measured on {number}: {metrics.get('data', 'not recorded')}."
     if str(metrics.get("data", "")).endswith("validation"):
         note += " They chose its best epoch: expect less on new images."
     return Section("How good it is", rows, note)
 
 
 def _figures(metrics: Mapping[str, Any], num_classes: int) -> Iterator[tuple[str, str]]:
-    if (top1 := metrics.get("top1")) is not None:
-        interval = metrics.get("top1_interval")
-        between = f" (95 % interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
+    if (top1 := _number(metrics, "top1")) is not None:
+        ends = metrics.get("top1_interval")
+        interval: dict[str, Any] = dict(zip(("low", "high"), ends, strict=False)) if isinstance(ends, list) else {}
+        low, high = _number(interval, "low"), _number(interval, "high")
+        between = "" if low is None or high is None else f" (95 % interval {100 * low:.1f} to {100 * high:.1f})"
         yield "Right", f"{percent(top1)}{between}"
-    if (top5 := metrics.get("top5")) is not None and num_classes > 5:
+    if (top5 := _number(metrics, "top5")) is not None and num_classes > 5:
         yield "Among the best five", percent(top5)
-    if (f1 := metrics.get("macro_f1")) is not None:
+    if (f1 := _number(metrics, "macro_f1")) is not None:
         yield "Macro F1", f"{f1:.3f}"
-    if (ece := metrics.get("ece")) is not None:
+    if (ece := _number(metrics, "ece")) is not None:
         yield "Calibration error", f"{100 * ece:.1f} points"
 
 
 def _trust(card: Card) -> Section:
     rows = []
-    trust = card.provenance.get("trust")
-    temperature = trust.get("temperature") if isinstance(trust, dict) else None
-    if _is_calibrated(card) and temperature:
-        rows.append(("Scores", f"calibrated on {temperature['num_images']:,} validation images"))
+    if _is_calibrated(card):
+        images = _number(table_at(card.provenance, "trust", "temperature"), "num_images")
+        number = "" if images is None else f"{images:,} "
+        rows.append(("Scores", f"calibrated on {number}validation images"))
     else:
         rows.append(("Scores", "not calibrated: they may be too high or too low"))
     if offered := _coverages(card):
@@ -128,18 +142,17 @@ def _trust(card: Card) -> Section:
 
 def _training(card: Card) -> Section:
     """How it was trained: numbers and the name of the data, never where the data lies."""
-    data, training = card.provenance.get("data") or {}, card.provenance.get("training") or {}
+    data, training = table_at(card.provenance, "data"), table_at(card.provenance, "training")
     rows = []
     if data.get("name"):
         rows.append(("Images", str(data["name"])))
-    if training.get("epochs") is not None:
-        best = f", the best one was epoch {training['best_epoch']}" if training.get("best_epoch") else ""
-        rows.append(("Epochs", f"{training['epochs']:,}{best}"))
-    if training.get("val_accuracy") is not None:
-        rows.append(("Right on validation images", percent(training["val_accuracy"])))
-    recipe = training.get("recipe") or {}
-    if recipe.get("description"):
-        rows.append(("Recipe", str(recipe["description"])))
+    if (epochs := _number(training, "epochs")) is not None:
+        best = _number(training, "best_epoch")
+        rows.append(("Epochs", f"{epochs:,}, the best one was epoch {best:,}" if best else f"{epochs:,}"))
+    if (accuracy := _number(training, "val_accuracy")) is not None:
+        rows.append(("Right on validation images", percent(accuracy)))
+    if description := table_at(training, "recipe").get("description"):
+        rows.append(("Recipe", str(description)))
     return Section("How it was trained", rows)
 
 
@@ -164,6 +177,13 @@ def _coverages(card: Card) -> list[float]:
 
 def _is_calibrated(card: Card) -> bool:
     """Whether a temperature was fitted. It may be 1, if the scores were right already."""
-    trust = card.provenance.get("trust")
-    temperature = trust.get("temperature") if isinstance(trust, dict) else None
-    return isinstance(temperature, dict) and not temperature.get("reason")
+    temperature = table_at(card.provenance, "trust", "temperature")
+    return bool(temperature) and not temperature.get("reason")
+
+
+def _number(table: Mapping[str, Any], name: str) -> float | None:
+    """A number of a table; None if it has none, or one that is not finite."""
+    value = table.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST:
+        return value
+    return None

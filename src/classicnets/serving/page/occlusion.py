@@ -10,6 +10,7 @@ import numpy as np
 from classicnets.errors import unknown_name
 from classicnets.images import image_size
 from classicnets.scorer import Scorer
+from classicnets.serving.limits import check_pixels
 
 _PATCHES = 5  # along a side, without their overlap
 _SHOWN = 1024  # pixels along the longer side of the picture that the map is placed on
@@ -31,6 +32,7 @@ def occlusion(scorer: Scorer, content: bytes, label: str | None) -> dict[str, An
     card = scorer.card
     if label is not None and label not in card.classes:
         raise unknown_name("class", label, card.classes, next_step="GET /v1/models lists the classes.")
+    check_pixels(content, name="image 0")
     pixels = card.preprocess.read(content, name="image 0")
     scores = card.probabilities(np.asarray(scorer.logits(pixels[None])))[0]
     index = int(scores.argmax()) if label is None else card.classes.index(label)
