@@ -61,6 +61,8 @@ class Session:
         class_weights: Tensor | None = None,
         teacher: Teacher | None = None,
         features: Features | None = None,
+        train_there: Tensor | None = None,
+        val_there: Tensor | None = None,
     ) -> Session:
         """Create the session that a recipe describes.
 
@@ -74,6 +76,8 @@ class Session:
             class_weights: the weight of each class, float32 (K,), or None.
             teacher: a classifier to distil from, or None.
             features: cached features of the training images, or None.
+            train_there: the training images on the device, uint8 (N, C, H, W), or None.
+            val_there: this process's validation images on the device, uint8 (n, C, H, W), or None.
         """
         loader = Loader(
             packed=train,
@@ -84,9 +88,11 @@ class Session:
             workers=recipe.workers,
             shard=processes.shard,
             balanced=recipe.data.balance == "sample",
+            device=precision.device,
+            resident=train_there,
         )
         make_validation = CachedValidation if features else Validation
-        validation = make_validation(card, val, precision, max(64, recipe.batch_size), processes)
+        validation = make_validation(card, val, precision, max(64, recipe.batch_size), processes, val_there)
         return cls(recipe, loader, validation, precision, processes, class_weights, teacher, features)
 
     @property
