@@ -369,11 +369,12 @@ def luma(images: Pixels) -> Pixels:
 
 
 def _luma(images: np.ndarray) -> np.ndarray:
-    grey = _weighted(*np.moveaxis(images.astype(np.int32), -3, 0))
+    grey: np.ndarray = _weighted(*np.moveaxis(images.astype(np.int32), -3, 0))
     return grey.astype(np.uint8)[..., None, :, :]
 
 
-def _weighted(red: Pixels, green: Pixels, blue: Pixels) -> Pixels:
+def _weighted(red: Any, green: Any, blue: Any) -> Any:
+    """Grey of RGB in int32, arrays or tensors: the weights are those of ITU-R 601 times 65,536."""
     return (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
 
 

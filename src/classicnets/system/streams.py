@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Protocol, TypeVar
 
 import torch
@@ -61,8 +62,8 @@ def in_threads_ahead(
     if not workers:
         yield from map(make, items)
         return
-    options = {"initializer": torch.set_num_threads, "initargs": (1,)} if one_core_each else {}
-    with ThreadPoolExecutor(workers, "classicnets-loader", **options) as pool:
+    begin = partial(torch.set_num_threads, 1) if one_core_each else None
+    with ThreadPoolExecutor(workers, thread_name_prefix="classicnets-loader", initializer=begin) as pool:
         waiting: deque[Future[_Out]] = deque()
         try:
             for item in items:

@@ -89,8 +89,6 @@ def close(ours, theirs):
 @pytest.mark.parametrize("resident", [True, False], ids=["resident", "crossing"])
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_the_gpu_gets_the_cpus_batches_and_is_never_waited_for(packed, log, kind, resident):
-    if resident and kind["augment"].crops_pictures:
-        pytest.skip("crops are cut on the CPU")
     options = dict(kind)
     size = options.pop("image_size", None)
     expected = list(loader(packed, **options).batches(2, image_size=size))

@@ -84,8 +84,7 @@ class Loader:
         augment: what happens to an image.
         batch_size: images in a batch, over all processes.
         seed: with the epoch and the image's index, decides the order and every change.
-        workers: threads that make batches ahead of time; 0 makes them when asked for. A GPU gets its pixels from threads
-            in any case, unless it has them.
+        workers: threads that make batches ahead of time; 0 makes them when asked for. See `threads`.
         shard: which share of every batch this process makes.
         balanced: show each class equally often. Images of a small class come several times, changed differently.
         device: where the batches are needed. A GPU augments and normalises them itself; its batches are ready for the
@@ -128,7 +127,10 @@ class Loader:
 
     @property
     def threads(self) -> int:
-        """The number of threads that make batches ahead of time, or for a GPU their pixels."""
+        """The number of threads that make batches ahead of time.
+
+        For a GPU they make the pixels. It always has some, unless the images are in its memory.
+        """
         if self.workers or self.device.type != "cuda" or self.resident is not None:
             return self.workers
         if isinstance(self.packed, PackedPhotos) and self.packed.workers != 0:

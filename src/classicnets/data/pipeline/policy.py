@@ -144,10 +144,10 @@ def _contrast(images: Tensor, changes: Tensor) -> Tensor:
 
 
 def _sharpness(images: Tensor, changes: Tensor) -> Tensor:
-    return _away_from(_smoothed(images), images, changes)
+    return _away_from(smoothed(images), images, changes)
 
 
-def _smoothed(images: Tensor) -> Tensor:
+def smoothed(images: Tensor) -> Tensor:
     """Each pixel's mean over 3x3, in which it counts five times, rounded. The pixels of the edge stay."""
     if min(images.shape[-2:]) < 3:
         return images

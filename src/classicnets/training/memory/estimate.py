@@ -12,9 +12,7 @@ _TEMPORARY = 1.5  # activations and what the backward pass holds beside them
 _BATCHES = 6  # as float32: the one in use, the one made ahead, and what its augmentation holds
 
 
-def still_needed(
-    model: ConvNet, dtype: torch.dtype, image_size: tuple[int, int], batch_size: int, at_once: int
-) -> int:
+def still_needed(model: ConvNet, dtype: torch.dtype, image_size: tuple[int, int], batch_size: int, at_once: int) -> int:
     """Return how many bytes a training will ask for, beside weights and optimizer state; rather too many.
 
     Args:
