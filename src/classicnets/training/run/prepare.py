@@ -30,6 +30,7 @@ from classicnets.training.run.checkpoint import Checkpoint
 from classicnets.training.run.equip import equip
 from classicnets.training.run.identity import identity
 from classicnets.training.scale.processes import ALONE, Processes
+from classicnets.training.step.compiled import choose
 from classicnets.training.step.session import Session
 from classicnets.training.step.state import TrainState
 from classicnets.weights import Pretrained, pretrained
@@ -137,6 +138,7 @@ def prepare(
             "versions": {"classicnets": classicnets.__version__, "torch": torch.__version__},
         },
     )
+    compiling = choose(recipe, model, device, num_images=len(packed.train), processes=processes.world)
     session = Session.of(
         recipe,
         card,
@@ -147,6 +149,7 @@ def prepare(
         class_weights=equipment.class_weights,
         teacher=equipment.teacher,
         features=equipment.features,
+        compiles=compiling.compiles,
     )
     return Prepared(
         session=session,
@@ -154,7 +157,7 @@ def prepare(
         test=packed.test,
         data=packed.data,
         identity=known_by,
-        notes=(*_read_as(bit_depth), *_kept_as(packed.train), *_started_from(found), *equipment.notes),
+        notes=(*_read_as(bit_depth), *_kept_as(packed.train), *_started_from(found), *equipment.notes, *compiling.notes),
     )
 
 
