@@ -31,6 +31,7 @@ from classicnets.training.run.equip import equip
 from classicnets.training.run.identity import identity
 from classicnets.training.run.placement import place
 from classicnets.training.scale.processes import ALONE, Processes
+from classicnets.training.step.compiled import choose
 from classicnets.training.step.session import Session
 from classicnets.training.step.state import TrainState
 from classicnets.weights import Pretrained, pretrained
@@ -139,6 +140,7 @@ def prepare(
             "versions": {"classicnets": classicnets.__version__, "torch": torch.__version__},
         },
     )
+    compiling = choose(recipe, model, device, num_images=len(packed.train), processes=processes.world)
     session = Session.of(
         recipe,
         card,
@@ -151,6 +153,7 @@ def prepare(
         features=placed.features,
         train_there=placed.train,
         val_there=placed.val,
+        compiles=compiling.compiles,
     )
     return Prepared(
         session=session,
@@ -158,7 +161,10 @@ def prepare(
         test=packed.test,
         data=packed.data,
         identity=known_by,
-        notes=(*_read_as(bit_depth), *_kept_as(packed.train), *_started_from(found), *equipment.notes, *placed.notes),
+        notes=(
+            *_read_as(bit_depth), *_kept_as(packed.train), *_started_from(found), *equipment.notes, *placed.notes,
+            *compiling.notes,
+        ),  # fmt: skip
     )
 
 
