@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from torch import Tensor
 
 from classicnets.card import Card
 from classicnets.classifier import Classifier
 from classicnets.data.pipeline.augment import Augment
 from classicnets.data.pipeline.loader import Batch, Loader
 from classicnets.data.pipeline.pack import Packed
-from classicnets.data.pipeline.photos import PackedPhotos
 from classicnets.data.pipeline.policy import OPERATIONS
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
@@ -56,10 +56,9 @@ def packed() -> Packed:
     return Packed(images.to(torch.uint8), torch.arange(160) % 10, tuple(map(str, range(160))), num_classes=10)
 
 
-def batches(packed: Packed | PackedPhotos, device: torch.device, *, resident: bool = False, **options) -> list[Batch]:
+def batches(packed: Packed, device: torch.device, *, resident: Tensor | None = None, **options) -> list[Batch]:
     size = options.pop("image_size", None)
-    there = packed.images.to(device) if resident else None
-    loader = Loader(packed, PREPROCESS, batch_size=32, seed=1, device=device, resident=there, **options)
+    loader = Loader(packed, PREPROCESS, batch_size=32, seed=1, device=device, resident=resident, **options)
     return list(loader.batches(2, image_size=size))
 
 
@@ -67,12 +66,10 @@ def batches(packed: Packed | PackedPhotos, device: torch.device, *, resident: bo
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_a_gpus_batches_are_the_cpus_to_one_level(gpu, packed, kind, resident):
     expected = batches(packed, torch.device("cpu"), **kind)
-    batches(packed, CUDA, resident=resident, **kind)  # libraries may wait when they are used for the first time
     there = packed.images.to(CUDA) if resident else None
-    options = {name: value for name, value in kind.items() if name != "image_size"}
-    loader = Loader(packed, PREPROCESS, batch_size=32, seed=1, device=CUDA, resident=there, **options)
+    batches(packed, CUDA, resident=there, **kind)  # libraries may wait when they are used for the first time
     with nothing_waits():
-        found = list(loader.batches(2, image_size=kind.get("image_size")))
+        found = batches(packed, CUDA, resident=there, **kind)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.images.is_cuda
         assert torch.equal(ours.labels.cpu(), theirs.labels)
@@ -94,12 +91,12 @@ def test_an_operation_of_the_policies_is_the_cpus_to_one_level(gpu, packed, name
 
 
 def test_tf32_changes_no_augmentation(gpu, packed):
-    options = KINDS["trivial"]
-    exact = batches(packed, CUDA, resident=True, **options)
+    there = packed.images.to(CUDA)
+    exact = batches(packed, CUDA, resident=there, **KINDS["trivial"])
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     try:
-        coarse = batches(packed, CUDA, resident=True, **options)
+        coarse = batches(packed, CUDA, resident=there, **KINDS["trivial"])
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
     assert all(torch.equal(a.images, b.images) for a, b in zip(exact, coarse, strict=True))
@@ -119,7 +116,7 @@ def test_batches_are_the_same_while_the_gpu_is_busy(gpu, packed):
 
 
 @pytest.mark.parametrize("tta", ["none", "flip"])
-def test_validation_gives_the_cpus_logits_with_a_single_copy(gpu, packed, tta):
+def test_validation_gives_the_cpus_logits_and_features(gpu, packed, tta):
     network = create("resnet20_cifar", num_classes=10, generator=torch.Generator().manual_seed(0)).eval()
     card = Card(model_name="resnet20_cifar", classes=tuple("abcdefghij"), preprocess=PREPROCESS, tta=tta)
     expected = Classifier.of(card, network).classified(packed.images)

@@ -104,9 +104,7 @@ def test_going_on_gives_the_same_within_a_hundredth(
         torch.testing.assert_close(rest.state.tensors()[name], tensor, rtol=0.01, atol=0.01 * largest, msg=name)
 
 
-def test_a_loss_that_is_not_finite_is_reported_before_the_epoch_ends(
-    corners: Data, recipe: Recipe, gpu: str
-) -> None:
+def test_a_loss_that_is_not_finite_is_reported_before_the_epoch_ends(corners: Data, recipe: Recipe, gpu: str) -> None:
     training = SmallTraining(corners, recipe, gpu)
     training.run(steps=2)
     with torch.no_grad():

@@ -234,7 +234,9 @@ def _first_failure(session: Session, state: TrainState, batch: Batch | None) -> 
     """
     if batch is None:
         epoch = len(state.history)
-        made = session.loader.batches(epoch, start=state.step - epoch * len(session.loader), image_size=_size(session, state))
+        made = session.loader.batches(
+            epoch, start=state.step - epoch * len(session.loader), image_size=_size(session, state)
+        )
         batch = next(iter(session.inputs(made))).on(session.precision.device)
         if session.processes.world == 1:  # of several, only the first may be reading
             _forward_backward(session, state, batch, session.objective(state.model))
