@@ -36,7 +36,9 @@ def test_sums_stay_on_the_gpu(group: Group, gpu: str) -> None:
     assert group.on_main(lambda: "said") == "said"
 
 
-def test_a_step_with_averaged_gradients_is_a_step_without(group: Group, gpu: str, corners: Data, recipe: Recipe) -> None:
+def test_a_step_with_averaged_gradients_is_a_step_without(
+    group: Group, gpu: str, corners: Data, recipe: Recipe
+) -> None:
     alone, averaged = SmallTraining(corners, recipe, gpu), SmallTraining(corners, recipe, gpu)
     batch = next(iter(alone.session.loader.batches(0)))
     objective = group.parallel(averaged.session.objective(averaged.state.model))

@@ -42,7 +42,9 @@ def on(device: str, network: ConvNet) -> ConvNet:
         return torch.empty(tensor.shape, dtype=tensor.dtype, device=device, memory_format=lies)
 
     for module in network.modules():
-        module._parameters.update({name: nn.Parameter(fake(p)) for name, p in module._parameters.items() if p is not None})
+        module._parameters.update(
+            {name: nn.Parameter(fake(p)) for name, p in module._parameters.items() if p is not None}
+        )
         module._buffers.update({name: fake(b) for name, b in module._buffers.items() if b is not None})
     return network
 

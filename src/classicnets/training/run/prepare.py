@@ -162,9 +162,13 @@ def prepare(
         data=packed.data,
         identity=known_by,
         notes=(
-            *_read_as(bit_depth), *_kept_as(packed.train), *_started_from(found), *equipment.notes, *placed.notes,
+            *_read_as(bit_depth),
+            *_kept_as(packed.train),
+            *_started_from(found),
+            *equipment.notes,
+            *placed.notes,
             *compiling.notes,
-        ),  # fmt: skip
+        ),
     )
 
 
