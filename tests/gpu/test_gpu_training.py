@@ -11,7 +11,7 @@ import torch
 
 from classicnets.data import Data
 from classicnets.errors import OutOfMemory, TrainingDiverged
-from classicnets.system.devices import fast_training, fastest_precision, has_bf16
+from classicnets.system.devices import Precision, fast_training, fastest_precision, has_bf16
 from classicnets.training import EpochDone, Finished, Run, StepDone, reopen, start
 from classicnets.training.recipe.files import with_settings
 from classicnets.training.recipe.schema import Recipe
@@ -128,8 +128,6 @@ def test_compiled_steps_learn_and_their_checkpoints_have_the_same_names(
 
 def test_settings_of_the_process_are_restored(recipe: Recipe, gpu: str) -> None:
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark
-    from classicnets.system.devices import Precision
-
     with fast_training(Precision.choose("fp32", torch.device(gpu))):
         assert torch.backends.cuda.matmul.allow_tf32
         assert torch.backends.cudnn.benchmark
@@ -170,7 +168,7 @@ def test_a_run_of_the_gpu_goes_on_on_the_cpu_and_says_so(tmp_path: Path) -> None
 
 def test_too_large_a_batch_says_what_to_lower(tmp_path: Path) -> None:
     torch.cuda.empty_cache()
-    free, total = torch.cuda.mem_get_info()
+    _, total = torch.cuda.mem_get_info()
     torch.cuda.set_per_process_memory_fraction(min(1.0, 0.25 * 2**30 / total))
     try:
         job = start(

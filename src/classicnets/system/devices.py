@@ -1,4 +1,4 @@
-"""The device to compute on, and the precision: bf16 if the hardware has it, else fp16 on a GPU that has that, else fp32."""
+"""The device to compute on, and the precision: the fastest that its hardware has."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def devices() -> list[str]:
-    """Return the names of the devices that PyTorch can use here; GPUs with what they are, such as "cuda:0 (Tesla T4)"."""
+    """Return the names of the devices that PyTorch can use here; GPUs with their model, such as "cuda:0 (Tesla T4)"."""
     gpus = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
     return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
 
@@ -100,7 +100,7 @@ class Precision:
 
 @contextmanager
 def fast_training(precision: Precision) -> Iterator[None]:
-    """Inside the block, the process has the settings that training is fastest with: its memory, and a GPU's arithmetic.
+    """Inside the block, the process has the fastest settings for training, of memory and of a GPU's arithmetic.
 
     At the end they are what they were. See `memory_kept` and `fast_arithmetic`.
     """
@@ -112,7 +112,7 @@ def fast_training(precision: Precision) -> Iterator[None]:
 def fast_arithmetic(device: torch.device) -> Iterator[None]:
     """Inside the block, a GPU multiplies fp32 matrices in TF32, and cuDNN times its algorithms for each new shape.
 
-    Both are PyTorch's settings for the whole process, so they are restored at the end. On other devices nothing changes.
+    Both are settings of the whole process, so they are restored at the end. On other devices nothing changes.
     """
     if device.type != "cuda":
         yield

@@ -50,7 +50,7 @@ def test_out_of_memory_says_what_to_lower_and_the_last_checkpoint_stands(tmp_pat
     monkeypatch.undo()
     again = reopen(job.run, settings=["accumulate=2"], allow_change=True)
     again.measure = False
-    assert [event.step for event in again if isinstance(event, StepDone)][0] == 3
+    assert next(event.step for event in again if isinstance(event, StepDone)) == 3
 
 
 def test_out_of_memory_in_the_first_step_says_to_begin_again(tmp_path, monkeypatch):

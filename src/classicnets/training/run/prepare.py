@@ -168,7 +168,7 @@ def prepare(
             *equipment.notes,
             *placed.notes,
             *compiling.notes,
-        ),  # fmt: skip
+        ),
     )
 
 

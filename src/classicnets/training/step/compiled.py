@@ -15,7 +15,6 @@ import torch
 
 from classicnets.analysis import inspect
 from classicnets.models.contract import ConvNet
-from classicnets.models.facts import human
 from classicnets.training.recipe.schema import Recipe
 
 ENOUGH = 3 * 10**16
@@ -51,9 +50,9 @@ def choose(recipe: Recipe, model: ConvNet, device: torch.device, *, num_images: 
         return Choice(True, ("the training step is compiled (compile = true); the first step takes a minute or more",))
     work = 3 * inspect(model, image_size=recipe.image_size).macs * num_images * recipe.epochs
     if work < ENOUGH:
-        why = f"the run's {human(work)} multiply-adds do not repay it (from {human(ENOUGH)})"
+        why = f"the run's {work:.1e} multiply-adds do not repay it (from {ENOUGH:.0e})"
         return Choice(False, (f"the training step is not compiled: {why}",))
-    why = f"the run's {human(work)} multiply-adds repay it (from {human(ENOUGH)})"
+    why = f"the run's {work:.1e} multiply-adds repay it (from {ENOUGH:.0e})"
     return Choice(True, (f"the training step is compiled: {why}; the first step takes a minute or more",))
 
 

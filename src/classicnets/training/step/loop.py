@@ -106,8 +106,8 @@ def rate_now(session: Session, state: TrainState) -> float:
 def _reads(session: Session, state: TrainState) -> bool:
     """Whether to read the next step's loss: on a CPU always; else an epoch's first and last, and every 20th step."""
     step, epoch_ends = state.step + 1, (len(state.history) + 1) * len(session.loader)
-    on_cpu = session.precision.device.type == "cpu"
-    return on_cpu or not state.tally.images or step % READ_EVERY == 0 or step == epoch_ends
+    nothing_yet = not state.tally.images or math.isnan(state.loss)
+    return session.precision.device.type == "cpu" or nothing_yet or step % READ_EVERY == 0 or step == epoch_ends
 
 
 def train_step(

@@ -31,7 +31,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient, unless `found_inf` is 1; see `skipping`. `closure` is not used."""
+        """Update every parameter with a gradient, unless `found_inf` is 1; see `skipping`. `closure` is not used."""
         skip: Tensor | None = getattr(self, "found_inf", None)
         for group in self.param_groups:
             for parameter in group["params"]:

@@ -66,7 +66,7 @@ def skipping(optimizer: torch.optim.Optimizer, skip: Tensor | None) -> Iterator[
     """Inside the block, `optimizer.step()` changes nothing if `skip` is 1. The device decides; the host does not wait.
 
     Args:
-        optimizer: one of `make_optimizer`. Fused ones and Muon read this attribute, which torch.amp.GradScaler sets too.
+        optimizer: one of `make_optimizer`. Fused ones and Muon read the attribute, which torch.amp.GradScaler sets too.
         skip: 0 or 1, float32 (), on the device. None: the step is taken.
     """
     if skip is not None:
