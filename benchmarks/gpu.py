@@ -270,7 +270,7 @@ def main() -> None:
                  "ratio, median of pairs", "share of the matmul rate", "torchvision, first turn, s",
                  "ours, first turn, s"),
                 rows,
-                ["torchvision's batches are normalised already and lie in the GPU's memory; ours are made of bytes there."],
+                ["torchvision's batches lie in the GPU's memory, normalised already; ours are made there, of bytes."],
                 gpu=gpu,
             )  # fmt: skip
     if options.only != "steps":
@@ -281,7 +281,7 @@ def main() -> None:
                 f"CIFAR-10 on a GPU: {options.network} with the recipe cifar10-fast",
                 ("epochs", "seeds", "test accuracy", "training, s", "from the images to the report, s"),
                 rows,
-                [*notes, "", "Seconds are medians. The test images choose nothing; a tenth of the training images validates."],
+                [*notes, "", "Seconds are medians. A tenth of the training images validates; no choice uses test images."],
                 gpu=gpu,
             )  # fmt: skip
     if options.quick:
