@@ -281,7 +281,7 @@ def main() -> None:
                 f"CIFAR-10 on a GPU: {options.network} with the recipe cifar10-fast",
                 ("epochs", "seeds", "test accuracy", "training, s", "from the images to the report, s"),
                 rows,
-                [*notes, "", "Seconds are medians. No test image chooses anything: training images do."],
+                [*notes, "", "Seconds are medians. The test images choose nothing."],
                 gpu=gpu,
             )  # fmt: skip
     if options.quick:
