@@ -10,7 +10,7 @@ EXAMPLES := $(filter-out examples/demo.py examples/shapes.py,$(wildcard examples
 SHORT := $(filter-out examples/detect.py examples/segment.py,$(EXAMPLES))  # the others take minutes; tests run their parts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test test-slow check format lint types layers examples examples-short docs docs-record bench bench-train bench-infer bench-serve facts clean $(EXAMPLES:%=run-%)
+.PHONY: help setup browser demo test test-slow test-gpu check format lint types layers examples examples-short docs docs-record bench bench-train bench-infer bench-serve facts clean $(EXAMPLES:%=run-%)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test: $(READY) ## Run the tests, on every core
 
 test-slow: $(READY) ## Run the tests that take long
 	$(BIN)/pytest -m slow
+
+test-gpu: $(READY) ## Run the tests that need a GPU; without one, they fail
+	$(BIN)/pytest -m gpu tests/gpu
 
 check: lint types layers test ## Run everything that must pass: lint, types, layers, tests
 

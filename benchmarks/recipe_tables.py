@@ -24,7 +24,8 @@ MEANINGS = {
     "recompute": "Computes activations again instead of keeping them: less memory, more time, the same result.",
     "image_size": "Side in pixels. Unset: the images' own up to 64, else 96 for few photos, else the network's.",
     "seed": "Decides the first weights, the order of the images and their augmentation.",
-    "precision": "Arithmetic of the forward pass; auto is bf16 if the hardware supports it.",
+    "precision": "Arithmetic of the forward pass; auto is bf16 if the hardware supports it, else fp16 on a GPU.",
+    "compile": "Compiles the training step with torch.compile; auto does on one GPU, for long runs.",
     "ema": "Decay of a moving average of the weights; the average is then what is kept. 0: none.",
     "best": "Which epoch is kept: the best by this measure, on the validation images.",
     "patience": "Ends training after this many epochs without a better one. Unset: never.",
@@ -90,7 +91,8 @@ def keys_table() -> list[str]:
     lines = ["| Key | Default | Other values | Meaning |", "| --- | --- | --- | --- |"]
     for key, field in all_keys().items():
         default = "unset" if field.default is None else f"`{_toml(field.default)}`"
-        words = [word for word in get_args(field.annotation) if isinstance(word, str) and word != field.default]
+        words = [_word(word) for word in get_args(field.annotation) if isinstance(word, str | bool)]
+        words = [word for word in words if word != _word(field.default)]
         lines.append(f"| `{key}` | {default} | {', '.join(words)} | {MEANINGS[key]} |")
     return lines
 
@@ -114,6 +116,10 @@ def page() -> str:
         text, found = re.subn(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, block=block: block, text, flags=re.S)
         assert found == 1, f"{PAGE} has no place for the table of {name}"
     return text
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else _toml(value)
 
 
 def _toml(value: Any) -> str:

@@ -141,11 +141,18 @@ def peak_mebibytes() -> float:
 
 
 def write_results(
-    name: str, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], notes: Sequence[str] = ()
+    name: str,
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    notes: Sequence[str] = (),
+    *,
+    gpu: str = "",
 ) -> Path:
-    """Write `results/NAME.md`: the title, the machine, one table, and notes; print it too."""
+    """Write `results/NAME.md`: the title, the machine with its GPU if that was used, one table, and notes; print it."""
     facts = environment("")
-    machine = f"{facts['cpu']}, {os.cpu_count()} cores, torch {facts['torch']}, classicnets {facts['classicnets']}"
+    parts = [gpu, facts["cpu"], f"{os.cpu_count()} cores", f"torch {facts['torch']}"]
+    machine = ", ".join(part for part in [*parts, f"classicnets {facts['classicnets']}"] if part)
     arguments = [Path(argument).name if os.sep in argument else argument for argument in sys.argv[1:]]
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     lines = [

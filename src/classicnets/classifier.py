@@ -27,6 +27,7 @@ from classicnets.novelty import NoveltyScore
 from classicnets.preprocess import Preprocess
 from classicnets.scorer import Outputs, PrecisionName, Predictor, Values
 from classicnets.system.devices import Precision, choose_device
+from classicnets.system.streams import collect, sent
 from classicnets.weights.config import SavedConfig, build, make_config, num_features
 from classicnets.weights.files import load_into
 from classicnets.weights.model_folder import find_folder, read_folder, write_folder
@@ -148,8 +149,8 @@ class Classifier(Predictor):
         """
         images = torch.as_tensor(images)
         logits = torch.empty(len(images), len(self.classes))
-        for rows, views in self._passed(images, self.model, batch_size, precision, progress):
-            logits[rows] = averaged(views)
+        passed = self._passed(images, self.model, batch_size, precision, progress)
+        collect(((averaged(views),) for views in passed), (logits,))
         return logits
 
     def outputs(
@@ -187,12 +188,16 @@ class Classifier(Predictor):
         Example:
             >>> clf.classified(np.stack([clf.preprocess.read("cat.jpg")])).features  # doctest: +SKIP
         """
-        network = network_of(self.model)
-        logits, features = [torch.empty(0, len(self.classes))], [torch.empty(0, num_features(network))]
-        for _, views in self._passed(torch.as_tensor(images), network.classified, batch_size, precision, progress):
-            logits.append(averaged([view.logits for view in views]).cpu())
-            features.append(torch.stack([view.features.float() for view in views]).mean(dim=0).cpu())
-        return Classified(torch.cat(logits), torch.cat(features))
+        images, network = torch.as_tensor(images), network_of(self.model)
+        logits, features = (torch.empty(len(images), width) for width in (len(self.classes), num_features(network)))
+        passed = self._passed(images, network.classified, batch_size, precision, progress)
+
+        def of(views: list[Classified]) -> tuple[Tensor, Tensor]:
+            average = torch.stack([view.features.float() for view in views]).mean(dim=0)
+            return averaged([view.logits for view in views]), average
+
+        collect(map(of, passed), (logits, features))
+        return Classified(logits, features)
 
     def _passed(
         self,
@@ -201,14 +206,14 @@ class Classifier(Predictor):
         batch_size: int,
         precision: PrecisionName,
         progress: Callable[[int, int], None] | None,
-    ) -> Iterator[tuple[slice, list[T]]]:
-        """Yield, for one batch after the other, its rows and what the network says of each view of its images."""
+    ) -> Iterator[list[T]]:
+        """Yield, for one batch after the other, what the network says of each view of its images."""
         weight = next(self.model.parameters())
         device, dtype = weight.device, weight.dtype
         with evaluating(self.model), Precision.choose(precision, device)():
             for start in range(0, len(images), batch_size):
-                batch = images[start : start + batch_size].to(device)
-                yield slice(start, start + len(batch)), [network(view.to(dtype)) for view in self.views(batch)]
+                batch = sent(images[start : start + batch_size], device)
+                yield [network(view.to(dtype)) for view in self.views(batch)]
                 if progress is not None:
                     progress(start + len(batch), len(images))
 

@@ -112,6 +112,12 @@ class ProcessLost(ClassicNetsError):
     """Another process of the same training has ended."""
 
 
+class OutOfMemory(ClassicNetsError):
+    """The memory of the machine or of its GPU is too small. The message says what to lower."""
+
+    exit_code = 6
+
+
 class StorageError(ClassicNetsError):
     """The disk is full, read-only, or refuses a write for another reason."""
 

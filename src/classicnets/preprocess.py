@@ -231,8 +231,9 @@ class Preprocess:
         """
         import torch
 
-        mean = torch.tensor(self.mean, device=images.device).mul_(255)
-        std = torch.tensor(self.std, device=images.device).mul_(255)
+        from classicnets.system.streams import sent
+
+        mean, std = (sent(torch.tensor(values).mul_(255), images.device) for values in (self.mean, self.std))
         if images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
             return _normalized_rows(images, mean, std)
         mean, std = mean.view(-1, 1, 1), std.view(-1, 1, 1)
@@ -356,14 +357,25 @@ def _start(side: int, seen: int) -> int:
 
 
 def luma(images: Pixels) -> Pixels:
-    """Convert RGB to grey by ITU-R 601 luma: uint8 (..., 3, H, W) to (..., 1, H, W). Grey keeps its values exactly."""
-    return _on_array(_luma, images)
+    """Convert RGB to grey by ITU-R 601 luma: uint8 (..., 3, H, W) to (..., 1, H, W). Grey keeps its values exactly.
+
+    Images on a GPU stay there.
+    """
+    if isinstance(images, np.ndarray) or images.device.type == "cpu":
+        return _on_array(_luma, images)
+    import torch
+
+    return _weighted(*images.to(torch.int32).unbind(-3)).to(torch.uint8).unsqueeze(-3)
 
 
 def _luma(images: np.ndarray) -> np.ndarray:
-    red, green, blue = np.moveaxis(images.astype(np.int32), -3, 0)
-    grey: np.ndarray = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
+    grey: np.ndarray = _weighted(*np.moveaxis(images.astype(np.int32), -3, 0))
     return grey.astype(np.uint8)[..., None, :, :]
+
+
+def _weighted(red: Any, green: Any, blue: Any) -> Any:
+    """Grey of RGB in int32, arrays or tensors: the weights are those of ITU-R 601 times 65,536."""
+    return (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
 
 
 def _on_array(function: Callable[[np.ndarray], np.ndarray], images: Pixels) -> Pixels:

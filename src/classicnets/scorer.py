@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 Image = ImageSource
 """What `read_image` takes: a path, bytes, a file object, a PIL image, a uint8 array or a uint8 tensor."""
 
-PrecisionName = Literal["fp32", "bf16", "auto"]
-"""The arithmetic of a forward pass; "auto" is bf16 if the hardware has it, else fp32."""
+PrecisionName = Literal["fp32", "bf16", "fp16", "auto"]
+"""The arithmetic of a forward pass; "auto" is bf16 if the hardware has it, else fp16 on a GPU, or fp32."""
 
 
 Values: TypeAlias = Union[np.ndarray, "Tensor"]

@@ -14,8 +14,7 @@ from classicnets.data.imageset import Data, ImageSet
 from classicnets.data.pipeline.pack import pack
 from classicnets.models.catalog import find
 from classicnets.preprocess import Preprocess
-from classicnets.system.devices import choose_device
-from classicnets.system.memory import memory_kept
+from classicnets.system.devices import choose_device, fast_training
 from classicnets.system.progress import Report
 from classicnets.training.recipe.choose import natural_size
 from classicnets.training.recipe.plan import resolve
@@ -68,7 +67,7 @@ def train_fold(
     prepared = prepare(plan.recipe, data, choose_device("auto"), None)
     session, state = replace(prepared.session, validates=False), prepared.state
     steps = len(session.loader) * plan.recipe.epochs
-    with memory_kept(session.precision.dtype):
+    with fast_training(session.precision):
         for event in fit(session, state):
             if isinstance(event, StepDone):
                 report(event.step, steps)

@@ -104,7 +104,7 @@ def _of_torch() -> dict[str, Any]:
     import torch
 
     from classicnets.data.sources.fashion_mnist import find_fashion_mnist
-    from classicnets.system.devices import choose_device, has_bf16
+    from classicnets.system.devices import choose_device, fastest_precision, has_bf16
     from classicnets.system.threads import threads_note
 
     device = choose_device()
@@ -115,7 +115,7 @@ def _of_torch() -> dict[str, Any]:
         "device": str(device),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "bf16 in hardware": has_bf16(device),
-        "precision in training": "bf16" if has_bf16(device) else "fp32",
+        "precision in training": fastest_precision(device),
         "int8 in hardware": device.type != "cpu" or bool(torch.cpu._is_vnni_supported()),
         "fashion-mnist": str(fashion) if fashion else "not downloaded yet",
     }

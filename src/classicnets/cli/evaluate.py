@@ -59,6 +59,7 @@ class Arithmetic(StrEnum):
 
     fp32 = "fp32"
     bf16 = "bf16"
+    fp16 = "fp16"
     auto = "auto"
 
 
@@ -81,7 +82,7 @@ def evaluate(
         OnBadImage, typer.Option(help="What to do about images in DATA that cannot be decoded.")
     ] = OnBadImage.fail,
     precision: Annotated[
-        Arithmetic, typer.Option(help="auto uses bf16 if the hardware supports it.")
+        Arithmetic, typer.Option(help="auto uses bf16 if the hardware supports it, else fp16 on a GPU.")
     ] = Arithmetic.fp32,
     corruptions: Annotated[
         bool, typer.Option("--corruptions", help="Also measure noisy, blurred, snowy and otherwise damaged images.")

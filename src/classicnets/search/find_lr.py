@@ -23,8 +23,7 @@ from classicnets.data.pipeline.loader import Batch
 from classicnets.errors import ConfigError, TrainingDiverged
 from classicnets.reports.canvas import LIGHT, Theme
 from classicnets.reports.rates import Suggestion, range_test
-from classicnets.system.devices import choose_device
-from classicnets.system.memory import memory_kept
+from classicnets.system.devices import choose_device, fast_training
 from classicnets.training.recipe.plan import resolve
 from classicnets.training.recipe.schema import OptimizerName, Recipe
 from classicnets.training.run.prepare import Prepared, Progress, prepare
@@ -128,7 +127,7 @@ def find_lr(
         raise ConfigError(f"low must be above 0 and below high, got low={low:g} and high={high:g}.")
     prepared = prepare(plan.recipe, plan.data, choose_device(device), progress)
     rates = np.geomspace(low, high, steps).tolist()
-    with memory_kept(prepared.session.precision.dtype):
+    with fast_training(prepared.session.precision):
         losses = _climb(prepared, rates, progress)
     if not losses:
         raise TrainingDiverged(

@@ -99,6 +99,7 @@ def run_study(
         with lock(_made(folder) / ".lock"):
             for place in (folder, folder / "cells"):
                 recover(place)
+            where = choose_device(device)
             measured = _measured(claim, chosen, used, seeds, folder, device, progress or no_report, say or _silent)
             outcome = Outcome(
                 claim=claim,
@@ -109,7 +110,7 @@ def run_study(
                 seeds=seeds if used else 0,
                 measured=measured,
                 findings=tuple(Finding.of(hypothesis, measured) for hypothesis in claim.hypotheses),
-                environment=environment(Precision.choose("auto", choose_device(device)).name),
+                environment=environment(Precision.choose("auto", where).name, where),
                 folder=folder,
             )
             _write(outcome)

@@ -226,7 +226,10 @@ def start(
                 resolve=lambda fitted: resolve(model, plan.data, recipe=recipe, settings=[*settings, *fitted]),
                 prepare=prepared_for,
             )  # fmt: skip
-        run = processes.on_main(lambda: Run.create(path, plan.recipe, prepared.session.precision.name))
+        session = prepared.session
+        run = processes.on_main(
+            lambda: Run.create(path, plan.recipe, session.precision.name, target, compiles=session.compiles)
+        )
     notes = [*quick_check(prepared.data), *plan.notes]
     return Job(run, plan.recipe, prepared, checkpoint_every=checkpoint_every, notes=notes, threads=threads)
 
@@ -354,11 +357,12 @@ def _where_it_stands(left: _Left, prepared: Prepared, run: Run, recipe: Recipe, 
 
 def _other_machine(before: dict[str, Any], prepared: Prepared) -> list[str]:
     """What differs from the machine where the run began and may change the last bits."""
-    now = environment(prepared.session.precision.name)
+    session = prepared.session
+    now = environment(session.precision.name, session.precision.device, compiles=session.compiles)
     return [
         f"{what} was {before.get(what)} and is {now[what]}: the last bits of the results may differ."
-        for what in ("torch", "cpu", "processes", "precision")
-        if before.get(what) != now[what]
+        for what in ("torch", "cpu", "processes", "device", "accelerator", "precision", "compile")
+        if before.get(what, now[what]) != now[what]
     ]
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from classicnets.data.pipeline.augment import Augment, affine_grid, augment, draw
+from classicnets.data.pipeline.augment import Augment, augment, draw
+from classicnets.data.pipeline.grid import affine_grid
 
 SIZE = (16, 16)
 ROTATED = Augment(crop="pad", flip=True, rotate=20, policy="rand", jitter=0.3, erase=0.5)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import RandAugment, TrivialAugmentWide
-from torchvision.transforms.v2.functional import pil_to_tensor
+from torchvision.transforms.v2.functional import adjust_sharpness, autocontrast, equalize, pil_to_tensor
 
 from classicnets.data.pipeline import random
-from classicnets.data.pipeline.policy import OPERATIONS, apply_policy, largest_magnitudes
+from classicnets.data.pipeline.policy import OPERATIONS, apply_policy, largest_magnitudes, smoothed
 from photos import PHOTO_CLASSES, make_photo
 
 TORCHVISION = dict(
@@ -51,6 +51,18 @@ def test_operations_and_magnitudes_are_torchvisions(photos, name, policy, channe
             ours = OPERATIONS[name](images, torch.full((len(images),), magnitude))
             # Rounding chooses which of two equally near pixels, and one level more or less of a colour.
             assert ((ours.int() - theirs.int()).abs() > 1).float().mean() < 0.02
+
+
+@pytest.mark.parametrize("size", [(2, 9), (16, 18), (33, 64)])
+def test_what_needs_neighbours_or_all_pixels_is_torchvisions_to_the_bit(size):
+    images = torch.randint(0, 256, (6, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images[1, 0] = 7  # a single value
+    images[2] //= 100  # few values
+    images[3, :, : size[0] // 2] = 255
+    none = torch.zeros(6)
+    assert torch.equal(smoothed(images), adjust_sharpness(images, 0))
+    assert torch.equal(OPERATIONS["auto_contrast"](images, none), autocontrast(images))
+    assert torch.equal(OPERATIONS["equalize"](images, none), equalize(images))
 
 
 def draws_for(n, draws=12):

@@ -4,6 +4,9 @@ uint8 (B, C, H, W) -> shift, flip, rotation -> policy -> jitter -> erasing -> (B
 
 Random crops of whole pictures take the place of the first step: see `crops.py`. `mixing.py` mixes two images (`mixup`,
 `cutmix`) at the end.
+
+The images may be on a GPU. The draws, and what is computed for each sample from them, are on the CPU and are sent
+there: so both get the same, to the last bit, and nothing waits for the GPU.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from classicnets.data.pipeline import random
+from classicnets.data.pipeline.grid import affine_grid
 from classicnets.data.pipeline.policy import DRAWS_PER_OPERATION, MAGNITUDES, Policy, apply_policy
+from classicnets.system.streams import sent
 
 _MOST_OPERATIONS = 4
 _FIRST = 10  # draws of the first stream; later operations have a stream of their own, so older runs stay as they were
@@ -136,7 +141,8 @@ def draw(seed: int, epoch: int, indices: Tensor, config: Augment) -> Tensor:
 def augment(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
     """Change each image by its own row of `draws`, made by `draw`: uint8 (B, C, H, W) -> (B, C, H, W), 0..255.
 
-    The crops of whole pictures are made by `crops.py`.
+    The images may be on a GPU, and the results are then too; the draws are on the CPU. The crops of whole pictures are
+    made by `crops.py`.
     """
     images = _resample(images, draws, config) if config.rotate else _shift(images, draws[:, _SHIFT], config)
     return alter(images, draws, config)
@@ -169,7 +175,7 @@ def mirrors(draws: Tensor, config: Augment) -> Tensor:
 def rectangle(centre: Tensor, sides: Tensor, size: tuple[int, int]) -> Tensor:
     """The mask of a rectangle, bool (B, 1, H, W), from its centre and sides (B, 2) as shares of `size` (H, W)."""
     rows, columns = (
-        (torch.arange(side) - centre[:, i : i + 1] * side).abs() < sides[:, i : i + 1] * side / 2
+        (torch.arange(side, device=centre.device) - centre[:, i : i + 1] * side).abs() < sides[:, i : i + 1] * side / 2
         for i, side in enumerate(size)
     )
     return (rows[:, :, None] & columns[:, None, :])[:, None]
@@ -181,9 +187,10 @@ def _shift(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
     reach = config.padding if config.crop == "pad" else 0
     if not reach and not config.flip:
         return images
+    draws = sent(draws, images.device)
     shift = (draws[:, :2] * (2 * reach + 1)).long() - reach
-    rows = (torch.arange(height) + shift[:, :1]).clamp_(0, height - 1)
-    columns = (torch.arange(width) + shift[:, 1:2]).clamp_(0, width - 1)
+    rows = (torch.arange(height, device=images.device) + shift[:, :1]).clamp_(0, height - 1)
+    columns = (torch.arange(width, device=images.device) + shift[:, 1:2]).clamp_(0, width - 1)
     if config.flip:
         columns = torch.where(draws[:, 2:3] < 0.5, columns.flip(1), columns)
     places = (rows[:, :, None] * width + columns[:, None, :]).view(n, 1, -1)
@@ -201,24 +208,14 @@ def _resample(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
     theta = torch.stack(
         (torch.stack((cos * mirror, -sin, shift_x), 1), torch.stack((sin * mirror, cos, shift_y), 1)), 1
     )
-    grid = affine_grid(theta, (images.shape[-2], images.shape[-1]))
+    grid = affine_grid(sent(theta, images.device), (images.shape[-2], images.shape[-1]))
     return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def affine_grid(theta: Tensor, size: tuple[int, int]) -> Tensor:
-    """The same as `F.affine_grid`, (B, 2, 3) -> (B, H, W, 2), but faster: computed by rows and columns."""
-    y, x = (torch.linspace(-1, 1, side) * (side - 1) / side for side in size)
-    grid = torch.empty(len(theta), *size, 2)
-    for i in range(2):
-        by_x, by_y, shift = theta[:, i, :, None].unbind(1)
-        grid[..., i].copy_((x * by_x)[:, None, :]).add_((y * by_y)[:, :, None]).add_(shift[:, :, None])
-    return grid
 
 
 def _jitter(images: Tensor, draws: Tensor, amount: float) -> Tensor:
     """Scale the contrast about the image's mean, then the brightness; the result stays within 0..255."""
     images = images.float()
-    contrast, brightness = (1 + (2 * draws - 1) * amount).view(-1, 2, 1, 1, 1).unbind(1)
+    contrast, brightness = sent(1 + (2 * draws - 1) * amount, images.device).view(-1, 2, 1, 1, 1).unbind(1)
     mean = images.mean((1, 2, 3), keepdim=True)
     return ((images - mean) * contrast + mean).mul_(brightness).clamp_(0, 255)
 
@@ -228,7 +225,8 @@ def _erase(images: Tensor, draws: Tensor, config: Augment) -> Tensor:
     area, aspect = area_and_aspect(draws[:, 3:5], config.erase_scale, config.erase_ratio)
     sides = torch.stack(((area / aspect).sqrt(), (area * aspect).sqrt()), 1)
     size = images.shape[-2], images.shape[-1]
-    inside = rectangle(draws[:, :2], sides, size) & (draws[:, 2] < config.erase).view(-1, 1, 1, 1)
+    centre, sides, chosen = (sent(each, images.device) for each in (draws[:, :2], sides, draws[:, 2] < config.erase))
+    inside = rectangle(centre, sides, size) & chosen.view(-1, 1, 1, 1)
     mean = images.float().mean((1, 2, 3), keepdim=True).to(images.dtype)
     return torch.where(inside, mean, images)
 

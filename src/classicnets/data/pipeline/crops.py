@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from classicnets.data.pipeline import random
-from classicnets.data.pipeline.augment import Augment, affine_grid, angles, area_and_aspect, mirrors
+from classicnets.data.pipeline.augment import Augment, angles, area_and_aspect, mirrors
+from classicnets.data.pipeline.grid import affine_grid
 
 _TRIES = 10  # as torchvision's RandomResizedCrop
 _DRAWS = 2 * _TRIES + 2

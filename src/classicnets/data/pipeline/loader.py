@@ -1,10 +1,13 @@
-"""Batches of an epoch, made from packed images: the order and every change are a function of (seed, epoch, index)."""
+"""Batches of an epoch, made from packed images: the order and every change are a function of (seed, epoch, index).
+
+    order, draws, pixels (CPU, in threads) -> augmentation, normalisation, mixing (on the device) -> Batch
+
+On a GPU, the second half runs on a stream of its own, one batch ahead, and nothing waits for it.
+"""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -18,6 +21,11 @@ from classicnets.data.pipeline.augment import Augment, alter, augment, draw
 from classicnets.data.pipeline.pack import Packed
 from classicnets.data.pipeline.photos import PackedPhotos
 from classicnets.preprocess import Preprocess
+from classicnets.system.streams import in_threads_ahead, on_side_stream, pinned, sent
+from classicnets.system.threads import usable_cores
+
+_CPU = torch.device("cpu")
+_MOST_WORKERS = 8  # threads that make pixels for a GPU if the recipe asks for none
 
 
 class Batch(NamedTuple):
@@ -32,6 +40,11 @@ class Batch(NamedTuple):
     labels: Tensor
     targets: Tensor
     indices: Tensor
+
+    def on(self, device: torch.device) -> Batch:
+        """Return the batch on `device`, without waiting for it. The indices stay on the CPU."""
+        images, labels, targets = (sent(tensor, device) for tensor in (self.images, self.labels, self.targets))
+        return Batch(images, labels, targets, self.indices)
 
 
 class Shard(NamedTuple):
@@ -49,6 +62,18 @@ WHOLE = Shard(0, 1)
 """All of every batch."""
 
 
+class _Read(NamedTuple):
+    """What the CPU contributes to a batch.
+
+    `drawn` are the samples, int64 (B,), with the one after the last if images are mixed; `draws` are their numbers.
+    `pixels` are their images or crops, uint8 (B, C, H, W), or None if the device has them.
+    """
+
+    drawn: Tensor
+    draws: Tensor
+    pixels: Tensor | None
+
+
 @dataclass(frozen=True, eq=False)
 class Loader:
     """Makes the training batches of any epoch, from packed images.
@@ -59,9 +84,12 @@ class Loader:
         augment: what happens to an image.
         batch_size: images in a batch, over all processes.
         seed: with the epoch and the image's index, decides the order and every change.
-        workers: threads that make batches ahead of time; 0 makes them when asked for.
+        workers: threads that make batches ahead of time; 0 makes them when asked for. See `threads`.
         shard: which share of every batch this process makes.
         balanced: show each class equally often. Images of a small class come several times, changed differently.
+        device: where the batches are needed. A GPU augments and normalises them itself; its batches are ready for the
+            stream that is current when they are yielded. For other devices they are made on the CPU.
+        resident: the packed images on that GPU, uint8 (N, C, H, W), or None. See `resident.py`.
     """
 
     packed: Packed | PackedPhotos
@@ -72,6 +100,8 @@ class Loader:
     workers: int = 0
     shard: Shard = WHOLE
     balanced: bool = False
+    device: torch.device = _CPU
+    resident: Tensor | None = None
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -87,60 +117,77 @@ class Loader:
 
         Raises DataError if photos that are decoded in every epoch have changed.
         """
-        order = self._order(epoch)
+        read = partial(self._read, epoch, self._order(epoch), image_size or self.preprocess.input_size)
+        finish = partial(self._finished, epoch, image_size)
         steps = range(start, len(self))
-        make = partial(self._batch, epoch, order, image_size)
-        return _ahead(make, steps, self.workers) if self.workers else map(make, steps)
+        if self.device.type != "cuda":
+            return in_threads_ahead(lambda step: finish(read(step)), steps, self.workers)
+        ahead = in_threads_ahead(read, steps, self.threads, one_core_each=True)
+        return on_side_stream(finish, ahead, self.device)
+
+    @property
+    def threads(self) -> int:
+        """The number of threads that make batches ahead of time.
+
+        For a GPU they make the pixels. It always has some, unless the images are in its memory.
+        """
+        if self.workers or self.device.type != "cuda" or self.resident is not None:
+            return self.workers
+        if isinstance(self.packed, PackedPhotos) and self.packed.workers != 0:
+            return 2  # each has threads of its own, which decode
+        return min(_MOST_WORKERS, max(1, usable_cores() - 1))
 
     def _order(self, epoch: int) -> Tensor:
         if self.balanced:
             return random.balanced_permutation(self.seed, epoch, self.packed.labels)
         return random.permutation(self.seed, epoch, len(self.packed))
 
-    def _batch(self, epoch: int, order: Tensor, image_size: tuple[int, int] | None, step: int) -> Batch:
+    def _read(self, epoch: int, order: Tensor, size: tuple[int, int], step: int) -> _Read:
+        """The CPU's part of batch number `step`: crops have `size`."""
         packed, config = self.packed, self.augment
         n = len(packed)
         first = step * self.batch_size
         mine = self.shard.of(min(self.batch_size, n - first))
-        places = torch.arange(first + mine.start, first + mine.stop + config.mixes) % n
-        drawn = order[places]
-        indices = drawn % n
-        images = self._augmented(epoch, drawn, image_size or self.preprocess.input_size)
+        drawn = order[torch.arange(first + mine.start, first + mine.stop + config.mixes) % n]
+        draws, indices = draw(self.seed, epoch, drawn, config), drawn % n
+        pixels: Tensor | None = None
+        if config.crops_pictures or isinstance(packed, PackedPhotos):
+            pictures = packed.pictures(indices)
+            sizes = torch.tensor([picture.shape[1:] for picture in pictures])
+            boxes = crops.boxes(sizes, crops.draw(self.seed, epoch, drawn), config, size)
+            pixels = crops.cropped(pictures, boxes, draws, config, size)
+        elif self.resident is None:
+            pixels = packed.images.index_select(0, indices)
+        if pixels is not None and self.device.type == "cuda":
+            pixels = pinned(pixels)
+        return _Read(drawn, draws, pixels)
+
+    def _finished(self, epoch: int, image_size: tuple[int, int] | None, read: _Read) -> Batch:
+        """The rest of the batch, on the device if that is a GPU."""
+        packed, config = self.packed, self.augment
+        device = self.device if self.device.type == "cuda" else _CPU
+        indices = read.drawn % len(packed)
+        images = self._augmented(read, indices, device)
         images = self.preprocess.normalize(images)
         if image_size is not None and image_size != tuple(images.shape[2:]):
             images = F.interpolate(images, size=image_size, mode="bilinear", antialias=True)
-        labels = packed.labels[indices]
+        labels = sent(packed.labels[indices], device)
         if not config.mixes:
             return Batch(images, labels, labels, indices)
-        mixes = mixing.draw(self.seed, epoch, drawn[:-1])
+        mixes = mixing.draw(self.seed, epoch, read.drawn[:-1])
         images, targets = mixing.mix(images, labels, mixes, config, packed.num_classes)
         return Batch(images, labels[:-1], targets, indices[:-1])
 
-    def _augmented(self, epoch: int, drawn: Tensor, size: tuple[int, int]) -> Tensor:
-        """The samples `drawn` in this epoch, 0..255: crops of `size`, or images of the preprocessing's size."""
-        packed, config = self.packed, self.augment
-        indices = drawn % len(packed)
-        draws = draw(self.seed, epoch, drawn, config)
-        if isinstance(packed, Packed) and not config.crops_pictures:
-            return augment(packed.images.index_select(0, indices), draws, config)
-        pictures = packed.pictures(indices)
-        sizes = torch.tensor([picture.shape[1:] for picture in pictures])
-        boxes = crops.boxes(sizes, crops.draw(self.seed, epoch, drawn), config, size)
-        return alter(crops.cropped(pictures, boxes, draws, config, size), draws, config)
+    def _augmented(self, read: _Read, indices: Tensor, device: torch.device) -> Tensor:
+        """The images of a batch as the network sees them, 0..255: crops, or images of the preprocessing's size."""
+        if read.pixels is None:
+            assert self.resident is not None
+            return augment(self.resident.index_select(0, sent(indices, device)), read.draws, self.augment)
+        pixels = sent(read.pixels, device)
+        is_crop = self.augment.crops_pictures or isinstance(self.packed, PackedPhotos)
+        return (alter if is_crop else augment)(pixels, read.draws, self.augment)
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
     """How many batches an epoch has: only full ones, and one of all images if there are fewer than a batch."""
     return max(1, num_images // batch_size)
-
-
-def _ahead(make: Callable[[int], Batch], steps: range, workers: int) -> Iterator[Batch]:
-    """`map(make, steps)`, with the next `workers` batches being made in threads while this one is used."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="classicnets-loader") as pool:
-        waiting: deque[Future[Batch]] = deque()
-        for step in steps:
-            waiting.append(pool.submit(make, step))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from classicnets.data.pipeline import random
 from classicnets.data.pipeline.augment import Augment, rectangle
+from classicnets.system.streams import sent
 
 
 class Mixed(NamedTuple):
@@ -33,9 +34,9 @@ def mix(images: Tensor, labels: Tensor, draws: Tensor, config: Augment, num_clas
     A mixed image depends only on its two images and its own draws, not on the rest of the batch.
 
     Args:
-        images: float32 (B + 1, C, H, W).
-        labels: int64 (B + 1,).
-        draws: float32 (B, 5), made by `draw`.
+        images: float32 (B + 1, C, H, W), on any device; the result is there too.
+        labels: int64 (B + 1,), there too.
+        draws: float32 (B, 5), made by `draw`, on the CPU.
         config: its `mixup`, `cutmix` and `mix_probability`.
         num_classes: K.
     """
@@ -47,9 +48,11 @@ def mix(images: Tensor, labels: Tensor, draws: Tensor, config: Augment, num_clas
     else:
         cut = torch.full_like(kind, bool(config.cutmix), dtype=torch.bool)
         share = _beta(place, config.cutmix or config.mixup)
-    inside = rectangle(centre, (1 - share).sqrt()[:, None].expand(-1, 2), size)
+    sides, mixes = (1 - share).sqrt()[:, None].expand(-1, 2), chance < config.mix_probability
+    centre, sides, cut, share, mixes = (sent(each, images.device) for each in (centre, sides, cut, share, mixes))
+    inside = rectangle(centre, sides, size)
     keep = torch.where(cut.view(-1, 1, 1, 1), (~inside).float(), share.view(-1, 1, 1, 1))
-    keep = torch.where((chance < config.mix_probability).view(-1, 1, 1, 1), keep, 1.0)
+    keep = torch.where(mixes.view(-1, 1, 1, 1), keep, 1.0)
     # Not lerp: its last bits depend on the position of an image in the batch.
     mixed = images[:-1] * keep + images[1:] * (1 - keep)
     own = keep.double().mean((2, 3)).float()

@@ -2,6 +2,9 @@
 
 The operations and their magnitudes are those of torchvision's transforms v2. Each image draws its own operation,
 magnitude and sign. Images with the same operation are changed together.
+
+The images may be on a GPU. The draws are on the CPU, which so knows how many images each operation has: a GPU would
+have to be waited for.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from classicnets.data.pipeline.grid import affine_grid
 from classicnets.preprocess import luma
+from classicnets.system.streams import sent
 
 Policy = Literal["none", "trivial", "rand"]
 
@@ -27,8 +32,8 @@ def apply_policy(images: Tensor, draws: Tensor, policy: Policy, operations: int,
     """Change each image by its own draws; pixels from outside the image are black.
 
     Args:
-        images: uint8 (B, C, H, W), any number of channels.
-        draws: float32 (B, 3 * operations or more), from [0, 1).
+        images: uint8 (B, C, H, W), any number of channels, on any device.
+        draws: float32 (B, 3 * operations or more), from [0, 1), on the CPU.
         policy: "trivial" applies one operation at a drawn magnitude, "rand" `operations` of them at `magnitude`.
         operations: 1 to 4; "trivial" ignores it.
         magnitude: 0 to 30; "trivial" ignores it.
@@ -45,13 +50,15 @@ def _one_each(images: Tensor, which: Tensor, levels: Tensor, signs: Tensor, poli
     """Apply operation `which` to each image, at a level 0..1 of its largest magnitude, negative if sign < 0.5."""
     changed = torch.empty_like(images)
     limits = largest_magnitudes(policy, images.shape[-2], images.shape[-1])
-    for number, (name, operation) in enumerate(OPERATIONS.items()):
-        rows = (which == number).nonzero().flatten()
+    counts: list[int] = which.bincount(minlength=len(OPERATIONS)).tolist()
+    by_operation = which.argsort(stable=True)
+    all_rows, all_places = by_operation.split(counts), sent(by_operation, images.device).split(counts)
+    for (name, operation), rows, places in zip(OPERATIONS.items(), all_rows, all_places, strict=True):
         if len(rows):
             magnitudes = levels[rows] * limits[name]
             if name not in _ONE_WAY:
                 magnitudes = torch.where(signs[rows] < 0.5, -magnitudes, magnitudes)
-            changed[rows] = operation(images[rows], magnitudes)
+            changed[places] = operation(images[places], magnitudes)
     return changed
 
 
@@ -77,7 +84,7 @@ def largest_magnitudes(policy: Policy, height: int, width: int) -> dict[str, flo
     }
 
 
-# ---- the operations: uint8 (b, C, H, W) and their magnitudes float32 (b,), to uint8 (b, C, H, W)
+# ---- the operations: uint8 (b, C, H, W) and their magnitudes float32 (b,) on the CPU, to uint8 (b, C, H, W)
 
 
 def _identity(images: Tensor, _: Tensor) -> Tensor:
@@ -117,7 +124,10 @@ def _moved(images: Tensor, *, right: _Row = (1, 0, 0), down: _Row = (0, 1, 0)) -
     for i, row in enumerate((right, down)):
         for j, value in enumerate(row):
             theta[:, i, j] = torch.as_tensor(value, dtype=torch.float32) * per_pixel[i][j]
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    if images.device.type == "cpu":
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    else:
+        grid = affine_grid(sent(theta, images.device), (height, width))
     return F.grid_sample(images.float(), grid, mode="nearest", align_corners=False).to(torch.uint8)
 
 
@@ -134,14 +144,24 @@ def _contrast(images: Tensor, changes: Tensor) -> Tensor:
 
 
 def _sharpness(images: Tensor, changes: Tensor) -> Tensor:
-    from torchvision.transforms.v2.functional import adjust_sharpness  # torchvision takes long to import
+    return _away_from(smoothed(images), images, changes)
 
-    return _away_from(_each_channel(lambda planes: adjust_sharpness(planes, 0), images), images, changes)
+
+def smoothed(images: Tensor) -> Tensor:
+    """Each pixel's mean over 3x3, in which it counts five times, rounded. The pixels of the edge stay."""
+    if min(images.shape[-2:]) < 3:
+        return images
+    values = images.float()
+    triples = values[..., :-2, :] + values[..., 1:-1, :] + values[..., 2:, :]
+    sums = triples[..., :-2] + triples[..., 1:-1] + triples[..., 2:]
+    result = images.clone()
+    result[..., 1:-1, 1:-1] = sums.add_(values[..., 1:-1, 1:-1], alpha=4).div_(13).round_().to(torch.uint8)
+    return result
 
 
 def _away_from(origin: Tensor, images: Tensor, changes: Tensor) -> Tensor:
     """Move images away from `origin` by the factor 1 + change: a factor of 0 is `origin`, 1 changes nothing."""
-    factors = (1 + changes).view(-1, 1, 1, 1)
+    factors = sent((1 + changes).view(-1, 1, 1, 1), images.device)
     return (images * factors + origin * (1 - factors)).clamp_(0, 255).to(torch.uint8)
 
 
@@ -152,30 +172,33 @@ def _grey(images: Tensor) -> Tensor:
 
 def _posterize(images: Tensor, bits: Tensor) -> Tensor:
     """Clear the lowest `bits`, rounded, of every value."""
-    lowest = bits.round().to(torch.uint8).view(-1, 1, 1, 1)
+    lowest = sent(bits.round().to(torch.uint8).view(-1, 1, 1, 1), images.device)
     return images >> lowest << lowest
 
 
 def _solarize(images: Tensor, depth: Tensor) -> Tensor:
     """Invert the values from 255 - `depth` on."""
-    return torch.where(images >= (255 - depth).view(-1, 1, 1, 1), 255 - images, images)
+    return torch.where(images >= sent((255 - depth).view(-1, 1, 1, 1), images.device), 255 - images, images)
 
 
 def _auto_contrast(images: Tensor, _: Tensor) -> Tensor:
-    from torchvision.transforms.v2.functional import autocontrast
-
-    return _each_channel(autocontrast, images)
+    """Stretch each channel to 0..255; one of a single value stays."""
+    values = images.float()
+    low, high = values.amin((2, 3), keepdim=True), values.amax((2, 3), keepdim=True)
+    flat = low == high
+    scale = ((high - low) * (1 / 255)).masked_fill_(flat, 1)
+    return values.sub_(low.masked_fill_(flat, 0)).div_(scale).clamp_(0, 255).to(torch.uint8)
 
 
 def _equalize(images: Tensor, _: Tensor) -> Tensor:
-    from torchvision.transforms.v2.functional import equalize
-
-    return _each_channel(equalize, images)
-
-
-def _each_channel(change: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Apply `change` to each channel as a grey image (b * C, 1, H, W): torchvision only takes 1 or 3 channels."""
-    return change(images.flatten(0, 1).unsqueeze(1)).view(images.shape)
+    """Spread the values of each channel evenly over 0..255, with Pillow's rounding; one of few values stays."""
+    values = images.flatten(2).long()
+    counts = values.new_zeros(*values.shape[:2], 256, dtype=torch.int32)
+    counts.scatter_add_(2, values, counts.new_ones(1).expand_as(values))
+    step = (values.shape[2] - counts.gather(2, values.amax(2, keepdim=True))).div_(255, rounding_mode="floor")
+    below = counts.cumsum(2).sub_(counts)
+    table = below.add_(step // 2).div_(step.clamp(min=1), rounding_mode="floor").clamp_(max=255).to(torch.uint8)
+    return torch.where(step[..., None] > 0, table.gather(2, values).view_as(images), images)
 
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -169,7 +169,10 @@ class Recipe(_Section):
         image_size: the side in pixels; None takes the images' own size if that is small, 96 for fewer than 5,000 photos
             if the recipe was chosen and the training starts from scratch, else the network's.
         seed: decides the first weights, the order and the augmentation.
-        precision: the arithmetic of the forward pass: "fp32", "bf16", or "auto" (bf16 if the hardware has it).
+        precision: the arithmetic of the forward pass: "fp32", "bf16", "fp16" with a scaled loss, or "auto": bf16 if the
+            hardware has it, else fp16 on a GPU that has that, else fp32.
+        compile: compile the training step with `torch.compile`: true, false, or "auto": on one GPU, if the run is long
+            enough to repay it.
         ema: how much of the moving average of the weights is kept in each step; 0 keeps no average.
         best: the validation metric that chooses the epoch to keep.
         patience: end after so many epochs without a better one; None never ends early.
@@ -192,7 +195,8 @@ class Recipe(_Section):
     recompute: bool = False
     image_size: Side | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: Literal["auto", True, False] = "auto"
     ema: Share = 0.0
     best: Best = "accuracy"
     patience: Annotated[int, Field(ge=1)] | None = None

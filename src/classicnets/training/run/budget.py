@@ -19,13 +19,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from classicnets.classifier import Classifier
 from classicnets.data.pipeline.pack import Packed
 from classicnets.data.split import balanced_sample
 from classicnets.errors import ConfigError
 from classicnets.evaluation.novelty import MOST_TRAINING_IMAGES
 from classicnets.models.catalog import create
-from classicnets.system.memory import memory_kept
+from classicnets.system.devices import fast_training, synchronize
 from classicnets.training.recipe.plan import Plan, switches
 from classicnets.training.recipe.schema import FinetuneSection, ProgressiveSection, Recipe
 from classicnets.training.recipe.settings import sets
@@ -205,7 +207,7 @@ def measure(prepared: Prepared, *, most_seconds: float) -> Timing:
     session, state = prepared.session, prepared.state
     tensors = {name: tensor.clone() for name, tensor in state.tensors().items()}
     trainer = copy.deepcopy(state.trainer())
-    with memory_kept(session.precision.dtype):
+    with fast_training(session.precision):
         try:
             return _measured(prepared, most_seconds)
         finally:
@@ -232,7 +234,7 @@ def _measured(prepared: Prepared, most_seconds: float) -> Timing:
         forward = full / 3
         statistics = forward * math.ceil(images_measured(session, is_last=False) / session.batch_size)
     else:
-        statistics = _seconds_of(lambda: measure_statistics(session, state))
+        statistics = _seconds_of(lambda: (measure_statistics(session, state), synchronize(session.precision.device)))
     validation, end = _validation_seconds(prepared)
     saving = session.processes.on_main(lambda: _seconds_of(lambda: _save_aside(prepared)))
     return Timing(full, small, frozen, statistics, validation, saving, end + _REPORT_SECONDS)
@@ -245,7 +247,8 @@ def _step_seconds(
     changes: dict[str, object] = {"epochs": _MOST_EPOCHS, "patience": None, "finetune": finetune}
     if not progressive:
         changes["progressive"] = ProgressiveSection()
-    timed = _step_times(fit(replace(session, recipe=session.recipe.model_copy(update=changes)), state))
+    timed_session = replace(session, recipe=session.recipe.model_copy(update=changes), compiles=False)
+    timed = _step_times(fit(timed_session, state), session.precision.device)
     next(timed)
     first = next(timed)
     count = session.processes.largest(min(_MOST_STEPS, max(1, round(most_seconds / first))))
@@ -254,10 +257,11 @@ def _step_seconds(
     return sum(times) / len(times)
 
 
-def _step_times(events: Iterator[StepDone | EpochDone]) -> Generator[float, None, None]:
+def _step_times(events: Iterator[StepDone | EpochDone], device: torch.device) -> Generator[float, None, None]:
     """The seconds of each step; validations between them are left out."""
     before = time.perf_counter()
     for event in events:
+        synchronize(device)
         if isinstance(event, StepDone):
             yield time.perf_counter() - before
         before = time.perf_counter()

@@ -20,6 +20,7 @@ from classicnets.evaluation.novelty import MOST_TRAINING_IMAGES
 from classicnets.evaluation.trust import calibrate
 from classicnets.models.contract import Classified
 from classicnets.scorer import Outputs, outputs_of
+from classicnets.system.streams import sent
 from classicnets.training.scale.processes import Processes
 from classicnets.training.step.session import Session
 
@@ -64,7 +65,8 @@ def training_images(session: Session, data: Data, classifier: Classifier, chosen
     if session.features:  # then the packed images have no pixels
         return pack(data.train.subset(chosen), preprocess).images
     if isinstance(packed, Packed) and packed.images.shape[2:] == preprocess.input_size:
-        return packed.images[chosen]
+        images = packed.images if session.loader.resident is None else session.loader.resident
+        return images[sent(chosen, images.device)]
     return torch.cat([preprocess.geometry(picture[None]) for picture in packed.pictures(chosen)])
 
 

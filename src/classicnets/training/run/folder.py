@@ -43,6 +43,8 @@ from classicnets.training.step.state import EpochDone
 LIFE = ("started", "reopened", "epoch", "stopped", "finished")
 """The events that give a run's state. The last one counts."""
 
+CPU = torch.device("cpu")
+
 _MAKE_ROOM = "Free some space, or make the folder writable."
 
 
@@ -59,13 +61,17 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, recipe: Recipe, precision: str) -> Run:
+    def create(
+        cls, path: Path, recipe: Recipe, precision: str, device: torch.device = CPU, *, compiles: bool = False
+    ) -> Run:
         """Create a run folder. Nothing is overwritten.
 
         Args:
             path: the folder. If it exists, the run goes to `path-2`, `path-3`, ... instead.
             recipe: the resolved recipe, written to recipe.toml.
-            precision: "fp32" or "bf16", written to environment.json.
+            precision: "fp32", "bf16" or "fp16", written to environment.json.
+            device: where it trains, written there too.
+            compiles: whether its step is compiled, written there too.
 
         Returns:
             The new run.
@@ -80,7 +86,8 @@ class Run:
                 with written_aside(folder, replace=False) as new:  # so that no run folder is ever without its recipe
                     new.mkdir()
                     (new / "recipe.toml").write_text(recipe.to_toml(), "utf-8", newline="")
-                    (new / "environment.json").write_text(json.dumps(environment(precision), indent=2) + "\n", "utf-8")
+                    machine = environment(precision, device, compiles=compiles)
+                    (new / "environment.json").write_text(json.dumps(machine, indent=2) + "\n", "utf-8")
             except FileExistsError:
                 continue  # another process was faster
             except StorageError as error:
@@ -311,8 +318,15 @@ def _asked(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"epochs": 1, "image_size": None, "ema": 0.0})
 
 
-def environment(precision: str) -> dict[str, Any]:
-    """Return the machine and the versions in use, as JSON values. `precision` is "fp32" or "bf16"."""
+def environment(precision: str, device: torch.device = CPU, *, compiles: bool = False) -> dict[str, Any]:
+    """Return the machine, the versions and the arithmetic in use, as JSON values.
+
+    Args:
+        precision: "fp32", "bf16" or "fp16".
+        device: where the training computes.
+        compiles: whether its step is compiled.
+    """
+    on_gpu = device.type == "cuda"
     return {
         "classicnets": classicnets.__version__,
         "python": platform.python_version(),
@@ -321,8 +335,12 @@ def environment(precision: str) -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "device": device.type,
+        "accelerator": torch.cuda.get_device_name(device) if on_gpu else None,
         "precision": precision,
+        "tf32": on_gpu,
+        "cudnn_benchmark": on_gpu,
+        "compile": compiles,
         "processes": dist.get_world_size() if dist.is_initialized() else 1,
         "launch": launch_id(),
     }

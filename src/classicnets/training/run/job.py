@@ -26,7 +26,7 @@ from classicnets.evaluation import Report, evaluate
 from classicnets.evaluation.calibration import Temperature
 from classicnets.evaluation.trust import with_temperature_only
 from classicnets.reports import write_report
-from classicnets.system.memory import memory_kept
+from classicnets.system.devices import fast_training
 from classicnets.system.threads import threads_kept
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.calibrate import TRAINED_ON, all_outputs, calibrated, first_temperature
@@ -35,9 +35,11 @@ from classicnets.training.run.folder import Run
 from classicnets.training.run.pace import threads_for, work_of_step
 from classicnets.training.run.prepare import Prepared
 from classicnets.training.run.refit import Refitting, prepare_refit
+from classicnets.training.run.shortage import shortage_explained
 from classicnets.training.run.stopping import StopRequests
+from classicnets.training.step.compiled import is_compile_error, without_compiler
 from classicnets.training.step.diagnose import diverged, stuck
-from classicnets.training.step.loop import fit
+from classicnets.training.step.loop import fit, read
 from classicnets.training.step.state import EpochDone, StepDone
 
 _REFIT = "trained again on training and validation images; best epoch and val accuracy are of the first training"
@@ -76,7 +78,8 @@ class Job:
             Resuming the run later does both.
 
     Iterating raises Locked if another process trains the run, ConfigError if one has trained it since this job was
-    prepared, TrainingDiverged if the loss is not finite, and StorageError if the run folder cannot be written.
+    prepared, TrainingDiverged if the loss is not finite, OutOfMemory if memory runs out, and StorageError if the run
+    folder cannot be written.
 
     `start` and `reopen` create jobs.
 
@@ -127,8 +130,9 @@ class Job:
 
     def __iter__(self) -> Iterator[StepDone | EpochDone | Refitting | Finished]:
         processes, run = self._session.processes, self.run
-        kept = memory_kept(self._session.precision.dtype)
-        with processes.connected(), kept, threads_kept(), ExitStack() as stack:
+        precision = self._session.precision
+        explained = shortage_explained(self.recipe, precision.device, run.path)
+        with processes.connected(), explained, fast_training(precision), threads_kept(), ExitStack() as stack:
             processes.on_main(lambda: stack.enter_context(self._locked()))
             if processes.on_main(self._is_complete):
                 yield Finished(run, processes.on_main(lambda: run.report), run.page)
@@ -254,6 +258,11 @@ class Job:
                 return
             except TrainingDiverged as error:
                 self._go_back(error)
+            except RuntimeError as error:
+                if not (self._session.compiles and is_compile_error(error)):
+                    raise
+                self._session = replace(self._session, compiles=False)
+                self._warn(without_compiler(error))
 
     def _go_back(self, error: TrainingDiverged) -> None:
         """Restore the newest valid checkpoint and lower the rate if `on_nan` is "rollback"; else raise `error`."""
@@ -323,6 +332,7 @@ class Job:
     def _save_checkpoint(self, trainer: dict[str, Any] | None = None) -> None:
         """Save the state. `trainer` is the state's `trainer()` if it was taken earlier."""
         state = self._state
+        read(self._session, state)
         tensors = state.tensors()
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise diverged(f"The weights are not finite after step {state.step}.", self.recipe)

@@ -29,7 +29,9 @@ from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.checkpoint import Checkpoint
 from classicnets.training.run.equip import equip
 from classicnets.training.run.identity import identity
+from classicnets.training.run.placement import place
 from classicnets.training.scale.processes import ALONE, Processes
+from classicnets.training.step.compiled import choose
 from classicnets.training.step.session import Session
 from classicnets.training.step.state import TrainState
 from classicnets.weights import Pretrained, pretrained
@@ -127,6 +129,7 @@ def prepare(
     equipment = equip(
         model, recipe, packed.train, data.classes, preprocess, precision, progress=partial(report, "features")
     )
+    placed = place(model, recipe, equipment, packed.val, precision, processes, (side, side))
     card = Card(
         model_name=source.name,
         classes=data.classes,
@@ -137,6 +140,7 @@ def prepare(
             "versions": {"classicnets": classicnets.__version__, "torch": torch.__version__},
         },
     )
+    compiling = choose(recipe, model, device, num_images=len(packed.train), processes=processes.world)
     session = Session.of(
         recipe,
         card,
@@ -146,7 +150,10 @@ def prepare(
         processes=processes,
         class_weights=equipment.class_weights,
         teacher=equipment.teacher,
-        features=equipment.features,
+        features=placed.features,
+        train_there=placed.train,
+        val_there=placed.val,
+        compiles=compiling.compiles,
     )
     return Prepared(
         session=session,
@@ -154,7 +161,14 @@ def prepare(
         test=packed.test,
         data=packed.data,
         identity=known_by,
-        notes=(*_read_as(bit_depth), *_kept_as(packed.train), *_started_from(found), *equipment.notes),
+        notes=(
+            *_read_as(bit_depth),
+            *_kept_as(packed.train),
+            *_started_from(found),
+            *equipment.notes,
+            *placed.notes,
+            *compiling.notes,
+        ),
     )
 
 

@@ -13,7 +13,7 @@ import contextlib
 import inspect
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -73,8 +73,8 @@ class Processes:
         """Call `work` in the first process only. All return its result, or raise its error."""
         return work()
 
-    def sums(self, *values: float) -> tuple[float, ...]:
-        """Return the sum of each value over the processes."""
+    def summed(self, values: Tensor) -> Tensor:
+        """Return the sum of each value over the processes, on the device of `values`, which may change."""
         return values
 
     def largest(self, value: int) -> int:
@@ -152,16 +152,14 @@ class Group(Processes):
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
-    def sums(self, *values: float) -> tuple[float, ...]:
-        return tuple(self._reduced(values, dist.ReduceOp.SUM).tolist())
+    def summed(self, values: Tensor) -> Tensor:
+        dist.all_reduce(values)
+        return values
 
     def largest(self, value: int) -> int:
-        return int(self._reduced((value,), dist.ReduceOp.MAX))
-
-    def _reduced(self, values: Sequence[float], how: dist.ReduceOp.RedOpType) -> Tensor:
-        numbers = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(numbers, how)
-        return numbers
+        number = torch.tensor(value)  # on the CPU, so that no GPU is waited for
+        dist.all_reduce(number, dist.ReduceOp.MAX)
+        return int(number)
 
     def parallel(self, module: nn.Module) -> nn.Module:
         # Every process computes the same buffers, so they need not be sent. PyTorch 2.14 renamed this option.

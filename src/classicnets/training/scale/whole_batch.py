@@ -82,7 +82,7 @@ class _BatchNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, processes: int) -> tuple[Tensor, ...]:
         unused = weight.detach().clone()  # with running statistics in fp32, the result is fp32 for any type of x
         mean, var = torch.batch_norm_update_stats(x, unused, unused.clone(), 0.0)
-        ours = torch.cat([mean, var, mean.new_tensor([x.numel() / x.shape[1]])])
+        ours = torch.cat([mean, var, mean.new_full((1,), x.numel() / x.shape[1])])
         all_ = [torch.empty_like(ours) for _ in range(processes)]
         dist.all_gather(all_, ours)
         means, variances, counts = torch.stack(all_).split([len(mean), len(mean), 1], dim=1)

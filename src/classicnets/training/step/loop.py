@@ -3,7 +3,9 @@
     order, augment -> forward -> loss -> backward -> step -> StepDone ... -> validate -> EpochDone ...
 
 It prints nothing and writes no file. Everything that changes is in `TrainState`. A step depends only on the state, the
-seed and the step number, so a training can resume bit for bit from the state between any two events.
+seed and the step number, so on a CPU a training can resume bit for bit from the state between any two events.
+
+On a GPU the loop queues steps and reads their losses every `READ_EVERY` steps, so that the GPU never waits for it.
 """
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ from classicnets.training.memory.lean import replaced_forwards
 from classicnets.training.recipe.schema import ProgressiveSection
 from classicnets.training.scale.whole_batch import whole_batch
 from classicnets.training.step.diagnose import diverged, first_not_finite
-from classicnets.training.step.optimizer import learning_rate
+from classicnets.training.step.optimizer import learning_rate, skipping
 from classicnets.training.step.session import Session
 from classicnets.training.step.state import EpochDone, StepDone, Tally, TrainState
 from classicnets.training.step.statistics import measure_statistics
 from classicnets.training.transfer.freeze import freeze, train_mode
+
+READ_EVERY = 20
+"""Steps after which an accelerator's losses are read: rarely enough that it does not wait, often enough to watch."""
 
 
 def fit(session: Session, state: TrainState) -> Iterator[StepDone | EpochDone]:
@@ -44,10 +49,12 @@ def fit(session: Session, state: TrainState) -> Iterator[StepDone | EpochDone]:
         state: what the training changes. To resume, give a restored state.
 
     Yields:
-        A StepDone after every optimizer step, an EpochDone after every validation.
+        A StepDone after every optimizer step, an EpochDone after every validation. On an accelerator a StepDone may
+        come while the step is still being computed; see `StepDone`.
 
     Raises:
-        TrainingDiverged: the loss or the gradient is not finite. The step is not taken.
+        TrainingDiverged: the loss or the gradient is not finite. The step is not taken. On an accelerator it is raised
+            at the next reading, at the latest after the epoch's last step; no step after the failed one is taken.
 
     >>> for event in fit(session, TrainState.begin(model, recipe)): ...
     """
@@ -55,19 +62,18 @@ def fit(session: Session, state: TrainState) -> Iterator[StepDone | EpochDone]:
     objective: nn.Module | None = None
     while not state.is_over(recipe):
         epoch = len(state.history)
-        size = image_size_at(
-            recipe.progressive, session.preprocess.input_size, epoch / recipe.epochs, state.model.config.min_size
-        )
+        size = _size(session, state)
         batches = loader.batches(epoch, start=state.step - epoch * len(loader), image_size=size)
         before = time.perf_counter()
         for batch in session.inputs(batches):
             if freeze(state.model, recipe.finetune, session.share_done(state.step)) or objective is None:
-                objective = session.processes.parallel(session.objective(state.model))
-            lr = rate_now(session, state)
-            loss = train_step(session, state, batch, lr, objective)
-            now = time.perf_counter()
+                objective = _objective(session, state)
+            lr, reads = rate_now(session, state), _reads(session, state)
+            loss = train_step(session, state, batch, lr, objective, reads)
             tally = state.tally
-            tally.seconds, before = tally.seconds + now - before, now
+            if reads:
+                now = time.perf_counter()
+                tally.seconds, before = tally.seconds + now - before, now
             yield StepDone(epoch + 1, state.step, loss, tally.accuracy, lr, tally.images_per_second)
         measure_statistics(session, state)
         measured = _validated(session, state) if session.validates else _NOT_MEASURED
@@ -83,14 +89,34 @@ def fit(session: Session, state: TrainState) -> Iterator[StepDone | EpochDone]:
         yield row
 
 
+def _objective(session: Session, state: TrainState) -> nn.Module:
+    """The training loss of the parameters that learn now, compiled if the session compiles."""
+    objective = session.objective(state.model)
+    if session.compiles:
+        objective.compile()  # in place: names, types and checkpoints stay as they are
+    return session.processes.parallel(objective)
+
+
 def rate_now(session: Session, state: TrainState) -> float:
     """Return the learning rate of the next step."""
     recipe = session.recipe
     return state.rate * learning_rate(recipe.optim, recipe.schedule, session.share_done(state.step))
 
 
+def _reads(session: Session, state: TrainState) -> bool:
+    """Whether to read the next step's loss: on a CPU always; else an epoch's first and last, and every 20th step."""
+    step, epoch_ends = state.step + 1, (len(state.history) + 1) * len(session.loader)
+    nothing_yet = not state.tally.images or math.isnan(state.loss)
+    return session.precision.device.type == "cpu" or nothing_yet or step % READ_EVERY == 0 or step == epoch_ends
+
+
 def train_step(
-    session: Session, state: TrainState, batch: Batch, lr: float, objective: nn.Module | None = None
+    session: Session,
+    state: TrainState,
+    batch: Batch,
+    lr: float,
+    objective: nn.Module | None = None,
+    reads: bool = True,
 ) -> float:
     """Take one optimizer step on a batch and return its loss.
 
@@ -100,37 +126,69 @@ def train_step(
         batch: this process's part of the batch: images (B, C, H, W), targets (B,) or (B, K), labels (B,).
         lr: the learning rate.
         objective: `session.objective(state.model)`, wrapped by `processes.parallel`. None: created here.
+        reads: whether to wait for the device and read the loss. If not, the step is only queued.
 
     Returns:
-        The mean loss over the whole batch, of all processes. The gradients are of this mean too.
+        The mean loss over the whole batch, of all processes; the gradients are of this mean too. If earlier steps were
+        not read, it is the mean over them too. Without `reads`, it is what was read last.
 
     Raises:
-        TrainingDiverged: the loss or the gradient is not finite. No weight has changed.
+        TrainingDiverged: the loss or the gradient is not finite, in this step or in one that was not read. No weight
+            has changed since.
     """
-    batch = Batch(*(tensor.to(session.precision.device) for tensor in batch))
+    device, optimizer = session.precision.device, state.optimizer
+    batch = batch.on(device)
     summed = _forward_backward(session, state, batch, objective or session.objective(state.model))
-    loss = summed.loss / session.batch_size
+    state.scaler.unscale_(optimizer)
     parameters = [parameter for parameter in state.model.parameters() if parameter.grad is not None]
     norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-    if not (math.isfinite(loss) and math.isfinite(norm.item())):
-        raise diverged(
-            f"The loss is {loss} and the gradient's norm {norm.item()} at step {state.step + 1}, with learning rate "
-            f"{lr:.3g}.", session.recipe, _first_failure(session, state, batch),
-        )  # fmt: skip
+    scaled = state.scaler.is_enabled()
+    skip = state.unread.add(summed.loss, summed.correct, norm, scaled=scaled)
+    if reads:
+        read(session, state, batch)
     if session.recipe.optim.clip_norm:
         clip_grads_with_norm_(parameters, session.recipe.optim.clip_norm, norm)
-    _update(session, state, lr)
-    state.tally.loss += summed.loss
-    state.tally.correct += summed.correct
-    state.tally.images += session.batch_size
-    return loss
+    _update(session, state, lr, skip if scaled or not reads else None)
+    return state.loss
+
+
+def read(session: Session, state: TrainState, batch: Batch | None = None) -> None:
+    """Read the losses of the steps that were only queued, into the tally. Waits for the device.
+
+    Args:
+        session: what the training works with.
+        state: the state between two steps; or within one, before its update.
+        batch: the batch of the step that is under way. None: no step is.
+
+    Raises:
+        TrainingDiverged: the loss or the gradient of one of these steps is not finite. The state is that before it,
+            except for running statistics and the average.
+    """
+    if not state.unread.steps:
+        return
+    under_way = int(batch is not None)
+    first = state.step + under_way - state.unread.steps + 1
+    reading = state.unread.read()
+    tally, size = state.tally, session.batch_size
+    tally.loss += reading.loss
+    tally.correct += reading.correct
+    tally.images += reading.steps * size
+    if reading.failed:
+        late = first + reading.steps != state.step + under_way
+        state.step = first + reading.steps - 1
+        raise diverged(
+            f"The loss is {reading.last_loss / size} and the gradient's norm {reading.last_norm} at step "
+            f"{state.step + 1}, with learning rate {rate_now(session, state):.3g}.", session.recipe,
+            _first_failure(session, state, None if late else batch),
+        )  # fmt: skip
+    state.loss = reading.loss / (reading.steps * size)
 
 
 class _Summed(NamedTuple):
-    """Sums over the images of a batch: the loss, and the number of correct predictions."""
+    """Sums over the images of a batch: the loss, and the number of correct predictions. Both are on the device."""
 
-    loss: float
-    correct: int
+    loss: Tensor
+    correct: Tensor
 
 
 def _forward_backward(session: Session, state: TrainState, batch: Batch, objective: nn.Module) -> _Summed:
@@ -138,7 +196,7 @@ def _forward_backward(session: Session, state: TrainState, batch: Batch, objecti
     processes, precision, size = session.processes, session.precision, session.batch_size
     train_mode(state.model)
     state.optimizer.zero_grad(set_to_none=True)
-    loss_sum, correct = 0.0, 0
+    sums = torch.zeros(2, dtype=precision.widest, device=precision.device)
     shards = _shards(session)
     first = shards[0].of(size).start
     for shard in shards:
@@ -147,17 +205,16 @@ def _forward_backward(session: Session, state: TrainState, batch: Batch, objecti
         with (
             seeded(_seed(session, state), precision.device),  # dropout depends on the step alone
             whole_batch(state.model, shard, size, processes=processes.world),
-            replaced_forwards(state.forwards),
+            replaced_forwards({} if session.compiles else state.forwards),
             more_to_come,
         ):
             with precision():
                 loss, logits = objective(batch.images[here], batch.targets[here])
             # Gradients are summed over parts and averaged over processes.
-            (loss * (len(logits) / size * processes.world)).backward()
-        loss_sum += loss.item() * len(logits)
-        correct += int((logits.argmax(1) == batch.labels[here]).sum())
-    loss_sum, correct_everywhere = processes.sums(loss_sum, correct)
-    return _Summed(loss_sum, int(correct_everywhere))
+            state.scaler.scale(loss * (len(logits) / size * processes.world)).backward()
+        correct = (logits.argmax(1) == batch.labels[here]).sum()
+        sums += torch.stack([loss.detach().to(sums) * len(logits), correct.to(sums)])
+    return _Summed(*processes.summed(sums))
 
 
 def _shards(session: Session) -> list[Shard]:
@@ -170,8 +227,19 @@ def _seed(session: Session, state: TrainState) -> int:
     return (session.recipe.seed << 32) + state.step
 
 
-def _first_failure(session: Session, state: TrainState, batch: Batch) -> str:
-    """Run the batch again, and return a sentence that names the first value that is not finite."""
+def _first_failure(session: Session, state: TrainState, batch: Batch | None) -> str:
+    """Run a failed step again, and return a sentence that names the first value that is not finite.
+
+    `batch` is its batch, whose gradients are still there. None: the batch of the next step is made again.
+    """
+    if batch is None:
+        epoch = len(state.history)
+        made = session.loader.batches(
+            epoch, start=state.step - epoch * len(session.loader), image_size=_size(session, state)
+        )
+        batch = next(iter(session.inputs(made))).on(session.precision.device)
+        if session.processes.world == 1:  # of several, only the first may be reading
+            _forward_backward(session, state, batch, session.objective(state.model))
 
     def again() -> Tensor:
         with seeded(_seed(session, state), session.precision.device), session.precision():
@@ -181,11 +249,19 @@ def _first_failure(session: Session, state: TrainState, batch: Batch) -> str:
     return first_not_finite(session.trained_part(state.model), batch.images, again)
 
 
-def _update(session: Session, state: TrainState, lr: float) -> None:
-    """Update the weights, then their moving average."""
+def _size(session: Session, state: TrainState) -> tuple[int, int]:
+    """The size of the training images in the epoch under way, in pixels."""
+    recipe, full = session.recipe, session.preprocess.input_size
+    return image_size_at(recipe.progressive, full, len(state.history) / recipe.epochs, state.model.config.min_size)
+
+
+def _update(session: Session, state: TrainState, lr: float, skip: Tensor | None) -> None:
+    """Update the weights, then their moving average. If `skip` is 1, the weights stay; None means 0."""
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group["scale"]
-    state.optimizer.step()
+    with skipping(state.optimizer, skip):
+        state.optimizer.step()
+    state.scaler.update()
     if session.processes.world == 1:  # with several, DistributedDataParallel holds the gradients
         state.lean.reclaim()
     state.optimizer.zero_grad(set_to_none=True)

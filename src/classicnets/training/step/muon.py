@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,13 +31,30 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient. `closure` is not used."""
+        """Update every parameter with a gradient, unless `found_inf` is 1; see `skipping`. `closure` is not used."""
+        skip: Tensor | None = getattr(self, "found_inf", None)
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    move = _move_kernel if group["orthogonal"] else _move_as_adam
-                    move(parameter, parameter.grad, self.state[parameter], group)
+                    with _undone(skip, parameter, self.state[parameter]):
+                        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                        move = _move_kernel if group["orthogonal"] else _move_as_adam
+                        move(parameter, parameter.grad, self.state[parameter], group)
+
+
+@contextmanager
+def _undone(skip: Tensor | None, parameter: Tensor, state: dict[str, Any]) -> Iterator[None]:
+    """Undo at the end, on the device, what the block does to a parameter and its state, if `skip` is 1."""
+    if skip is None:
+        yield
+        return
+    before = parameter.clone(), {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
+    yield
+    parameter.copy_(torch.where(skip > 0, before[0], parameter))
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            old = before[1].get(name, torch.zeros_like(value))  # the first step creates the state as zeros
+            value.copy_(torch.where(skip > 0, old, value))
 
 
 def _move_kernel(kernel: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:

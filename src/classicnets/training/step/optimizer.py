@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from classicnets.models.contract import ConvNet
 from classicnets.training.recipe.schema import FinetuneSection, OptimSection, ScheduleSection
@@ -56,6 +59,23 @@ def make_optimizer(
         for parameter in (p for group in groups for p in group["params"]):
             sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return sgd
+
+
+@contextmanager
+def skipping(optimizer: torch.optim.Optimizer, skip: Tensor | None) -> Iterator[None]:
+    """Inside the block, `optimizer.step()` changes nothing if `skip` is 1. The device decides; the host does not wait.
+
+    Args:
+        optimizer: one of `make_optimizer`. Fused ones and Muon read the attribute, which torch.amp.GradScaler sets too.
+        skip: 0 or 1, float32 (), on the device. None: the step is taken.
+    """
+    if skip is not None:
+        optimizer.found_inf = skip  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        if skip is not None:
+            del optimizer.found_inf  # type: ignore[attr-defined]
 
 
 def learning_rate(recipe: OptimSection, schedule: ScheduleSection, done: float) -> float:

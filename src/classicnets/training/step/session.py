@@ -36,6 +36,7 @@ class Session:
         teacher: a classifier to distil from, or None.
         features: cached features of a trunk that never learns, or None.
         validates: whether each epoch ends with a validation. A second training on all images has none.
+        compiles: whether the training step is compiled with `torch.compile`.
     """
 
     recipe: Recipe
@@ -47,6 +48,7 @@ class Session:
     teacher: Teacher | None = None
     features: Features | None = None
     validates: bool = True
+    compiles: bool = False
 
     @classmethod
     def of(
@@ -61,6 +63,9 @@ class Session:
         class_weights: Tensor | None = None,
         teacher: Teacher | None = None,
         features: Features | None = None,
+        train_there: Tensor | None = None,
+        val_there: Tensor | None = None,
+        compiles: bool = False,
     ) -> Session:
         """Create the session that a recipe describes.
 
@@ -74,6 +79,9 @@ class Session:
             class_weights: the weight of each class, float32 (K,), or None.
             teacher: a classifier to distil from, or None.
             features: cached features of the training images, or None.
+            train_there: the training images on the device, uint8 (N, C, H, W), or None.
+            val_there: this process's validation images on the device, uint8 (n, C, H, W), or None.
+            compiles: whether the training step is compiled with `torch.compile`.
         """
         loader = Loader(
             packed=train,
@@ -84,10 +92,14 @@ class Session:
             workers=recipe.workers,
             shard=processes.shard,
             balanced=recipe.data.balance == "sample",
+            device=precision.device,
+            resident=train_there,
         )
         make_validation = CachedValidation if features else Validation
-        validation = make_validation(card, val, precision, max(64, recipe.batch_size), processes)
-        return cls(recipe, loader, validation, precision, processes, class_weights, teacher, features)
+        validation = make_validation(card, val, precision, max(64, recipe.batch_size), processes, val_there)
+        return cls(
+            recipe, loader, validation, precision, processes, class_weights, teacher, features, compiles=compiles
+        )
 
     @property
     def preprocess(self) -> Preprocess:

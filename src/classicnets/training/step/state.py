@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 from classicnets.errors import WeightsError
 from classicnets.evaluation.best import Best, best_index, score_of
 from classicnets.models.contract import ConvNet
+from classicnets.system.devices import Precision
 from classicnets.training.memory.lean import Lean
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.step.convolution import fast_convolutions
 from classicnets.training.step.optimizer import make_optimizer
+from classicnets.training.step.unread import Unread
 from classicnets.training.transfer.freeze import freeze
 
 
@@ -23,10 +26,13 @@ from classicnets.training.transfer.freeze import freeze
 class StepDone:
     """One optimizer step.
 
+    On an accelerator the step may still be under way. Its loss, accuracy and speed are then those of the last reading:
+    an epoch's first step, every 20th step of the run and an epoch's last step are read.
+
     Attributes:
         epoch: the epoch, from 1.
         step: the step, from 1 over the whole run.
-        loss: mean loss of the batch.
+        loss: mean loss of the batch; on an accelerator, of all batches between the last two readings.
         accuracy: training accuracy of the epoch so far, 0..1.
         lr: the learning rate of the step.
         images_per_second: training speed in the epoch so far.
@@ -113,8 +119,11 @@ class TrainState:
         step: optimizer steps done.
         seconds: time spent in completed epochs.
         rollbacks: how often the run returned to a checkpoint because it diverged. Each one quarters the learning rate.
+        scaler: the scale of the loss, which only fp16 needs; else a do-nothing object.
         tally: sums over the current epoch.
         history: one row per completed epoch.
+        unread: sums of the steps that are not in the tally yet. A checkpoint is written after they are read.
+        loss: the mean loss that was read last.
     """
 
     model: ConvNet
@@ -122,12 +131,15 @@ class TrainState:
     lean: Lean
     forwards: dict[nn.Module, Any]
     best: Best
+    scaler: torch.amp.GradScaler
     average: ConvNet | None = None
     step: int = 0
     seconds: float = 0.0
     rollbacks: int = 0
     tally: Tally = field(default_factory=Tally)
     history: list[EpochDone] = field(default_factory=list)
+    unread: Unread = field(default_factory=Unread)
+    loss: float = math.nan
 
     @classmethod
     def begin(cls, model: ConvNet, recipe: Recipe) -> TrainState:
@@ -136,7 +148,9 @@ class TrainState:
         freeze(model, recipe.finetune, done=1.0)  # stages frozen until the end need no optimizer
         optimizer = make_optimizer(model, recipe.optim, recipe.finetune)
         lean = Lean(model)
-        return cls(model, optimizer, lean, {**lean.forwards, **fast_convolutions(model)}, recipe.best, average)
+        forwards = {**lean.forwards, **fast_convolutions(model)}
+        scaler = Precision.choose(recipe.precision, next(model.parameters()).device).scaler()
+        return cls(model, optimizer, lean, forwards, recipe.best, scaler, average)
 
     @property
     def validated_model(self) -> ConvNet:
@@ -183,6 +197,7 @@ class TrainState:
         """Return the rest of the state as plain types and tensors."""
         return {
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
             "rollbacks": self.rollbacks,
@@ -216,9 +231,11 @@ class TrainState:
                 )
         self.optimizer.load_state_dict(trainer["optimizer"])
         self.optimizer.zero_grad(set_to_none=True)
-        self.history, self.tally = history, tally
+        if scale := trainer.get("scaler"):  # older checkpoints and other precisions have none
+            self.scaler.load_state_dict(scale)
+        self.history, self.tally, self.unread = history, tally, Unread()
 
     def begin_epoch(self, steps_per_epoch: int) -> None:
         """Restart the current epoch with the weights as they are; `steps_per_epoch` may have changed."""
         self.step = len(self.history) * steps_per_epoch
-        self.tally = Tally()
+        self.tally, self.unread = Tally(), Unread()

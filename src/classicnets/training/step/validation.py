@@ -24,6 +24,7 @@ class Validation:
         precision: the device and the arithmetic of the forward pass.
         batch_size: images in one forward pass.
         processes: the processes that share the images.
+        resident: the images of this process on the device, or None if each batch is copied there.
     """
 
     card: Card
@@ -31,6 +32,7 @@ class Validation:
     precision: Precision
     batch_size: int
     processes: Processes = ALONE
+    resident: Tensor | None = None
 
     @property
     def labels(self) -> Tensor:
@@ -46,7 +48,9 @@ class Validation:
 
     @property
     def images(self) -> Tensor:
-        """The images of this process, uint8 (n, C, H, W)."""
+        """The images of this process, uint8 (n, C, H, W), on the device if they are there."""
+        if self.resident is not None:
+            return self.resident
         return self.packed.images[self.processes.shard.of(len(self.packed))]
 
     def _share(self, network: ConvNet) -> Tensor:

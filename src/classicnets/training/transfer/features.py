@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from classicnets.errors import StorageError
 from classicnets.models.contract import ConvNet
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
+from classicnets.system.streams import collect, sent
 from classicnets.training.step.validation import Validation
 
 _BATCH = 64  # images in one pass of the trunk. A constant, so that the features on a CPU are always the same bits
@@ -31,7 +32,8 @@ _BATCH = 64  # images in one pass of the trunk. A constant, so that the features
 class Features:
     """The features of the training images, and the part of the head that learns from them.
 
-    `values` (N, ...) are on the CPU, in the number format that the network computes in. `rest` maps them to logits.
+    `values` (N, ...) are in the number format that the network computes in, on the CPU or, if they fit there, on the
+    GPU. `rest` maps them to logits.
     """
 
     values: Tensor
@@ -60,8 +62,9 @@ class Features:
         return cls(values, rest)
 
     def batch(self, batch: Batch) -> Batch:
-        """Return the batch with features in place of its images."""
-        return batch._replace(images=self.values[batch.indices])
+        """Return the batch with features in place of its images, on the same device."""
+        values = self.values[sent(batch.indices, self.values.device)]
+        return batch._replace(images=sent(values, batch.images.device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +83,15 @@ class CachedValidation(Validation):
         if network not in self._views:
             before = nn.Sequential(network.trunk, fixed)
             self._views[network] = _computed(before, images, classifier.views, self.precision, size)
-        logits = torch.empty(len(images), len(self.card.classes))
-        with evaluating(rest), self.precision():
+
+        def passed() -> Iterator[tuple[Tensor]]:
             for start in range(0, len(images), size):
                 rows = slice(start, start + size)
-                views = [rest(view[rows].to(self.precision.device)) for view in self._views[network]]
-                logits[rows] = averaged(views)
+                yield (averaged([rest(sent(view[rows], self.precision.device)) for view in self._views[network]]),)
+
+        logits = torch.empty(len(images), len(self.card.classes))
+        with evaluating(rest), self.precision():
+            collect(passed(), (logits,))
         return logits
 
 
@@ -117,7 +123,7 @@ def _computed(
     values: list[Tensor] = []
     with torch.no_grad(), precision():
         for start in range(0, len(images), batch_size):
-            some = [before(view) for view in views(images[start : start + batch_size].to(precision.device))]
+            some = [before(view) for view in views(sent(images[start : start + batch_size], precision.device))]
             values = values or [_room((len(images), *view.shape[1:]), view.dtype, memory_limit) for view in some]
             for value, view in zip(values, some, strict=True):
                 value[start : start + len(view)] = view
