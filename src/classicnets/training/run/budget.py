@@ -234,7 +234,12 @@ def _measured(prepared: Prepared, most_seconds: float) -> Timing:
         forward = full / 3
         statistics = forward * math.ceil(images_measured(session, is_last=False) / session.batch_size)
     else:
-        statistics = _seconds_of(lambda: (measure_statistics(session, state), synchronize(session.precision.device)))
+
+        def measured() -> None:
+            measure_statistics(session, state)
+            synchronize(session.precision.device)
+
+        statistics = _seconds_of(measured)
     validation, end = _validation_seconds(prepared)
     saving = session.processes.on_main(lambda: _seconds_of(lambda: _save_aside(prepared)))
     return Timing(full, small, frozen, statistics, validation, saving, end + _REPORT_SECONDS)
