@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from classicnets.data.pipeline.augment import Augment
@@ -18,6 +18,12 @@ from classicnets.evaluation.best import Best
 from classicnets.preprocess import Interpolation, Resize
 
 OptimizerName = Literal["sgd", "adamw", "muon"]
+
+
+def _no_number(value: object) -> object:
+    if type(value) is int:  # Python takes 1 for True
+        raise ValueError("input should be 'auto', true or false")
+    return value
 
 
 class _Section(BaseModel):
@@ -196,7 +202,7 @@ class Recipe(_Section):
     image_size: Side | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    compile: Literal["auto", True, False] = "auto"
+    compile: Annotated[Literal["auto", True, False], BeforeValidator(_no_number)] = "auto"
     ema: Share = 0.0
     best: Best = "accuracy"
     patience: Annotated[int, Field(ge=1)] | None = None
