@@ -33,6 +33,41 @@ def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others(images):
     assert 16 <= sum(mirrored) <= 48
 
 
+def mirrored_in(epochs, config, n=400):
+    """Which images are mirrored in each epoch: bool (epochs, n)."""
+    columns = [draw(0, epoch, torch.arange(n), config)[:, config.mirror_draw] for epoch in range(epochs)]
+    return torch.stack(columns) < 0.5
+
+
+@pytest.mark.parametrize("more", [{}, {"rotate": 10}, {"crop": "resized"}, {"crop": "pad", "erase": 0.5}])
+def test_flips_that_alternate_show_each_image_mirrored_in_every_other_epoch(more):
+    first, second, third, fourth = mirrored_in(4, Augment(flip=True, flip_alternates=True, **more))
+    assert 150 < first.sum() < 250
+    assert torch.equal(second, ~first)
+    assert torch.equal(third, first)
+    assert torch.equal(fourth, second)
+    at_random = mirrored_in(2, Augment(flip=True, **more))
+    assert 150 < (at_random[0] == at_random[1]).sum() < 250
+
+
+def test_flips_that_alternate_depend_on_seed_epoch_and_index_alone_and_change_no_other_draw():
+    plain, config = Augment(crop="pad", flip=True), Augment(crop="pad", flip=True, flip_alternates=True)
+    indices = torch.tensor([7, 3, 400])
+    drawn = draw(5, 1, indices, config)
+    assert torch.equal(drawn[1:2], draw(5, 1, indices[1:2], config))
+    others = [column for column in range(drawn.shape[1]) if column != config.mirror_draw]
+    assert torch.equal(drawn[:, others], draw(5, 1, indices, plain)[:, others])
+    many = torch.arange(400)
+    seeds = [draw(seed, 0, many, config)[:, config.mirror_draw] < 0.5 for seed in (0, 1)]
+    assert 150 < (seeds[0] == seeds[1]).sum() < 250
+
+
+def test_flips_that_alternate_mirror_the_images(images):
+    config = Augment(flip=True, flip_alternates=True)
+    first, second = (augment(images, draw(0, epoch, torch.arange(64), config), config) for epoch in (0, 1))
+    assert torch.equal(first.flip(-1), second)
+
+
 def test_pad_shifts_by_whole_pixels_up_to_the_padding(images):
     result = augment(images, draws_for(64), Augment(crop="pad", padding=2))
     assert result.dtype == torch.uint8

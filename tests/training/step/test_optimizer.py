@@ -49,6 +49,18 @@ def test_only_weights_of_two_dimensions_or_more_are_decayed(name):
     assert len(decayed["params"]) + len(others["params"]) == len(list(model.parameters()))
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_biases_learn_at_a_multiple_of_the_rate(name):
+    model = create("resnet20_cifar")
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    scales = {
+        names[parameter]: group["scale"]
+        for group in make_optimizer(model, OptimSection(name=name, bias_lr=8)).param_groups
+        for parameter in group["params"]
+    }
+    assert scales == {name: 8 if name.endswith("bias") else 1 for name in names.values()}
+
+
 def test_frozen_parameters_are_left_out():
     model = create("resnet20_cifar")
     model.trunk.requires_grad_(False)

@@ -30,9 +30,11 @@ _FIRST = 10  # draws of the first stream; later operations have a stream of thei
 _LARGEST_PHOTO = 2.5  # see `Augment.photo_side`
 
 # Which columns of the draws decide what.
-_SHIFT, _JITTER, _ERASE = slice(0, 3), slice(6, 8), slice(8, 13)
+_SHIFT, _FLIP, _JITTER, _ERASE = slice(0, 3), 2, slice(6, 8), slice(8, 13)
 _SHIFT_X, _SHIFT_Y, _ANGLE, _MIRROR = 2, 3, 4, 5  # of a rotated image; the last two of a crop too
 _POLICY = slice(13, None)
+
+_FLIP_STREAM = 4  # see `random.uniform`
 
 
 def _in_order(ends: tuple[float, float]) -> tuple[float, float]:
@@ -64,6 +66,8 @@ class Augment(BaseModel):
         short_side: for "jitter", the range of the shorter side as a multiple of the input's, 1 to 8. 256 to 480 pixels
             for an input of 224 are [1.1429, 2.1429].
         flip: mirror half of the samples left to right.
+        flip_alternates: with `flip`, mirror each image in every other epoch instead of at random, so that two epochs
+            show both views of every image (Jordan 2024, arXiv:2404.00498, Sec. 3.6).
         rotate: rotate by up to this many degrees either way, 0 to 180. With "resized" and "jitter", each image costs
             several times as long.
         jitter: change brightness and contrast by up to this share, 0 to 1.
@@ -88,6 +92,7 @@ class Augment(BaseModel):
     ratio: _Ratios = (3 / 4, 4 / 3)
     short_side: _Multiples = (256 / 224, 480 / 224)
     flip: bool = False
+    flip_alternates: bool = False
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
     policy: Policy = "none"
@@ -109,6 +114,11 @@ class Augment(BaseModel):
     def crops_pictures(self) -> bool:
         """Whether crops come from any place of the whole picture, which must then be kept."""
         return self.crop in ("resized", "jitter")
+
+    @property
+    def mirror_draw(self) -> int:
+        """The column of the draws that decides what is mirrored: below 0.5 it is."""
+        return _MIRROR if self.rotate or self.crops_pictures else _FLIP
 
     def photo_side(self, side: int) -> int | None:
         """Return the shorter side, in pixels, of kept photos, or None if they are not kept whole.
@@ -132,6 +142,9 @@ def draw(seed: int, epoch: int, indices: Tensor, config: Augment) -> Tensor:
     Numbers that `config` does not need are not drawn; that does not change the others.
     """
     first = random.uniform(seed, epoch, indices, _FIRST)
+    if config.flip_alternates:
+        in_first_epoch = random.uniform(seed, 0, indices, 1, stream=_FLIP_STREAM)[:, 0]
+        first[:, config.mirror_draw] = (in_first_epoch + 0.5 * (epoch % 2)) % 1
     if config.policy == "none" and not config.erase:
         return first
     later = 3 + _MOST_OPERATIONS * DRAWS_PER_OPERATION

@@ -17,7 +17,7 @@ from classicnets.errors import ConfigError
 from classicnets.models.catalog import create, family_of
 from classicnets.training.recipe.choose import FITTED, choose_recipe, fitted, natural_size, normalised
 from classicnets.training.recipe.files import load_recipe, with_settings
-from classicnets.training.recipe.schema import ProgressiveSection, Recipe
+from classicnets.training.recipe.schema import InitSection, ProgressiveSection, Recipe
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,11 @@ def without_unused(recipe: Recipe) -> tuple[Recipe, list[str]]:
         raise ConfigError(
             f"finetune.freeze is {recipe.finetune.freeze:g}, but the trunk has no trained weights to freeze. "
             f"Start from trained weights with --weights (a file, a run, or torchvision), or set finetune.freeze=0."
+        )
+    if recipe.init != InitSection() and recipe.model.weights:
+        raise ConfigError(
+            "init.whiten and init.dirac choose the first weights, but this training starts from trained weights. "
+            "Leave out model.weights (--weights), or set both to false."
         )
     if recipe.finetune.freeze < 1:
         return recipe, []

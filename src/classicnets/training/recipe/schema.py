@@ -54,6 +54,18 @@ class ModelSection(_Section):
     switches: Annotated[dict[str, Any], AfterValidator(_as_in_toml)] = {}
 
 
+class InitSection(_Section):
+    """First weights for a training from scratch, in place of the family's; see `training/run/first_weights.py`.
+
+    `whiten`: the first convolution starts as filters that decorrelate the patches of the training images, measured
+    before the first step (Jordan 2024, arXiv:2404.00498, Sec. 3.2). It learns like the others.
+    `dirac`: the first filters of every later convolution start by passing on an input channel each (Sec. 3.3).
+    """
+
+    whiten: bool = False
+    dirac: bool = False
+
+
 class DataSection(_Section):
     """The images, and how they are split if the source has no split of its own.
 
@@ -94,6 +106,9 @@ class OptimSection(_Section):
 
     "muon" updates the trunk's kernels with Muon and everything else with AdamW, at the same `lr` and `weight_decay`:
     try 0.02 and 0.05.
+
+    `bias_lr` multiplies the rate of biases, those of norms included (Page 2019, "How to train your ResNet 8"; Jordan
+    2024, arXiv:2404.00498, Sec. 3.4, has 64 with SGD).
     """
 
     name: OptimizerName = "sgd"
@@ -101,6 +116,7 @@ class OptimSection(_Section):
     momentum: Share = 0.9
     nesterov: bool = True
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    bias_lr: Positive = 1.0
     clip_norm: Positive | None = None
 
 
@@ -186,8 +202,8 @@ class Recipe(_Section):
         workers: threads that make batches ahead of time; 0 makes each when it is needed.
         on_nan: if the loss or the gradient is not finite: "stop", or "rollback" to the newest checkpoint and a quarter
             of the rate, at most three times.
-        model, data, preprocess, optim, schedule, loss, finetune, distill, augment, progressive: the sections, each
-            with a docstring of its own.
+        model, init, data, preprocess, optim, schedule, loss, finetune, distill, augment, progressive: the sections,
+            each with a docstring of its own.
 
     >>> Recipe().optim.lr
     0.1
@@ -210,6 +226,7 @@ class Recipe(_Section):
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     on_nan: OnNan = "stop"
     model: ModelSection = ModelSection()
+    init: InitSection = InitSection()
     data: DataSection = DataSection()
     preprocess: PreprocessSection = PreprocessSection()
     optim: OptimSection = OptimSection()

@@ -16,6 +16,7 @@ from torch import nn
 import classicnets
 from classicnets.card import Card
 from classicnets.data import Data
+from classicnets.data.pipeline.loader import Loader
 from classicnets.data.pipeline.pack import Packed, channel_stats, pack_data
 from classicnets.data.pipeline.photos import PackedPhotos
 from classicnets.errors import ConfigError
@@ -28,6 +29,7 @@ from classicnets.training.recipe.plan import switches
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.run.checkpoint import Checkpoint
 from classicnets.training.run.equip import equip
+from classicnets.training.run.first_weights import set_first_weights
 from classicnets.training.run.identity import identity
 from classicnets.training.run.placement import place
 from classicnets.training.scale.processes import ALONE, Processes
@@ -118,14 +120,18 @@ def prepare(
         larger = replace(plain, input_size=(photo_side, photo_side))
         packed = pack_data(data, {"train": larger, "val": plain, "test": plain}, progress=report)
     _check_parts(model, min(recipe.batch_size, len(packed.train)), recipe.accumulate, processes.world)
-    state = TrainState.begin(model, recipe)
-    if checkpoint is not None and saved is not None:
+    if saved is not None:
         preprocess = saved
-        state.restore(checkpoint.tensors, checkpoint.trainer)
     else:
         known = found.preprocess if found else None
         mean, std = (known.mean, known.std) if known else channel_stats(packed.train)
         preprocess = replace(plain, mean=mean, std=std)
+    if checkpoint is None and found is None:
+        loader = Loader(packed.train, preprocess, recipe.augment, recipe.batch_size, recipe.seed)
+        set_first_weights(model, recipe.init, loader, options["generator"])
+    state = TrainState.begin(model, recipe)
+    if checkpoint is not None:
+        state.restore(checkpoint.tensors, checkpoint.trainer)
     equipment = equip(
         model, recipe, packed.train, data.classes, preprocess, precision, progress=partial(report, "features")
     )

@@ -32,13 +32,16 @@ def make_optimizer(
     >>> make_optimizer(create_model("nin_cifar"), OptimSection())
     """
     groups: list[dict[str, Any]] = []
+    biases = {p for name, p in model.named_parameters() if name.endswith("bias") and recipe.bias_lr != 1}
     for part in parameter_groups(model, finetune):
         trainable = [p for p in part.parameters if p.requires_grad]
         weights = [p for p in trainable if p.ndim > 1]
-        others = [p for p in trainable if p.ndim <= 1]
+        others = [p for p in trainable if p.ndim <= 1 and p not in biases]
+        faster = [p for p in trainable if p in biases]
         groups += [
             {"params": weights, "weight_decay": recipe.weight_decay, "scale": part.scale},
             {"params": others, "weight_decay": 0.0, "scale": part.scale},
+            {"params": faster, "weight_decay": 0.0, "scale": part.scale * recipe.bias_lr},
         ]
     groups = [group for group in groups if group["params"]]
     if recipe.name == "muon":
