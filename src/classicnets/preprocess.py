@@ -365,8 +365,8 @@ def luma(images: Pixels) -> Pixels:
         return _on_array(_luma, images)
     import torch
 
-    grey: torch.Tensor = _weighted(*images.to(torch.int32).unbind(-3)).to(torch.uint8)
-    return grey.unsqueeze(-3)
+    grey: Tensor = _weighted(*images.to(torch.int32).unbind(-3))
+    return grey.to(torch.uint8).unsqueeze(-3)
 
 
 def _luma(images: np.ndarray) -> np.ndarray:

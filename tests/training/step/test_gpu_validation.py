@@ -23,9 +23,12 @@ CLASSES = tuple("abcdefghij")
 
 
 @pytest.fixture(autouse=True)
-def _pageable(monkeypatch):
-    """Memory is never pinned."""
+def _what_the_pretended_gpu_lacks(monkeypatch):
+    """Pinned memory, inference mode, cuDNN."""
     monkeypatch.setattr(streams, "pinned", lambda tensor: tensor.clone())
+    monkeypatch.setattr(torch, "inference_mode", torch.no_grad)
+    with torch.backends.cudnn.flags(enabled=False):
+        yield
 
 
 @pytest.fixture
