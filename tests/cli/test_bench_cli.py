@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from classicnets.deployment.bench import measure
+from classicnets.deployment.bench import peaks
 from classicnets.deployment.bench.peaks import Peaks
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "measure_peaks", lambda threads, progress: Peaks({"fp32": 80.0}, 10.0, threads))
+    monkeypatch.setattr(peaks, "measure_peaks", lambda threads, progress: Peaks({"fp32": 80.0}, 10.0, threads))
 
 
 ONE = ("--engines", "onnx", "--no-int8", "--batches", "1,2", "--seconds", "0")

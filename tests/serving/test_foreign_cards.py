@@ -88,13 +88,13 @@ def test_a_card_that_is_as_it_should_be(served: Served) -> None:
     assert "/home/me" not in json.dumps(rows)
 
 
-@pytest.mark.parametrize("path", paths_in(PROVENANCE), ids=lambda path: "-".join(map(str, path)))
+@pytest.mark.parametrize("path", list(paths_in(PROVENANCE)), ids=lambda path: "-".join(map(str, path)))
 def test_any_value_of_the_provenance(served: Served, path: tuple[Any, ...]) -> None:
     for junk in JUNK:
         assert shown(served, with_junk(PROVENANCE, path, junk), MEASURED)["name"] == "tiny"
 
 
-@pytest.mark.parametrize("path", paths_in(MEASURED), ids=lambda path: "-".join(map(str, path)))
+@pytest.mark.parametrize("path", list(paths_in(MEASURED)), ids=lambda path: "-".join(map(str, path)))
 def test_any_value_that_was_measured(served: Served, path: tuple[Any, ...]) -> None:
     for junk in JUNK:
         assert shown(served, PROVENANCE, with_junk(MEASURED, path, junk))["name"] == "tiny"
