@@ -138,8 +138,8 @@ class TestKeyboard:
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
     def test_an_image_from_the_keyboard(self, page: Page) -> None:
-        page.get_by_role("button", name="Choose images").focus()
         with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Choose images").focus()
             page.keyboard.press("Enter")
         chooser.value.set_files(image_file("red.png", png(0)))
         answered(page, "red")
