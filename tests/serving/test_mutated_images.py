@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import time
+from base64 import b64encode
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -51,6 +53,9 @@ def test_as_many_pixels_as_are_taken(server: Server, monkeypatch: pytest.MonkeyP
     assert (reply.status, "the limit is 25,000,000 pixels" in reply.json()["error"]) == (400, True)
     for path in ("/page/occlusion/tiny", "/v1/explain"):
         assert server.ask("POST", path, images[5_001]).status in (400, 409)
+    encoded = {"name": "encoded", "datatype": "BYTES", "shape": [1], "data": [b64encode(images[5_001]).decode()]}
+    reply = server.ask("POST", "/v2/models/tiny/infer", json.dumps({"inputs": [encoded]}).encode())
+    assert (reply.status, "the limit is 25,000,000 pixels" in reply.json()["error"]) == (400, True)
     monkeypatch.setenv("CLASSICNETS_MAX_PIXELS", "26000000")
     assert ask_all(server, [("allowed", images[5_001])]) == {200: 1}
     monkeypatch.setenv("CLASSICNETS_MAX_PIXELS", "20000000")

@@ -19,6 +19,7 @@ from classicnets import __version__
 from classicnets.errors import BadImage
 from classicnets.scorer import outputs_of
 from classicnets.serving import schemas, tensors
+from classicnets.serving.limits import check_pixels
 from classicnets.serving.models import Served
 from classicnets.serving.openapi import shows
 from classicnets.serving.refusal import Refusal
@@ -154,6 +155,7 @@ def _computed(scorer: Classifier | Bundle, images: np.ndarray | list[bytes]) -> 
         prepared = []
         for i, content in enumerate(images):
             try:
+                check_pixels(content, name=f"image {i}")
                 prepared.append(scorer.preprocess.read(content, name=f"image {i}"))
             except BadImage as error:
                 raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
