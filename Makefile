@@ -10,7 +10,7 @@ EXAMPLES := $(filter-out examples/demo.py examples/shapes.py,$(wildcard examples
 SHORT := $(filter-out examples/detect.py examples/segment.py,$(EXAMPLES))  # the others take minutes; tests run their parts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test test-slow test-gpu check format lint types layers examples examples-short docs docs-record bench bench-train bench-infer bench-serve facts clean $(EXAMPLES:%=run-%)
+.PHONY: help setup browser demo test test-slow test-gpu check format lint types layers examples examples-short docs docs-record bench bench-train bench-infer bench-serve bench-gpu facts clean $(EXAMPLES:%=run-%)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,8 +98,11 @@ bench-serve: $(READY) ## Measure serving next to the engine alone, under overloa
 	$(BIN)/python benchmarks/serve.py $(if $(LITSERVE_PYTHON),--litserve-python $(LITSERVE_PYTHON))
 	$(BIN)/python benchmarks/micro_batches.py
 
+bench-gpu: $(READY) ## Measure training on a GPU next to a plain loop, and the time to an accuracy; needs a GPU
+	$(BIN)/python benchmarks/gpu.py
+
 bench: $(READY) ## Run all benchmarks (hours); results go to benchmarks/results
-	@set -e; for bench in $(filter-out benchmarks/report.py benchmarks/timed_training.py benchmarks/models_table.py benchmarks/recipe_tables.py benchmarks/six_networks.py benchmarks/photos_peers.py benchmarks/http_load.py benchmarks/litserve_app.py,$(wildcard benchmarks/*.py)); do \
+	@set -e; for bench in $(filter-out benchmarks/report.py benchmarks/timed_training.py benchmarks/models_table.py benchmarks/recipe_tables.py benchmarks/six_networks.py benchmarks/photos_peers.py benchmarks/http_load.py benchmarks/litserve_app.py benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do \
 		echo "$(BIN)/python $$bench"; $(BIN)/python $$bench; done
 
 clean: ## Remove the virtual environment, caches and build outputs; runs/ and downloaded data stay
