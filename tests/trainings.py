@@ -1,8 +1,9 @@
-"""A small training on any device: the same network, images and recipe wherever it runs."""
+"""A small training on any device: the same network, images and recipe wherever it runs; and what a job has learned."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from classicnets.card import Card
 from classicnets.data import Data
@@ -10,6 +11,7 @@ from classicnets.data.pipeline.pack import pack_data
 from classicnets.models.catalog import create
 from classicnets.preprocess import Preprocess
 from classicnets.system.devices import Precision
+from classicnets.training import Job
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.step.loop import fit
 from classicnets.training.step.session import Session
@@ -41,3 +43,12 @@ class SmallTraining:
                 events.close()
                 break
         return taken
+
+
+def weights_after(job: Job, epoch: int) -> dict[str, Tensor]:
+    """What the job has learned after that many epochs, at which it is closed."""
+    events = iter(job)
+    while not (isinstance(event := next(events), EpochDone) and event.epoch == epoch):
+        pass
+    events.close()
+    return {name: weight.clone() for name, weight in job._state.tensors().items()}

@@ -9,6 +9,7 @@ from classicnets.errors import ConfigError
 from classicnets.runs.compare import summarize
 from classicnets.training import EpochDone, reopen, start
 from small import FAST
+from trainings import weights_after
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +21,6 @@ def before(tmp_path_factory):
 
 def job(tmp_path, *settings, out="run", **options):
     return start("resnet20_cifar", "digits", settings=["epochs=2", *FAST, *settings], out=tmp_path / out, **options)
-
-
-def weights_after(job, epoch):
-    """What the job has learned after that many epochs, at which it is closed."""
-    events = iter(job)
-    while not (isinstance(event := next(events), EpochDone) and event.epoch == epoch):
-        pass
-    events.close()
-    return {name: weight.clone() for name, weight in job._state.tensors().items()}
 
 
 def same(a, b):

@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from classicnets.errors import ConfigError
-from classicnets.training import EpochDone, reopen, start
+from classicnets.training import reopen, start
 from classicnets.training.run.first_weights import pass_on, whiten
 from small import FAST
+from trainings import weights_after
 
 EVERYTHING = (
     "init.whiten=true", "init.dirac=true", "optim.bias_lr=4", "augment.flip=true", "augment.flip_alternates=true",
@@ -28,15 +29,6 @@ def smooth(images, channels, random):
 
 def job(folder, *settings):
     return start("resnet20_cifar", "digits", settings=["epochs=2", *FAST, *settings], out=folder)
-
-
-def weights_after(job, epoch):
-    """What the job has learned after that many epochs, at which it is closed."""
-    events = iter(job)
-    while not (isinstance(event := next(events), EpochDone) and event.epoch == epoch):
-        pass
-    events.close()
-    return {name: weight.clone() for name, weight in job._state.tensors().items()}
 
 
 @pytest.mark.parametrize(("channels", "filters"), [(1, 30), (3, 27)])
