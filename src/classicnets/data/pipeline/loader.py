@@ -137,6 +137,11 @@ class Loader:
             return 2  # each has threads of its own, which decode
         return min(_MOST_WORKERS, max(1, usable_cores() - 1))
 
+    @property
+    def _crops(self) -> bool:
+        """Whether batches are cut out of whole pictures, on the CPU."""
+        return self.augment.crops_pictures or isinstance(self.packed, PackedPhotos)
+
     def _order(self, epoch: int) -> Tensor:
         if self.balanced:
             return random.balanced_permutation(self.seed, epoch, self.packed.labels)
@@ -151,12 +156,13 @@ class Loader:
         drawn = order[torch.arange(first + mine.start, first + mine.stop + config.mixes) % n]
         draws, indices = draw(self.seed, epoch, drawn, config), drawn % n
         pixels: Tensor | None = None
-        if config.crops_pictures or isinstance(packed, PackedPhotos):
+        if self._crops:
             pictures = packed.pictures(indices)
             sizes = torch.tensor([picture.shape[1:] for picture in pictures])
             boxes = crops.boxes(sizes, crops.draw(self.seed, epoch, drawn), config, size)
             pixels = crops.cropped(pictures, boxes, draws, config, size)
         elif self.resident is None:
+            assert isinstance(packed, Packed), "whole photos are always cropped"
             pixels = packed.images.index_select(0, indices)
         if pixels is not None and self.device.type == "cuda":
             pixels = pinned(pixels)
@@ -183,9 +189,8 @@ class Loader:
         if read.pixels is None:
             assert self.resident is not None
             return augment(self.resident.index_select(0, sent(indices, device)), read.draws, self.augment)
-        pixels = sent(read.pixels, device)
-        is_crop = self.augment.crops_pictures or isinstance(self.packed, PackedPhotos)
-        return (alter if is_crop else augment)(pixels, read.draws, self.augment)
+        change = alter if self._crops else augment
+        return change(sent(read.pixels, device), read.draws, self.augment)
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
