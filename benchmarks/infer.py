@@ -1,20 +1,22 @@
 """Inference beside torchvision and each peer's documented best, for a network of each family at 224 pixels.
 
-At equal precision, fp32: torchvision in eager mode (our own network where it has none), torch.compile with freezing,
-ONNX Runtime and OpenVINO at their defaults, and what `--engine auto` chooses here; and int8 as `auto` runs it. Each
-contender has a process of its own, all take turns, and ratios are medians over the rounds.
+For each precision that this machine has (fp32, bf16, int8) one match at equal precision: torchvision in eager mode and
+fp32 (our own network where it has none), torch.compile with freezing (bf16 by autocast), ONNX Runtime and OpenVINO at
+their defaults, and what `--engine auto` chooses here. Each contender has a process of its own, all take turns, and
+ratios are medians over the rounds.
 
-`auto` chooses with one image for batch 1, and with 8 images for batch 32. int8 is calibrated on noise: this measures
-speed, and `export` measures the accuracy.
+`auto` chooses as an export does: with one image for batch 1, with a batch of 32 for batch 32. int8 is calibrated on
+noise: this measures speed, and `export` measures the accuracy.
 
-    python benchmarks/infer.py                                                  # about 12 minutes on two quiet cores
+    python benchmarks/infer.py                                                  # about 30 minutes on two quiet cores
     python benchmarks/infer.py --quick                                          # 1 minute: does it run?
-    python benchmarks/infer.py --compile vgg16,nin,googlenet_bn,resnet50,densenet121     # torch.compile takes minutes
+    python benchmarks/infer.py --compile ""                                     # torch.compile takes minutes
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -25,12 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 from report import write_results
 
-from classicnets.deployment.bench.contender import Contender, Run, Running, opened
+from classicnets.deployment.bench.contender import TITLES, Contender, Run, Running, opened
 from classicnets.deployment.bench.measure import measured
-from classicnets.deployment.bench.peaks import measure_peaks
-from classicnets.deployment.bench.target import Target, open_target
+from classicnets.deployment.bench.peaks import Peaks, measure_peaks
+from classicnets.deployment.bench.target import Target, Work, open_target
 from classicnets.deployment.choose import Candidate, choose
-from classicnets.deployment.engines import Settings
+from classicnets.deployment.engines import Precision, Settings
 from classicnets.deployment.timing import Times
 from classicnets.system.progress import progress_bars
 from classicnets.system.threads import usable_cores
@@ -38,17 +40,19 @@ from classicnets.system.threads import usable_cores
 NETWORKS = ("alexnet_owt", "vgg16", "nin", "googlenet_bn", "resnet18", "resnet50", "densenet121")
 TORCHVISION = {"alexnet_owt": "alexnet", "vgg16": "vgg16", "googlenet_bn": "googlenet", "resnet18": "resnet18",
                "resnet50": "resnet50", "densenet121": "densenet121"}  # fmt: skip
-COMPILED = "alexnet_owt,resnet18"
 PEERS = ("compile", "onnxruntime", "openvino")
-CHOICE_IMAGES = {1: 1, 32: 8}
+EAGER = "eager"
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
+WEIGHT_BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 def peer(contender: Contender) -> tuple[Run, str]:
     """Load a contender; a label tells torchvision's network and the engines at their defaults."""
     if contender.label == "defaults":
-        return defaults(contender), "fp32"
+        return defaults(contender), contender.settings.precision
     if contender.way in ("eager", "compile") and contender.label:
-        return torchvision_network(contender), "fp32"
+        return torchvision_network(contender), contender.settings.precision
     return opened(contender)
 
 
@@ -61,7 +65,8 @@ def defaults(contender: Contender) -> Run:
         return lambda images: session.run(None, {"images": images})
     import openvino as ov
 
-    compiled = ov.Core().compile_model(str(contender.folder / "model.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    hint = {"INFERENCE_PRECISION_HINT": HINTS[contender.settings.precision]}
+    compiled = ov.Core().compile_model(str(contender.folder / "model.xml"), "CPU", hint)
     return lambda images: compiled([images])
 
 
@@ -80,112 +85,125 @@ def torchvision_network(contender: Contender) -> Run:
         network = torch.compile(network)
     mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
+    half = contender.settings.precision == "bf16"
+
     def run(images: NDArray[np.uint8]) -> object:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             return network((torch.as_tensor(images).float() / 255 - mean) / std).softmax(-1)
 
     return run
 
 
 class Found(NamedTuple):
-    """A network at a batch size: the times of each contender, by name, and what auto chose."""
+    """A match: a network at a batch size and a precision, the times of each contender by name, and what auto chose."""
 
     network: str
     batch: int
+    precision: Precision
     times: dict[str, Times]
-    auto: Contender
-    gflops: float
+    auto: Settings
+    way: str
+    work: Work
+
+    @property
+    def speed(self) -> float:
+        """How many times as fast as eager auto is."""
+        return self.times["auto"].speedup_over(self.times[EAGER])
+
+    @property
+    def beside_peers(self) -> float | None:
+        """How many times as fast as the fastest peer auto is; None if no peer has this precision."""
+        peers = [self.times[name] for name in PEERS if name in self.times]
+        best = min(peers, key=lambda times: times.p50, default=None)
+        return None if best is None else self.times["auto"].speedup_over(best)
 
 
-def contenders(name: str, target: Target, *, compiled: bool) -> dict[str, Contender]:
-    """The peers."""
-    folder, settings = target.contenders[0].folder, Settings()
-    label = TORCHVISION.get(name, "")
-    peers = {
-        "eager": Contender("eager", folder, settings, label),
-        "onnxruntime": Contender("onnxruntime", folder, settings, "defaults"),
-        "openvino": Contender("openvino", folder, settings, "defaults"),
-    }
-    if compiled:
-        peers["compile"] = Contender("compile", folder, settings, label)
-    return peers
+def contenders(name: str, target: Target, precision: Precision, *, compiled: bool) -> dict[str, Contender]:
+    """Eager in fp32, and the peers that have the precision."""
+    label, settings = TORCHVISION.get(name, ""), Settings(precision=precision)
+    found = {EAGER: Contender("eager", target.contenders[0].folder, Settings(), label)}
+    for contender in target.contenders:
+        if contender.settings.precision == precision and contender.way in ("onnxruntime", "openvino"):
+            found[contender.way] = replace(contender, settings=settings, label="defaults")
+    if compiled and precision != "int8" and (label or precision == "fp32"):
+        found["compile"] = Contender("compile", target.contenders[0].folder, settings, label)
+    return found
 
 
-def chosen(target: Target, precision: str, batch: int) -> Contender:
-    """What `auto` chooses among the engines in that precision."""
+def chosen(target: Target, precision: Precision, batch: int) -> Contender | None:
+    """What `auto` chooses among the engines in that precision; None if this machine does not have it."""
     own = [c for c in target.contenders if c.way not in ("eager", "compile", "torch")]
     candidates = [Candidate(c.way, c.folder, c.settings.precision) for c in own if c.settings.precision == precision]
-    images = np.random.default_rng(0).integers(0, 256, (CHOICE_IMAGES.get(batch, batch), *target.shape), dtype=np.uint8)
+    if not candidates:
+        return None
+    images = np.random.default_rng(0).integers(0, 256, (batch, *target.shape), dtype=np.uint8)
     choice = choose(
         list(dict.fromkeys(candidates)), images=images, goal="latency" if batch == 1 else "throughput", max_drop=100
     )
-    return Contender(choice.best.engine, choice.best.folder, choice.settings, f"auto {batch}")
+    return Contender(choice.best.engine, choice.best.folder, choice.settings, "auto")
 
 
 def measure(name: str, options: argparse.Namespace) -> list[Found]:
-    """Measure a network at every batch size."""
+    """Measure a network at every batch size and precision."""
     found = []
-    compiled = name in options.compile.split(",")
     with (
         progress_bars() as progress,
         open_target(name, ways=("eager", "onnx", "openvino"), progress=progress) as target,
     ):
-        peers = contenders(name, target, compiled=compiled)
-        for batch in options.batches:
-            ours = {f"auto {precision}": chosen(target, precision, batch) for precision in ("fp32", "int8")}
-            running = {key: Running(c, target.shape, peer) for key, c in (peers | ours).items()}
+        for batch, precision in itertools.product(options.batches, PRECISIONS):
+            auto = chosen(target, precision, batch)
+            if auto is None:
+                continue
+            all_of_them = contenders(name, target, precision, compiled=name in options.compile.split(","))
+            all_of_them["auto"] = auto
+            running: dict[str, Running] = {}
             try:
+                for key, contender in all_of_them.items():
+                    running[key] = Running(contender, target.shape, peer)
                 turns: dict[Contender, Callable[[int], list[float]]] = {
-                    replace(c, label=key): running[key].turn for key, c in (peers | ours).items()
+                    replace(contender, label=key): running[key].turn for key, contender in all_of_them.items()
                 }
                 times = measured(turns, batch, options.seconds, progress)
             finally:
                 for process in running.values():
                     process.close()
             by_name = {contender.label: taken for contender, taken in times.items()}
-            gflops = 2 * target.work.macs * batch / by_name["auto fp32"].p50 / 1e9
-            found.append(Found(name, batch, by_name, ours["auto fp32"], gflops))
-            print(name, batch, {key: f"{t.p50 * 1e3:.1f} ms" for key, t in by_name.items()}, flush=True)
+            found.append(Found(name, batch, precision, by_name, auto.settings, TITLES[auto.way], target.work))
+            print(name, batch, precision, {key: f"{t.p50 * 1e3:.1f} ms" for key, t in by_name.items()}, flush=True)
     return found
 
 
-def row(found: Found, peak: float) -> list[object]:
-    """A row of the table: ratios to eager, and auto's to the best peer in fp32."""
-    times, eager = found.times, found.times["eager"]
+def row(found: Found, peaks: Peaks) -> list[object]:
+    """A row of the table."""
+    times, settings = found.times, found.auto
+    eager, auto = times[EAGER], times["auto"]
     speeds = [f"{times[key].speedup_over(eager):.2f}" if key in times else "-" for key in PEERS]
-    ours = [f"{times[f'auto {precision}'].speedup_over(eager):.2f}" for precision in ("fp32", "int8")]
-    settings = found.auto.settings
-    way = f"{found.auto.way}, {settings.streams} x {settings.threads // settings.streams} threads"
-    way += ", winograd" if settings.convolution == "winograd" else ""
+    way = f"{found.way}, {settings.used_streams} x {settings.used_threads // settings.used_streams} threads"
+    way += ", winograd" if settings.convolution == "winograd" and found.precision == "fp32" else ""
     way += ", spinning" if settings.spinning else ""
     way += f", chunk {settings.chunk}" if settings.chunk else ""
-    beside = f"{times['auto fp32'].speedup_over(best_peer(found)):.2f}"
-    share = f"{found.gflops / peak:.0%}"
-    return [found.network, found.batch, f"{eager.p50 * 1e3:.1f}", *speeds, *ours, beside, way, share]
+    beside = "-" if found.beside_peers is None else f"{found.beside_peers:.2f}"
+    peak = peaks.gflops.get(found.precision)
+    rate = 2 * found.work.macs * found.batch / auto.p50 / 1e9
+    bound = WEIGHT_BYTES[found.precision] * found.work.weights / peaks.gbps / 1e9
+    return [
+        found.network, found.batch, found.precision, f"{eager.p50 * 1e3:.1f}", *speeds, f"{found.speed:.2f}", beside,
+        f"{auto.p50 * 1e3:.1f}", way, "-" if peak is None else f"{rate / peak:.0%}",
+        f"{auto.p50 / bound:.1f}" if found.batch == 1 else "-",
+    ]  # fmt: skip
 
 
-def best_peer(found: Found) -> Times:
-    """The fastest peer in fp32."""
-    return min((found.times[key] for key in ("eager", *PEERS) if key in found.times), key=lambda times: times.p50)
-
-
-def means(rows: list[Found]) -> list[str]:
-    """The geometric means at each batch size, in words."""
+def means(matches: list[Found]) -> list[str]:
+    """The geometric means at each batch size and precision, in words."""
     lines = []
-    for batch in dict.fromkeys(found.batch for found in rows):
-        some = [found for found in rows if found.batch == batch]
-        eager = {
-            precision: statistics.geometric_mean(
-                f.times[f"auto {precision}"].speedup_over(f.times["eager"]) for f in some
-            )
-            for precision in ("fp32", "int8")
-        }
-        ratios = [f.times["auto fp32"].speedup_over(best_peer(f)) for f in some]
-        lines.append(
-            f"- batch {batch}: auto in fp32 is {eager['fp32']:.2f} times as fast as eager, in int8 {eager['int8']:.2f} "
-            f"times (geometric means). Beside the best peer in fp32: {statistics.geometric_mean(ratios):.2f}x in "
-            f"geometric mean, {min(ratios):.2f}x at least."
-        )
+    for batch, precision in dict.fromkeys((found.batch, found.precision) for found in matches):
+        some = [found for found in matches if (found.batch, found.precision) == (batch, precision)]
+        beside = [found.beside_peers for found in some if found.beside_peers is not None]
+        speed = statistics.geometric_mean(found.speed for found in some)
+        line = f"- batch {batch}, {precision}: auto is {speed:.2f} times as fast as eager in fp32 (geometric mean)"
+        if beside:
+            line += f"; beside the best peer {statistics.geometric_mean(beside):.2f}x, {min(beside):.2f}x at least"
+        lines.append(line)
     return lines
 
 
@@ -193,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--batches", default="1,32")
-    parser.add_argument("--compile", default=COMPILED, help="networks that torch.compile takes part in")
+    parser.add_argument("--compile", default=",".join(NETWORKS), help="networks that torch.compile takes part in")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each contender at each batch size, at least")
     parser.add_argument("--quick", action="store_true", help="one small network at batch 1 and 2; nothing is written")
     options = parser.parse_args()
@@ -202,18 +220,20 @@ def main() -> None:
     options.batches = [int(batch) for batch in options.batches.split(",")]
     begun = time.perf_counter()
     peaks = measure_peaks(usable_cores())
-    rows = [found for name in options.networks.split(",") for found in measure(name, options)]
-    columns = ["network", "batch", "eager ms", "compile", "ONNX Runtime", "OpenVINO", "auto fp32", "auto int8",
-               "auto fp32 / best peer", "auto's way in fp32", "of the matrix-product rate"]  # fmt: skip
-    table = [row(found, peaks.gflops["fp32"]) for found in rows]
+    matches = [found for name in options.networks.split(",") for found in measure(name, options)]
+    columns = ["network", "batch", "precision", "eager fp32, ms", "compile", "ONNX Runtime", "OpenVINO", "auto",
+               "auto / best peer", "auto, ms", "auto's way", "of the matrix-product rate",
+               "times what reading the weights takes"]  # fmt: skip
+    table = [row(found, peaks) for found in matches]
+    rates = ", ".join(f"{rate:.0f} GFLOP/s in {precision}" for precision, rate in peaks.gflops.items())
     notes = [
-        *means(rows),
-        f"- this machine: {peaks.gflops['fp32']:.0f} GFLOP/s in an fp32 matrix product, {peaks.gbps:.1f} GB/s from "
-        f"memory, {peaks.threads} threads",
+        *means(matches),
+        f"- this machine: {rates} (matrix product), {peaks.gbps:.1f} GB/s from memory, {peaks.threads} threads",
         "",
-        "Numbers are times faster than torchvision in eager mode (our network where it has none: nin), medians over "
-        "interleaved rounds. Peers: torch.compile with freezing, ONNX Runtime and OpenVINO at their defaults, in fp32. "
-        "A rate above 100 % is Winograd's: it needs fewer multiplications than are counted.",
+        "Numbers are times faster than torchvision in eager mode and fp32 (our network where it has none: nin),",
+        "medians over interleaved rounds. Peers compute in the same precision: torch.compile with freezing (bf16 by",
+        "autocast), ONNX Runtime and OpenVINO at their defaults with the same exported files. A rate above 100 % is",
+        "Winograd's: it needs fewer multiplications than are counted.",
         f"It took {(time.perf_counter() - begun) / 60:.0f} minutes.",
     ]
     if options.quick:

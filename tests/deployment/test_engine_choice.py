@@ -127,6 +127,14 @@ def test_latency_uses_one_image_and_throughput_the_batch() -> None:
     assert next(row for row in throughput.rows if row.kept).images_per_second == pytest.approx(400)
 
 
+def test_large_weights_are_best_read_once_for_the_whole_batch() -> None:
+    def seconds(engine, settings, n):  # as in AlexNet's linear layers: memory bounds a pass, whatever its images
+        return 0.01 * -(-n // (settings.chunk or 8))
+
+    settings = Machine(seconds).choose([FP32], goal="throughput").settings
+    assert (settings.streams, settings.chunk) == (1, 32)
+
+
 def test_winograd_is_tried_in_openvino_fp32_alone_and_can_be_refused() -> None:
     def seconds(engine, settings, n):
         return 0.01 if settings.convolution == "winograd" else 0.02

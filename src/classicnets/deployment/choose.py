@@ -27,7 +27,7 @@ _SECONDS = 0.6  # of a match, and at least three rounds
 _ROUNDS = 3
 _CLEAR = 1.5  # times faster or slower in every round: the match ends early
 _GAIN = 1.02  # times faster, from which on a challenger wins
-_CHUNKS = (1, 4)
+_CHUNKS = (1, 4, 16)  # images that a stream computes together; the engine's own choice lies between
 
 LOSSY_GAIN = 1.05
 """How many times faster int8, or whatever else costs accuracy, must be to be kept. Less is measurement error."""
@@ -146,7 +146,7 @@ def choose(
     batch = images[:1] if goal == "latency" else images
     contest = _Contest(batch, opener, clock)
     entries = list(_entries(sorted(candidates, key=lambda c: c.precision != "fp32"), goal, winograd))
-    total = len(entries) + len(_steps("onnxruntime", Settings(goal=goal), goal))
+    total = len(entries) + len(_steps("onnxruntime", Settings(goal=goal), goal, len(batch)))
     for done, (candidate, settings) in enumerate(entries):
         progress("Choosing an engine", done, total)
         if candidate.drop > max_drop:
@@ -156,7 +156,7 @@ def choose(
     if contest.best is None:
         reasons = "; ".join(f"{row.engine} {row.precision}: {row.note}" for row in contest.rows)
         raise ConfigError(f"No engine can run this network here within the limit ({reasons}).")
-    steps = _steps(contest.best.candidate.engine, contest.best.settings, goal)
+    steps = _steps(contest.best.candidate.engine, contest.best.settings, goal, len(batch))
     for done, step in enumerate(steps, len(entries)):
         progress("Choosing an engine", done, total)
         changed = replace(contest.best.settings, **step)
@@ -175,10 +175,11 @@ def _entries(candidates: Sequence[Candidate], goal: Goal, winograd: bool) -> Ite
             yield candidate, replace(settings, convolution="winograd")
 
 
-def _steps(engine: Engine, settings: Settings, goal: Goal) -> list[dict[str, Any]]:
+def _steps(engine: Engine, settings: Settings, goal: Goal, batch: int) -> list[dict[str, Any]]:
     """The settings to try on the winner, one after the other.
 
-    Fewer threads for one image, streams and chunks for batches; and threads that wait actively.
+    Fewer threads for one image; streams and chunks for batches, and the whole batch at once, which reads large weights
+    once; and threads that wait actively.
     """
     several = settings.used_threads > 1
     spinning = [{"spinning": True}] if several and engine == "onnxruntime" else []
@@ -186,7 +187,8 @@ def _steps(engine: Engine, settings: Settings, goal: Goal) -> list[dict[str, Any
         fewer = [{"threads": settings.used_threads // 2}] if several else []
         return [*fewer, *spinning]
     streams = [{"streams": 1}] if several else []
-    return [*streams, *({"chunk": chunk} for chunk in _CHUNKS), *spinning]
+    chunks = [{"chunk": chunk} for chunk in _CHUNKS if chunk <= batch]
+    return [*streams, *chunks, {"streams": 1, "chunk": batch}, *spinning]
 
 
 @dataclass

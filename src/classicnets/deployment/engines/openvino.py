@@ -122,7 +122,17 @@ class _Compiled:
 
     def answers(self, chunks: list[NDArray[np.uint8]]) -> list[tuple[NDArray[np.float32], ...]]:
         """The outputs of each chunk, in order."""
-        return list(self._answers(chunks))
+        return [self._answer(chunks[0])] if len(chunks) == 1 else list(self._answers(chunks))
+
+    def _answer(self, chunk: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        """The outputs of one chunk, computed by the calling thread: waking another one costs 5 % of a fast network."""
+        request = self._free.get()
+        try:
+            request.set_input_tensor(0, ov.Tensor(chunk, shared_memory=True))
+            request.infer()
+            return self._outputs_of(request)
+        finally:
+            self._free.put(request)
 
     def _answers(self, chunks: list[NDArray[np.uint8]]) -> Iterator[tuple[NDArray[np.float32], ...]]:
         running: deque[ov.InferRequest] = deque()
@@ -155,6 +165,9 @@ class _Compiled:
 
     def _result(self, request: ov.InferRequest) -> tuple[NDArray[np.float32], ...]:
         request.wait()
+        return self._outputs_of(request)
+
+    def _outputs_of(self, request: ov.InferRequest) -> tuple[NDArray[np.float32], ...]:
         return tuple(request.get_output_tensor(i).data.copy() for i in self._outputs)
 
     def layers(self) -> list[tuple[str, str]]:
