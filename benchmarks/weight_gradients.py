@@ -1,7 +1,8 @@
 """The weight gradients of a network's convolutions: oneDNN's kernel beside one matrix product, layer by layer.
 
-Each layer of the networks is timed alone, in fp32, channels-last, on one thread: the least of five by turns. The table
-sums the layers whose gradient `training/step/convolution.py` computes, and lists the shapes where the two differ most.
+Each layer of the networks is timed alone, channels-last, on one thread: the least of five by turns. The type is fp32 on
+a CPU with AVX2, and bf16 on one that has it. The table sums the layers whose gradient `training/step/convolution.py`
+computes, and lists the shapes where the two differ most.
 
     python benchmarks/weight_gradients.py [NETWORK ...]
 """
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from classicnets.models.catalog import create
 from classicnets.system.memory import memory_kept
-from classicnets.training.step.convolution import fast_convolutions, weight_gradient
+from classicnets.training.step.convolution import fast_convolutions, has_few_places, weight_gradient
 
 NETWORKS = ("alexnet_owt", "vgg11_bn", "nin_bn", "googlenet_bn", "resnet18", "resnet50")
 SETTINGS = ((64, 32), (224, 8))  # pixels, batch
@@ -35,6 +36,7 @@ COLUMNS = (
     "least ratio, of",
 )
 TURNS = 5
+DTYPE = torch.float32 if torch.backends.cpu.get_cpu_capability() == "AVX2" else torch.bfloat16
 
 
 class Layer(NamedTuple):
@@ -57,7 +59,9 @@ def layers_of(name: str, size: int, batch: int) -> list[Layer]:
 
         def note(module: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
             assert isinstance(module, nn.Conv2d)
-            found.append(Layer(module, (batch, *inputs[0].shape[1:])))
+            layer = Layer(module, (batch, *inputs[0].shape[1:]))
+            if DTYPE is torch.float32 or has_few_places(module, torch.Size(layer.shape)):
+                found.append(layer)
 
         module.register_forward_hook(note)
     with torch.no_grad():
@@ -70,7 +74,8 @@ def seconds(layer: Layer) -> tuple[float, float]:
     module, stride, padding = layer.module, layer.module.stride, layer.module.padding
     assert not isinstance(padding, str)
     last = torch.channels_last
-    x, weight = torch.randn(layer.shape).to(memory_format=last), module.weight.detach().to(memory_format=last)
+    x = torch.randn(layer.shape).to(DTYPE, memory_format=last)
+    weight = module.weight.detach().to(DTYPE, memory_format=last)
     dy = torch.randn_like(nn.functional.conv2d(x, weight, None, stride, padding))
 
     def onednn() -> object:
@@ -116,13 +121,14 @@ def main() -> None:
     parser.add_argument("networks", nargs="*", default=NETWORKS, metavar="NETWORK")
     torch.set_num_threads(1)
     lines, known = [], {}
-    with memory_kept(torch.float32):
+    with memory_kept(DTYPE):
         for name in parser.parse_args().networks:
             for size, batch in SETTINGS:
                 lines.append(measure(name, size, batch, known))
                 print(*lines[-1], flush=True)
     capability = torch.backends.cpu.get_cpu_capability()
-    note = f"fp32, one thread, {capability}. The gradient alone, which is a part of a step."
+    type_name = str(DTYPE).removeprefix("torch.")
+    note = f"{type_name}, one thread, {capability}. The gradient alone, which is a part of a step."
     write_results("weight_gradients", "Weight gradients of convolutions", COLUMNS, lines, [note])
 
 

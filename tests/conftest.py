@@ -76,7 +76,7 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages get empty pictures for their figures, which take longest to draw."""
     empty = Themed("data:image/png;base64,", "data:image/png;base64,")
     for page in ("classicnets.reports.page", "classicnets.explanation.page"):
-        monkeypatch.setattr(f"{page}.themed", lambda draw: empty)
+        monkeypatch.setattr(f"{page}.themed", lambda *_: empty)
 
 
 @pytest.fixture

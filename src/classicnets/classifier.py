@@ -23,6 +23,7 @@ from classicnets.conformal import Conformal
 from classicnets.drift import DriftReference
 from classicnets.errors import ConfigError, UnknownName, WeightsError
 from classicnets.models.contract import Classified, ConvNet
+from classicnets.models.start import allocate
 from classicnets.novelty import NoveltyScore
 from classicnets.preprocess import Preprocess
 from classicnets.scorer import Outputs, PrecisionName, Predictor, Values
@@ -275,7 +276,8 @@ class Classifier(Predictor):
         folder = find_folder(Path(path))
         saved, state, tensors = read_folder(folder)
         try:
-            model = build(saved, state).to_empty(device="cpu")
+            model = build(saved, state)
+            allocate(model)
             score = NoveltyScore.of_tensors(tensors) if tensors else None
             classifier = cls.of(_read_card(saved), model, score)
         except (ConfigError, UnknownName) as error:

@@ -13,6 +13,9 @@ import sys
 import pytest
 from PIL import Image
 
+from classicnets import training
+from classicnets.cli import BEGUN
+from classicnets.errors import ConfigError
 from classicnets.training.step import loop
 
 TRAIN_DIGITS = (sys.executable, "-m", "classicnets", "train", "resnet20_cifar", "digits")
@@ -278,3 +281,16 @@ def test_a_disk_that_is_full_and_one_that_is_read_only(tmp_path):
     assert "read-only 6\n" in rest, said
     assert "Read-only file system" in rest.splitlines()[-2]
     assert "Traceback" not in said
+
+
+def test_the_minutes_begin_with_the_command(run_cli, monkeypatch):
+    """Its imports take seconds of them."""
+    given = {}
+
+    def start(*_, **options):
+        given.update(options)
+        raise ConfigError("Enough is known.")
+
+    monkeypatch.setattr(training, "start", start)
+    assert run_cli("train", "resnet20_cifar", "digits", "--minutes", 2).code == 2
+    assert (given["minutes"], given["begun"]) == (2, BEGUN)

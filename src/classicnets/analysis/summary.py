@@ -215,8 +215,10 @@ def _size(size: int | Pair) -> Pair:
 
 def _meta_twin(net: ConvNet) -> ConvNet:
     """A copy with the same modules and shapes, and no data."""
-    memo: dict[int, Any] = {id(p): nn.Parameter(torch.empty_like(p, device="meta")) for p in net.parameters()}
-    memo |= {id(b): torch.empty_like(b, device="meta") for b in net.buffers()}
+    memo: dict[int, Any] = {
+        id(p): nn.Parameter(torch.empty(p.shape, dtype=p.dtype, device="meta")) for p in net.parameters()
+    }
+    memo |= {id(b): torch.empty(b.shape, dtype=b.dtype, device="meta") for b in net.buffers()}
     return copy.deepcopy(net, memo)
 
 

@@ -15,6 +15,7 @@ import typer
 
 from classicnets import __version__
 from classicnets.cli import (
+    BEGUN,
     audit,
     bench,
     check,
@@ -93,7 +94,7 @@ def main() -> None:
     print_any_text()
     _wait_passively()
     try:
-        app()
+        app(obj=BEGUN)
     except ClassicNetsError as failure:
         _fail(str(failure), failure.exit_code)
     except ModuleNotFoundError as failure:

@@ -54,6 +54,7 @@ def register(app: typer.Typer) -> None:
 
 @one_voice
 def train(
+    context: typer.Context,
     model: Annotated[str | None, MODEL] = None,
     data: Annotated[str | None, DATA] = None,
     recipe: RecipeName = None,
@@ -160,8 +161,8 @@ def train(
             )
         else:
             job = training.start(
-                model, data, recipe=recipe, settings=settings, minutes=minutes, out=out, device=device,
-                threads=threads, checkpoint_every=checkpoint_every, progress=progress,
+                model, data, recipe=recipe, settings=settings, minutes=minutes, begun=context.obj, out=out,
+                device=device, threads=threads, checkpoint_every=checkpoint_every, progress=progress,
             )  # fmt: skip
     events = log_to_tensorboard(job) if tensorboard and job.is_main else job
     with ExitStack() as stack:

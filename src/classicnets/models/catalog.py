@@ -15,7 +15,7 @@ import torch
 from classicnets.errors import ConfigError, did_you_mean, unknown_name
 from classicnets.models import alexnet, densenet, googlenet, nin, resnet, vgg
 from classicnets.models.contract import ConvNet, Family, NetConfig
-from classicnets.models.start import start_weights
+from classicnets.models.start import allocate, start_weights
 
 FAMILIES: tuple[Family, ...] = (
     alexnet.FAMILY,
@@ -110,6 +110,6 @@ def create(
         raise ConfigError(f"{name} cannot be built with {switches}: {error}. Change one of them.") from error
     if torch.device(device).type == "meta":
         return model
-    model.to_empty(device="cpu")
+    allocate(model)
     start_weights(model, generator)
     return model.to(device)

@@ -39,5 +39,5 @@ def write_report(folder: str | Path, report: Report, images: ImageSet) -> Path:
 
     folder = Path(folder)
     report.save(folder / "evaluation")
-    save_figures(report, images, folder / "figures", run=folder)
-    return write_html(folder, report, images)
+    drawn = save_figures(report, images, folder / "figures", run=folder)
+    return write_html(folder, report, images, drawn)

@@ -14,7 +14,9 @@ from classicnets.reports.reliability import reliability
 from classicnets.system.storage import written_aside
 
 
-def save_figures(report: Report, images: ImageSet, folder: str | Path, *, run: str | Path | None = None) -> None:
+def save_figures(
+    report: Report, images: ImageSet, folder: str | Path, *, run: str | Path | None = None
+) -> dict[str, bytes]:
     """Write confusion.png, reliability.png and mistakes.png, and curves.png if there is a training.
 
     Args:
@@ -23,7 +25,8 @@ def save_figures(report: Report, images: ImageSet, folder: str | Path, *, run: s
         folder: where to write; it is created if necessary.
         run: the run folder whose metrics.csv and recipe.toml say how the training went, or None.
 
-    Raises StorageError if the files cannot be written.
+    Returns the files by name, so that a page can show them without drawing them again. Raises StorageError if they
+    cannot be written.
 
     >>> save_figures(evaluate(classifier, images), images, "figures")  # doctest: +SKIP
     """
@@ -34,6 +37,8 @@ def save_figures(report: Report, images: ImageSet, folder: str | Path, *, run: s
     }
     if run is not None and (rows := read_curves(Path(run) / "metrics.csv")):
         figures["curves.png"] = training_curves(rows, read_best(run))
-    for name, figure in figures.items():
+    drawn = {name: png(figure) for name, figure in figures.items()}
+    for name, content in drawn.items():
         with written_aside(Path(folder) / name) as new:
-            new.write_bytes(png(figure))
+            new.write_bytes(content)
+    return drawn

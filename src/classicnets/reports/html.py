@@ -30,9 +30,9 @@ def render(template: str, **values: object) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def themed(draw: Callable[[Theme], Figure]) -> Themed:
-    """Draw a figure in both themes."""
-    return Themed(light=png_uri(png(draw(LIGHT))), dark=png_uri(png(draw(DARK))))
+def themed(draw: Callable[[Theme], Figure], light: bytes | None = None) -> Themed:
+    """Draw a figure in both themes. `light` is its PNG file for light pages if that was drawn before."""
+    return Themed(light=png_uri(light or png(draw(LIGHT))), dark=png_uri(png(draw(DARK))))
 
 
 @cache

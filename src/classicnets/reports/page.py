@@ -40,8 +40,8 @@ from classicnets.system.storage import written_aside
 _MOST_CONFUSIONS = 10
 _MOST_CLASSES = 1_000  # in the table of the classes
 _MOST_COUNTED = 100  # classes in the table of the numbers of images
-_MOST_EXAMPLES, _MOST_SHOWN = 5, 20  # images of a class, and classes
-_SIDE = 168  # pixels of a picture's longer side
+MOST_EXAMPLES, MOST_SHOWN = 5, 20  # images of a class, and classes
+SIDE = 168  # pixels of a picture's longer side
 _SHEET_SIDE = 84  # of a picture of the sheet of corruptions
 
 
@@ -68,24 +68,31 @@ class More:
     notes: tuple[str, ...] = ()
 
 
-def write_html(folder: str | Path, report: Report, images: ImageSet) -> Path:
+def write_html(folder: str | Path, report: Report, images: ImageSet, drawn: Mapping[str, bytes] | None = None) -> Path:
     """Write `folder`/report.html: the report, and what else a run folder holds: curves, recipe, environment.
 
     Args:
         folder: a run folder, or any other. Files that are missing or damaged are left out.
         report: what `evaluate` returned.
         images: the images of the report.
+        drawn: figures of the same report that `save_figures` has drawn; the others are drawn here.
 
     Returns the page's path. Raises StorageError if it cannot be written.
     """
     page = Path(folder) / "report.html"
-    text = report_page(Path(folder), report, images)
+    text = report_page(Path(folder), report, images, drawn=drawn)
     with written_aside(page) as new:
         new.write_text(text, "utf-8")
     return page
 
 
-def report_page(folder: Path, report: Report, images: ImageSet | None, more: More | None = None) -> str:
+def report_page(
+    folder: Path,
+    report: Report,
+    images: ImageSet | None,
+    more: More | None = None,
+    drawn: Mapping[str, bytes] | None = None,
+) -> str:
     """Return the page as HTML.
 
     Args:
@@ -93,7 +100,9 @@ def report_page(folder: Path, report: Report, images: ImageSet | None, more: Mor
         report: the evaluation.
         images: its images, or None if they are gone: then the page has no pictures.
         more: what `classicnets report` adds; None for the page that a training writes.
+        drawn: figures of the same report that `save_figures` has drawn; the others are drawn here.
     """
+    drawn = drawn or {}
     config = read_table(folder / "model" / "config.json")
     recipe = read_table(folder / "recipe.toml")
     drawing = draw_network(config)
@@ -102,16 +111,16 @@ def report_page(folder: Path, report: Report, images: ImageSet | None, more: Mor
         report=report,
         num_wrong=len(report.mistakes),
         loss_of_equal_scores=math.log(len(report.classes)),
-        curves=_curves(folder),
+        curves=_curves(folder, drawn.get("curves.png")),
         refit=table_at(config, "classicnets", "provenance", "training").get("refit"),
         drawing=svg_uri(drawing) if drawing else "",
-        confusion=themed(partial(confusion, report)),
+        confusion=themed(partial(confusion, report), drawn.get("confusion.png")),
         confusions=[(*pair[:2], f"{pair.images:,}") for pair in report.confusions[:_MOST_CONFUSIONS]],
         class_rows=_class_rows(report),
         are_all_classes_shown=len(report.classes) <= _MOST_CLASSES,
         slices=_slices(report),
         corruptions=_corruptions(folder, report, images),
-        reliability=themed(partial(reliability, report)),
+        reliability=themed(partial(reliability, report), drawn.get("reliability.png")),
         set_rows=_set_rows(report.trust),
         sets_caveat=SEEN if report.is_validation else CHOSEN,
         examples=_examples(report, images),
@@ -126,9 +135,9 @@ def report_page(folder: Path, report: Report, images: ImageSet | None, more: Mor
     )
 
 
-def _curves(folder: Path) -> Themed | None:
+def _curves(folder: Path, light: bytes | None) -> Themed | None:
     rows, by = read_curves(folder / "metrics.csv"), read_best(folder)
-    return themed(lambda theme: training_curves(rows, by, theme)) if rows else None
+    return themed(lambda theme: training_curves(rows, by, theme), light) if rows else None
 
 
 def _class_rows(report: Report) -> list[tuple[str, str, str, str, str]]:
@@ -233,8 +242,8 @@ def _examples(report: Report, images: ImageSet | None) -> list[tuple[str, list[t
     of_class: dict[str, list[Answer]] = {}
     for answer in _with_picture(report.answers, images):
         of_class.setdefault(answer.truth or "", []).append(answer)
-    shown = [name for name in _shown_classes(report, _MOST_SHOWN) if name in of_class]
-    return [(name, _pictured(of_class[name][:_MOST_EXAMPLES], images)) for name in shown]
+    shown = [name for name in _shown_classes(report, MOST_SHOWN) if name in of_class]
+    return [(name, _pictured(of_class[name][:MOST_EXAMPLES], images)) for name in shown]
 
 
 def _mistakes(
@@ -259,7 +268,7 @@ def _with_picture(answers: list[Answer] | tuple[Answer, ...], images: ImageSet) 
 
 
 def _pictured(answers: list[Answer], images: ImageSet) -> list[tuple[Answer, str]]:
-    return list(zip(answers, map(thumbnail_uri, pictures(answers, images, side=_SIDE)), strict=True))
+    return list(zip(answers, map(thumbnail_uri, pictures(answers, images, side=SIDE)), strict=True))
 
 
 def _commands(recipe: dict[str, Any]) -> str:

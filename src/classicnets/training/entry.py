@@ -162,6 +162,7 @@ def start(
     recipe: str | Path | Recipe | None = None,
     settings: Iterable[str] = (),
     minutes: float | None = None,
+    begun: float | None = None,
     out: str | Path | None = None,
     device: str = "auto",
     threads: int | str | None = None,
@@ -175,7 +176,8 @@ def start(
         data: what `load_data` takes, or the Data that it returned.
         recipe: a Recipe, the name of a shipped one, or a .toml file; None chooses one that suits the data.
         settings: changes to the recipe, `key=value` each, such as "optim.lr=0.1".
-        minutes: how long it may take, from the start to the report, above 0; chooses the number of epochs.
+        minutes: how long it may take, from `begun` to the report, above 0; chooses the number of epochs.
+        begun: when the minutes began, by `time.monotonic`, such as when the program started; None is now.
         out: the new run folder; None is `runs/MODEL-DATA`. A number is appended if it exists.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         threads: how many CPU threads compute a step, 1 or more. None or "auto" measures which number is fastest.
@@ -187,7 +189,7 @@ def start(
 
     >>> for event in start("resnet20_cifar", "digits", settings=["epochs=2"]): print(event)  # doctest: +SKIP
     """
-    begun, settings = time.monotonic(), list(settings)
+    begun, settings = time.monotonic() if begun is None else begun, list(settings)
     if minutes is not None:
         check_minutes(minutes, settings)
     folder = None if out is None else Path(out)

@@ -210,3 +210,57 @@ def test_a_training_ends_within_its_minutes(tmp_path):
     *_, finished = start("resnet20_cifar", "digits", minutes=0.7, out=tmp_path / "run")
     assert finished.run.finished
     assert 0.3 < (time.monotonic() - begun) / 42 < 2  # wide: other processes may come and go
+
+
+def test_the_minutes_begin_when_the_program_did(tmp_path, monkeypatch):
+    """An epoch takes 2.5 s: of 12 s, 95 % hold four epochs; five seconds before the training leave two."""
+    takes(monkeypatch, Timing(full=1.0, small=1.0, frozen=1.0, statistics=0, validation=0.5, saving=0, end=0))
+    for module in (budget, entry):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    for name, begun, epochs in (("now", None, 4), ("earlier", 95.0, 2)):
+        job = start("resnet20_cifar", "digits", settings=FAST, minutes=0.2, begun=begun, out=tmp_path / name)
+        assert job.recipe.epochs == epochs
+
+
+def test_what_comes_after_the_epochs_is_counted(tmp_path, monkeypatch):
+    """Passes over validation, test and training images, the classifier's file twice, and the report."""
+    job = start("resnet20_cifar", "digits", settings=["epochs=2", *FAST], out=tmp_path / "run")
+    monkeypatch.setattr(budget, "_saving_seconds", lambda prepared: budget._Saving(7.0, 30.0))
+    monkeypatch.setattr(budget, "_pass_seconds", lambda *_: budget._Passes(validation=5.0, end=400.0))
+    monkeypatch.setattr("classicnets.reports.duration.report_seconds", lambda images: float(len(images)))
+    timing = measure(job._prepared, most_seconds=0.1)
+    assert timing.validation == 5
+    assert timing.saving == 37
+    assert timing.end == 400 + 2 * 30 + len(job._prepared.data.test)
+
+
+def test_of_a_large_checkpoint_a_part_is_saved_to_time_it(tmp_path, monkeypatch):
+    job = start(
+        "resnet20_cifar", "digits", settings=["epochs=2", "optim.name=sgd", "optim.lr=0.1", *FAST], out=tmp_path / "run"
+    )
+    optimizer = [values["momentum_buffer"] for values in job._state.optimizer.state.values()]
+    whole = sum(tensor.nbytes for tensor in [*job._state.tensors().values(), *optimizer])
+    clock, saved = [0.0], []
+
+    def save(folder, step, checkpoint):
+        saved.append(sum(tensor.nbytes for tensor in checkpoint.tensors.values()))
+        clock[0] += saved[-1]  # a second a byte
+
+    monkeypatch.setattr(budget, "save_checkpoint", save)
+    monkeypatch.setattr(budget, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    for most in (whole, whole // 3):
+        monkeypatch.setattr(budget, "_SAVED", most)
+        assert budget._saving_seconds(job._prepared).checkpoint == pytest.approx(whole)
+    assert saved[0] == whole
+    assert saved[1] <= whole // 3
+
+
+@pytest.mark.parametrize(("most_seconds", "timed"), [(1e9, 64), (1e-9, 16)])
+def test_more_images_are_timed_where_passes_are_fast(tmp_path, monkeypatch, most_seconds, timed):
+    job = start("resnet20_cifar", "digits", settings=["epochs=2", *FAST], out=tmp_path / "run")
+    seen = []
+    first = budget._first
+    monkeypatch.setattr(budget, "_first", lambda packed, n: seen.append(n) or first(packed, n))
+    passes = budget._pass_seconds(job._prepared, most_seconds, 0.001)
+    assert seen == [timed]
+    assert 0 < passes.validation < passes.end

@@ -176,3 +176,24 @@ def test_a_classifier_of_an_earlier_version_has_temperature_1_and_says_nothing(t
     config = json.loads((tmp_path / "again" / "config.json").read_text())["classicnets"]
     assert not {"temperature", "conformal", "novelty"} & config.keys()
     assert again.card == classifier.card
+
+
+def test_training_images_are_described_in_the_precision_of_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They set no threshold. Validation and test images are computed as `predict` computes them."""
+    asked: list[tuple[int, str]] = []
+    classified = Classifier.classified
+
+    def noted(self: Classifier, images: torch.Tensor, **options: object) -> object:
+        asked.append((len(images), str(options.get("precision", "fp32"))))
+        return classified(self, images, **options)
+
+    monkeypatch.setattr(Classifier, "classified", noted)
+    settings = ["epochs=1", *FAST, *TINY, "precision=bf16"]
+    finished = finish("resnet20_cifar", "digits", settings=settings, out=tmp_path / "run")
+    data = load_data("digits", val_fraction=0.3, test_fraction=0.3)
+    assert [precision for _, precision in asked[:-2]] == ["bf16"] * len(asked[:-2])
+    assert sum(n for n, _ in asked[:-2]) == len(data.train)
+    assert asked[-2:] == [(len(data.val), "fp32"), (len(data.test), "fp32")]
+    assert finished.run.classifier.card.novelty is not None

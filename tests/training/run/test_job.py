@@ -21,6 +21,7 @@ from classicnets.errors import (
     WeightsError,
 )
 from classicnets.training import EpochDone, Finished, StepDone, reopen, start, train
+from classicnets.training.step import optimizer
 from classicnets.weights.files import load_safetensors
 from photos import write_photos
 from small import FAST
@@ -127,14 +128,14 @@ def test_closing_after_an_epoch_keeps_the_epoch(job):
 
 
 def test_a_second_interrupt_stops_at_once_and_keeps_the_last_whole_checkpoint(job, whole, monkeypatch):
-    update = torch.optim.SGD.step
+    update = optimizer.SGD.step
 
     def interrupted(self, *args):
         update(self, *args)
         if job._state.step == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(torch.optim.SGD, "step", interrupted)
+    monkeypatch.setattr(optimizer.SGD, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(job)
     monkeypatch.undo()

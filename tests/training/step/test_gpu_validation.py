@@ -89,3 +89,12 @@ def test_a_process_validates_its_own_images(packed):
     assert torch.equal(validation.images, packed.images[Shard(1, 2).of(50)])
     there = packed.images[:3]
     assert Validation(card("none"), packed, validation.precision, 16, resident=there).images is there
+
+
+def test_a_networks_layers_are_compared_with_its_config_once(packed, network, monkeypatch):
+    made, of = [], Classifier.of
+    monkeypatch.setattr(Classifier, "of", lambda *parts: made.append(parts) or of(*parts))
+    validation = Validation(card("none"), packed, Precision(torch.device("cpu"), torch.float32), 16)
+    first, again = validation.logits(network), validation.logits(network)
+    assert len(made) == 1
+    assert torch.equal(first, again)

@@ -86,3 +86,27 @@ def test_momentum_from_the_beginning_trains_as_momentum_from_the_first_gradient(
         mine.step()
         theirs.step()
     assert all(torch.equal(p, q) for p, q in twin.items())
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_steps_are_pytorchs_to_the_bit_and_so_is_the_state(name, theirs):
+    model, other = create("resnet20_cifar"), create("resnet20_cifar")
+    other.load_state_dict(model.state_dict())
+    mine = make_optimizer(model, OptimSection(name=name, lr=0.1, weight_decay=0.01))
+    assert isinstance(mine, theirs)
+    twin = dict(zip(model.parameters(), other.parameters(), strict=True))
+    groups = [{**group, "params": [twin[p] for p in group["params"]]} for group in mine.param_groups]
+    reference = theirs(groups, fused=True)
+    for _ in range(3):
+        for p, q in twin.items():
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        mine.step()
+        reference.step()
+        mine.zero_grad()
+    assert all(p.grad is None for p in twin)
+    assert all(torch.equal(p, q) for p, q in twin.items())
+    again = make_optimizer(other, OptimSection(name=name))
+    again.load_state_dict(mine.state_dict())
+    for number, state in reference.state_dict()["state"].items():
+        assert all(torch.equal(value, again.state_dict()["state"][number][key]) for key, value in state.items())

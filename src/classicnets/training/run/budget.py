@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from classicnets.classifier import Classifier
 from classicnets.data.pipeline.pack import Packed
 from classicnets.data.split import balanced_sample
 from classicnets.errors import ConfigError
@@ -42,12 +42,11 @@ from classicnets.training.step.statistics import SETTLED, images_measured, measu
 from classicnets.training.step.validation import Validation
 
 _PLANNED = 0.95  # share of the minutes that is planned for; the rest is a reserve
-_REPORT_SECONDS = 6.0  # an estimate of the time from the last epoch to the report
 _MOST_EPOCHS = 100_000
-_SHARE_TIMED = 0.02  # of the minutes, spent on the timed steps of each kind
+_SHARE_TIMED = 0.01  # of the minutes, spent on the timed steps of each kind; what longer steps imply is computed
 _MOST_STEPS = 20
-_LONG_STEP = 0.25  # seconds; what follows from such a step is computed, because timing it takes too long
-_TIMED_IMAGES = 16  # of the validation images, in each process
+_FEWEST_TIMED, _MOST_TIMED = 16, 64  # of the validation images, in each process
+_SAVED = 16 << 20  # bytes of a checkpoint that are saved to time it
 _SMALLEST = 48  # images are not made smaller than this
 _MOST_SIZES = 3  # image sizes that are tried
 _FEW_PHOTOS = 5_000  # are read again for another size in seconds
@@ -215,6 +214,8 @@ def measure(prepared: Prepared, *, most_seconds: float) -> Timing:
 
 
 def _measured(prepared: Prepared, most_seconds: float) -> Timing:
+    from classicnets.reports.duration import report_seconds  # needs matplotlib
+
     session, state, recipe = prepared.session, prepared.state, prepared.session.recipe
     smallest = state.model.config.min_size
     freeze = recipe.finetune.freeze
@@ -222,7 +223,8 @@ def _measured(prepared: Prepared, most_seconds: float) -> Timing:
     full = small = _step_seconds(session, state, learning, progressive=False, most_seconds=most_seconds)
     assert recipe.image_size is not None
     first_side = _first_side(recipe, smallest)
-    if first_side != recipe.image_size and full > _LONG_STEP:
+    is_long = session.processes.largest(int(full > most_seconds)) > 0  # if it is for one process, it is for all
+    if first_side != recipe.image_size and is_long:
         small = full * (first_side / recipe.image_size) ** 2
     elif first_side != recipe.image_size:
         small = _step_seconds(session, state, learning, progressive=True, most_seconds=most_seconds)
@@ -230,8 +232,8 @@ def _measured(prepared: Prepared, most_seconds: float) -> Timing:
     if 0 < freeze < 1:
         all_frozen = recipe.finetune.model_copy(update={"freeze": 0.99})
         frozen = _step_seconds(session, state, all_frozen, progressive=False, most_seconds=most_seconds) / full
-    if full > _LONG_STEP:
-        forward = full / 3
+    forward = full / 3
+    if is_long:
         statistics = forward * math.ceil(images_measured(session, is_last=False) / session.batch_size)
     else:
 
@@ -240,9 +242,11 @@ def _measured(prepared: Prepared, most_seconds: float) -> Timing:
             synchronize(session.precision.device)
 
         statistics = _seconds_of(measured)
-    validation, end = _validation_seconds(prepared)
-    saving = session.processes.on_main(lambda: _seconds_of(lambda: _save_aside(prepared)))
-    return Timing(full, small, frozen, statistics, validation, saving, end + _REPORT_SECONDS)
+    seconds = _pass_seconds(prepared, most_seconds, forward / session.batch_size)
+    saving = session.processes.on_main(lambda: _saving_seconds(prepared))
+    report = session.processes.on_main(lambda: report_seconds(prepared.data.test or prepared.data.val))
+    end = seconds.end + 2 * saving.classifier + report  # the classifier is loaded, and saved with its thresholds
+    return Timing(full, small, frozen, statistics, seconds.validation, saving.checkpoint + saving.classifier, end)
 
 
 def _step_seconds(
@@ -272,34 +276,59 @@ def _step_times(events: Iterator[StepDone | EpochDone], device: torch.device) ->
         before = time.perf_counter()
 
 
-def _validation_seconds(prepared: Prepared) -> tuple[float, float]:
-    """The seconds of a validation, and of calibrating the classifier and measuring the test images."""
+class _Passes(NamedTuple):
+    """Seconds of forward passes: of a validation, and of those after the last epoch."""
+
+    validation: float
+    end: float
+
+
+def _pass_seconds(prepared: Prepared, most_seconds: float, an_image: float) -> _Passes:
+    """Time passes over a few images; `an_image` are the seconds of one, about."""
     session, state = prepared.session, prepared.state
-    validation, network = session.validation, state.validated_model
-    few = _first(validation.packed, _TIMED_IMAGES * session.processes.world)
+    validation, network, world = session.validation, state.validated_model, session.processes.world
+    number = session.processes.largest(max(_FEWEST_TIMED, min(_MOST_TIMED, int(most_seconds / an_image / 2))))
+    few = _first(validation.packed, number * world)
     plain = Validation(validation.card, few, validation.precision, validation.batch_size, validation.processes)
-    an_image = _seconds_of(lambda: plain.logits(network)) / len(few)
+    plain.classifier(network)  # made before it is timed
+    trained = _seconds_of(lambda: plain.logits(network)) / len(few)
     if session.features:
         validation.logits(network)  # computes the features, which are then kept
         whole = _seconds_of(lambda: validation.logits(network))
     else:
-        whole = an_image * len(validation.packed)
+        whole = trained * len(validation.packed)
     tested = prepared.test or validation.packed
-    classifier = Classifier.of(validation.card, network)
+    classifier = validation.classifier(network)
     mine = few.images[session.processes.shard.of(len(few))]
-    at_the_end = _seconds_of(lambda: classifier.logits(mine)) / len(few)
+    answered = _seconds_of(lambda: classifier.logits(mine)) / len(few)
     chosen = balanced_sample(session.loader.packed.labels, MOST_TRAINING_IMAGES)
-    some = chosen[:_TIMED_IMAGES]
-    reading = _seconds_of(lambda: training_images(session, prepared.data, classifier, some)) / len(some) * len(chosen)
-    return whole, at_the_end * (len(validation.packed) + len(chosen) + len(tested)) + reading
+    some = chosen[:_FEWEST_TIMED]
+    reading = _seconds_of(lambda: training_images(session, prepared.data, classifier, some)) / len(some)
+    end = answered * (len(validation.packed) + len(tested)) + (trained + reading) * len(chosen)
+    return _Passes(whole, end)
 
 
-def _save_aside(prepared: Prepared) -> None:
-    """Save what an epoch saves, into a folder that is deleted."""
+class _Saving(NamedTuple):
+    """Seconds of saving a checkpoint, and of saving the classifier."""
+
+    checkpoint: float
+    classifier: float
+
+
+def _saving_seconds(prepared: Prepared) -> _Saving:
+    """Save both into a folder that is deleted. Of a large checkpoint a part is saved; the rest is as fast."""
     state = prepared.state
-    with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder), state.step, Checkpoint(state.tensors(), state.trainer()))
-        Classifier.of(prepared.session.validation.card, state.validated_model).save(Path(folder) / "model")
+    moments = [value for values in state.optimizer.state.values() for value in values.values()]
+    tensors = [*state.tensors().values(), *(value for value in moments if isinstance(value, Tensor))]
+    sizes = list(itertools.accumulate(tensor.nbytes for tensor in tensors))
+    number = max(1, bisect.bisect_right(sizes, _SAVED))
+    part = {str(i): tensor for i, tensor in enumerate(tensors[:number])}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        checkpoint = _seconds_of(lambda: save_checkpoint(folder, state.step, Checkpoint(part, {})))
+        classifier = prepared.session.validation.classifier(state.validated_model)
+        saved = _seconds_of(lambda: classifier.save(folder / "model"))
+    return _Saving(checkpoint * sizes[-1] / sizes[number - 1], saved)
 
 
 def _with_recipe(prepared: Prepared, recipe: Recipe, plan: Plan) -> Prepared:

@@ -1,7 +1,8 @@
 """The last step of a training before it is measured: what its classifier's answers are worth.
 
 One pass over the validation images gives the temperature and the scores for sets with coverage. With one over some
-training images, it gives the novelty score and its threshold.
+training images, it gives the novelty score and its threshold. The training images are described in the precision of the
+training: only the validation images set thresholds, and those are computed as `predict` computes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def calibrated(best: Classifier, session: Session, data: Data) -> Classifier:
     val, processes = session.validation, session.processes
     chosen = balanced_sample(session.loader.packed.labels, MOST_TRAINING_IMAGES)
     mine = chosen[processes.shard.of(len(chosen))]
-    parts = [best.classified(training_images(session, data, best, some)) for some in mine.split(_AT_A_TIME)]
+    parts = [
+        best.classified(training_images(session, data, best, some), precision=session.precision.name)
+        for some in mine.split(_AT_A_TIME)
+    ]
     of_train = _gathered([torch.cat(rows) for rows in zip(*parts, strict=True)], len(chosen), processes)
     of_val = _gathered(best.classified(val.images), len(val.packed), processes)
     labels = session.loader.packed.labels[chosen]

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from classicnets.training.step.uncompiled import Uncompiled
 
-class Muon(torch.optim.Optimizer):
+
+class Muon(Uncompiled):
     """Muon for kernels, and AdamW for all other parameters.
 
     A kernel is reshaped to the matrix (out, in * k * k). Its update is scaled to the size of AdamW's (Liu et al. 2025,

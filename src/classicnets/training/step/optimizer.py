@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -13,7 +14,20 @@ from torch import Tensor
 from classicnets.models.contract import ConvNet
 from classicnets.training.recipe.schema import FinetuneSection, OptimSection, ScheduleSection
 from classicnets.training.step.muon import Muon
+from classicnets.training.step.uncompiled import Uncompiled
 from classicnets.training.transfer.freeze import ALL_LEARN, parameter_groups
+
+
+class SGD(Uncompiled, torch.optim.SGD):
+    """PyTorch's SGD, without the start of its compiler."""
+
+    step = torch.no_grad()(unwrap(torch.optim.SGD.step))
+
+
+class AdamW(Uncompiled, torch.optim.AdamW):
+    """PyTorch's AdamW, without the start of its compiler."""
+
+    step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
 
 
 def make_optimizer(
@@ -54,9 +68,9 @@ def make_optimizer(
                     divided.append({**group, "params": chosen, "orthogonal": orthogonal})
         return Muon(divided, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
     if recipe.name == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=True)
+        return AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=True)
     nesterov = recipe.nesterov and recipe.momentum > 0
-    sgd = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+    sgd = SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
     if recipe.momentum > 0:
         # Allocate the momentum before the first step: allocated later, it would fragment the memory of the activations.
         for parameter in (p for group in groups for p in group["params"]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -33,6 +33,7 @@ class Validation:
     batch_size: int
     processes: Processes = ALONE
     resident: Tensor | None = None
+    _classifiers: dict[ConvNet, Classifier] = field(default_factory=dict, repr=False)
 
     @property
     def labels(self) -> Tensor:
@@ -53,6 +54,11 @@ class Validation:
             return self.resident
         return self.packed.images[self.processes.shard.of(len(self.packed))]
 
+    def classifier(self, network: ConvNet) -> Classifier:
+        """Return the classifier of a network, which is made once: its layers are compared with those of its config."""
+        if network not in self._classifiers:
+            self._classifiers[network] = Classifier.of(self.card, network)
+        return self._classifiers[network]
+
     def _share(self, network: ConvNet) -> Tensor:
-        classifier = Classifier.of(self.card, network)
-        return classifier.logits(self.images, batch_size=self.batch_size, precision=self.precision.name)
+        return self.classifier(network).logits(self.images, batch_size=self.batch_size, precision=self.precision.name)

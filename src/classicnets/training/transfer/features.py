@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from classicnets.classifier import Classifier, averaged, evaluating
+from classicnets.classifier import averaged, evaluating
 from classicnets.data.pipeline.loader import Batch
 from classicnets.data.pipeline.mapped import MEMORY_LIMIT, default_cache
 from classicnets.data.pipeline.pack import Packed
@@ -78,7 +78,7 @@ class CachedValidation(Validation):
 
     def _share(self, network: ConvNet) -> Tensor:
         fixed, rest = split_head(network.head)
-        classifier = Classifier.of(self.card, network)
+        classifier = self.classifier(network)
         images, size = self.images, self.batch_size
         if network not in self._views:
             before = nn.Sequential(network.trunk, fixed)
