@@ -22,6 +22,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 from classicnets.explanation.score import ClassScore
 from classicnets.explanation.stages import evenly
 from classicnets.models.contract import ConvNet
+from classicnets.models.shapes import ShapesOnly
 from classicnets.models.start import start_weights
 
 MOST_CORRELATION = 0.7
@@ -114,7 +115,7 @@ def randomised(network: ConvNet, seed: int) -> Iterator[tuple[str, ConvNet]]:
 
 def _fresh(network: ConvNet, seed: int) -> ConvNet:
     """A network of the same config with new weights, on the same device and in eval mode."""
-    with torch.device("meta"):
+    with ShapesOnly():
         twin = type(network)(network.config)
     twin.to_empty(device="cpu")
     start_weights(twin, torch.Generator().manual_seed(_STREAM + seed))
