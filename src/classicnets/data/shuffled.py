@@ -17,7 +17,7 @@ def shuffled(number: int, *, seed: int) -> NDArray[np.int64]:
         seed: any whole number, 0 or more.
 
     >>> shuffled(5, seed=0).tolist()
-    [4, 1, 2, 0, 3]
+    [4, 0, 1, 3, 2]
     """
     left = np.arange(number, 1, -1)  # how many have no place yet
     draws = np.random.RandomState(seed % 2**32).randint(0, 2**32, len(left), dtype=np.uint32)
