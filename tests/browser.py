@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Locator, Page, expect, sync_playwright
 
 PATIENCE = 20_000
 """Milliseconds in which something must happen on a page."""
@@ -132,6 +132,32 @@ def barriers(page: Page) -> list[str]:
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"]
     ]
+
+
+_CONTRAST = """
+(node) => {
+  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+  const luminance = (colour) => colour.map((part) => part / 255)
+    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, i) => sum + part * [0.2126, 0.7152, 0.0722][i], 0);
+  let opacity = 1, ground = null;
+  for (let at = node; at; at = at.parentElement) {
+    const style = getComputedStyle(at);
+    opacity *= Number(style.opacity);
+    const [red, green, blue, alpha = 1] = parts(style.backgroundColor);
+    if (!ground && alpha === 1) ground = [red, green, blue];
+  }
+  const colour = parts(getComputedStyle(node).color).slice(0, 3);
+  const ink = colour.map((part, i) => opacity * part + (1 - opacity) * ground[i]);
+  const [dim, bright] = [luminance(ink), luminance(ground)].toSorted((one, other) => one - other);
+  return (bright + 0.05) / (dim + 0.05);
+}
+"""
+
+
+def contrast(text: Locator) -> float:
+    """The contrast of a text with what is behind it, 1 to 21 (WCAG 2, 1.4.3), with the opacity of all around it."""
+    return float(text.evaluate(_CONTRAST))
 
 
 def overflow(page: Page) -> int:

@@ -20,6 +20,7 @@ from classicnets.system.storage import sha256_of
 CLASSES = ("red", "green", "blue")
 SIDE = 8
 _PLAIN = Settings()
+_TWENTIETH = np.eye(3, dtype=np.float32) / 20
 
 
 def colour(k: int) -> np.ndarray:
@@ -29,24 +30,25 @@ def colour(k: int) -> np.ndarray:
     return image
 
 
-def write_graph(path: Path, *, bias: float = 0.0) -> None:
-    """uint8 (N, 3, 8, 8) -> the softmax of a twentieth of the channels' means; `bias` is added to the first class."""
+def write_graph(path: Path, *, bias: float = 0.0, weight: np.ndarray = _TWENTIETH) -> None:
+    """uint8 (N, 3, 8, 8) -> the softmax of `weight` times the channels' means; `bias` is added to the first class."""
     nodes = [
         helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["values", "axes"], ["means"], keepdims=0),
         helper.make_node("Gemm", ["means", "weight", "bias"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
+    classes = weight.shape[1]
     constants = {
         "axes": np.array([2, 3]),
-        "weight": np.eye(3, dtype=np.float32) / 20,
-        "bias": np.array([bias, 0, 0], np.float32),
+        "weight": weight,
+        "bias": np.array([bias, *[0] * (classes - 1)], np.float32),
     }
     graph = helper.make_graph(
         nodes,
         "tiny",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", classes])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

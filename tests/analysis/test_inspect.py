@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from collections import OrderedDict
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from classicnets.analysis import inspect
+from classicnets.analysis import inspect, trace
 from classicnets.analysis.receptive_field import Window
+from classicnets.analysis.structure import structures
 from classicnets.errors import ConfigError, UnknownName
 from classicnets.models.catalog import CATALOG, create
 from classicnets.models.contract import ConvNet, NetConfig
+from speed import within
 
 
 @pytest.mark.parametrize("name", CATALOG)
@@ -135,6 +138,99 @@ def test_window_counts_its_positions_as_pytorch_does(ceil: bool) -> None:
             assert window.positions(size) == pooled.shape[-1], window
             tried += 1
     assert tried > 200
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_blocks_that_are_copied_are_as_if_they_had_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = create(name, device="meta", **SMALL[name]).eval()
+    images = torch.empty(1, 3, net.config.image_size, net.config.image_size, device="meta")
+    copied = trace.trace(copy.deepcopy(net), images)
+    monkeypatch.setattr(trace, "structures", lambda net: {module: i for i, module in enumerate(net.modules())})
+    assert trace.trace(net, images) == copied
+
+
+def test_a_repeated_block_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels: list[tuple[int, ...]] = []
+    convolution = trace._RULES[torch.ops.aten.conv2d.default]
+
+    def noted(x: Tensor, weight: Tensor, *settings: Any) -> object:
+        kernels.append(tuple(weight.shape))
+        return convolution(x, weight, *settings)
+
+    monkeypatch.setitem(trace._RULES, torch.ops.aten.conv2d.default, noted)
+    assert inspect("resnet1202_cifar").depth == 1202
+    assert kernels == [
+        (16, 3, 3, 3), (16, 16, 3, 3), (32, 16, 3, 3), (32, 32, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3),
+    ]  # fmt: skip
+
+
+def test_what_is_built_alike_is_told_by_all_that_may_matter() -> None:
+    def number(one: nn.Module, other: nn.Module) -> list[int]:
+        found = structures(nn.ModuleList([one, other]))
+        return [found[one], found[other]]
+
+    assert len(set(number(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)))) == 1
+    assert len(set(number(nn.Sequential(nn.ReLU()), nn.Sequential(nn.ReLU())))) == 1
+    hooked, shared = nn.ReLU(), nn.ReLU()
+    hooked.register_forward_hook(lambda *_: None)
+    for one, other in (
+        (nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3, padding=1)),
+        (nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3, bias=False)),
+        (nn.Conv2d(8, 8, 3), nn.Conv2d(8, 9, 3)),
+        (nn.Dropout(0.5), nn.Dropout(0.5).eval()),
+        (nn.Sequential(nn.ReLU()), nn.Sequential(nn.Tanh())),
+        (nn.Sequential(nn.ReLU()), nn.Sequential(OrderedDict(act=nn.ReLU()))),
+        (nn.ReLU(), hooked),
+        (nn.Sequential(shared), nn.Sequential(shared)),
+    ):
+        assert len(set(number(one, other))) == 2, (one, other)
+    one, other = nn.ReLU(), nn.ReLU()
+    one.forward = other.forward = torch.tanh  # type: ignore[method-assign]
+    assert len(set(number(one, other))) == 1
+    one.settings, other.settings = {"slope": 0}, {"slope": 0}  # type: ignore[assignment]
+    assert len(set(number(one, other))) == 2  # what is in them is not looked at
+
+
+class Remembers(nn.Module):
+    """It adds what an earlier layer had: its output does not follow from its input alone."""
+
+    def __init__(self, memory: list[Tensor]) -> None:
+        super().__init__()
+        self.memory = memory
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.memory[0]
+
+
+class Notes(nn.Module):
+    def __init__(self, memory: list[Tensor]) -> None:
+        super().__init__()
+        self.memory = memory
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.memory.append(x)
+        return x
+
+
+def test_a_block_that_reads_more_than_its_input_is_not_copied() -> None:
+    memory: list[Tensor] = []
+    net = nn.Sequential(nn.ReLU(), Notes(memory), nn.ReLU(), Remembers(memory), nn.Tanh(), Remembers(memory))
+    ops = trace.trace(net, torch.empty(1, 3, 8, 8, device="meta"))
+    assert [(op.module, op.kind, op.inputs) for op in ops] == [
+        ("0", "relu", (-1,)),
+        ("2", "relu", (0,)),
+        ("3", "add", (1, 0)),
+        ("4", "tanh", (2,)),
+        ("5", "add", (3, 0)),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CATALOG)
+def test_a_drawing_takes_less_than_a_second(name: str) -> None:
+    inspect("resnet20_cifar").to_svg()  # what is imported and made on first use
+    with within(1):
+        inspect(name).to_svg()
 
 
 class Branches(nn.Module):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from classicnets.data.shuffled import shuffled
 from classicnets.data.split import Split, balanced_sample, folds, split
 from speed import within
 
@@ -21,6 +22,13 @@ def parts_of(made: Split, count: int) -> dict[int, str]:
 
 def labels_of(*counts: int) -> torch.Tensor:
     return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 42, 2**31, 2**32 - 1, 2**32, 2**40 + 5])
+def test_the_order_of_a_seed_is_pytorchs(seed: int) -> None:
+    for number in (0, 1, 2, 3, 10, 1797, 60_000):
+        expected = torch.randperm(number, generator=torch.Generator().manual_seed(seed))
+        assert np.array_equal(shuffled(number, seed=seed), expected.numpy())
 
 
 def test_every_class_gives_its_fraction() -> None:

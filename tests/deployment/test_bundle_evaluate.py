@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,14 +16,22 @@ import pytest
 from PIL import Image
 
 import classicnets as cn
-from bundles import CLASSES, write_bundle
+from bundles import CLASSES, rewrite, seal, tiny_card, write_bundle, write_graph
 from classicnets.cli.main import main
+from classicnets.data import load_data
+from classicnets.data.corrections import Correction, write_corrections
 from classicnets.data.load import find_source, read_source
+from classicnets.data.record import write_record
+from classicnets.data.sources.fashion_mnist import CLASSES as FASHION
 from classicnets.deployment.bench.contender import Contender, Loaded
 from classicnets.deployment.bench.measure import bench
 from classicnets.deployment.bench.target import open_target
 from classicnets.errors import ConfigError, DataError
 from classicnets.evaluation import Report, seen
+from classicnets.evaluation.choose import given_images, own_images
+from classicnets.evaluation.corruptions import evaluate_corruptions
+from classicnets.images import is_tensor
+from fashion import write_fashion
 
 WITHOUT = "import sys; sys.modules['torch'] = None\n"
 
@@ -93,6 +102,131 @@ def test_a_fresh_process_without_torch(bundle: Path, folder: Path, tmp_path: Pat
     assert Report.from_dict(json.loads(library)).to_dict() == expected.to_dict()
     assert Report.from_dict(json.loads(line)).to_dict() == expected.to_dict()
     assert Report.load(tmp_path / "out") == expected
+
+
+@pytest.fixture
+def whole(folder: Path) -> Path:
+    """The test images in class folders alone, which are split by a seed."""
+    return folder / "test"
+
+
+@pytest.fixture
+def of_a_run(bundle: Path, whole: Path) -> Path:
+    """The bundle of a run that was trained on the images of `whole`."""
+    known = {"source": str(whole), "split_seed": 3, "val_fraction": 0.2, "test_fraction": 0.4, "on_error": "fail"}
+    given = load_data(whole, seed=3, val_fraction=0.2, test_fraction=0.4)
+    return trained_on(bundle, {**known, "fingerprint": given.fingerprint()})
+
+
+def trained_on(bundle: Path, data: dict[str, object]) -> Path:
+    rewrite(bundle, card={**tiny_card().to_dict(), "provenance": {"data": data}})
+    return bundle
+
+
+def asked_without_torch(*arguments: str | Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    """What the command says in a fresh process in which PyTorch cannot be imported."""
+    code = WITHOUT + (
+        "from classicnets.cli.main import main\n"
+        f"sys.argv = ['classicnets', 'evaluate', *{list(map(str, arguments))!r}]\n"
+        "main()\n"
+    )
+    environment = {**os.environ, "CLASSICNETS_CACHE": str(cache)}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+
+
+def test_the_images_that_the_run_kept_apart(of_a_run: Path, tmp_path: Path) -> None:
+    done = asked_without_torch(of_a_run, "--json", cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scorer = cn.load(of_a_run)
+    chosen = own_images(scorer)
+    assert is_tensor(chosen.images.labels)
+    assert len(chosen.images) == 24
+    expected = cn.evaluate(scorer, chosen.images, data=chosen.name)
+    assert Report.from_dict(json.loads(done.stdout)).to_dict() == expected.to_dict()
+    assert "changed" not in done.stderr  # the fingerprint of arrays is that of tensors
+
+
+def test_images_that_have_changed_since(of_a_run: Path, whole: Path, tmp_path: Path) -> None:
+    (whole / "red" / "00.png").unlink()
+    done = asked_without_torch(of_a_run, cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "The data has changed since the training" in done.stderr
+
+
+def test_a_bundle_inside_its_run_knows_the_runs_images(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    (run / "model" / "config.json").write_text("{}")
+    bundle = trained_on(write_bundle(run / "bundle"), {})
+    write_record(run / "images.csv", load_data(folder))
+    moved = folder.rename(tmp_path / "moved")
+    done = asked_without_torch(bundle, moved, "--json", cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["data"] == "moved test"
+    assert json.loads(done.stdout)["num_images"] == 60
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_data_set_with_a_name(bundle: Path, tmp_path: Path, monkeypatch, corrected: bool) -> None:
+    weight = np.zeros((3, 10), np.float32)
+    weight[0, 1] = 1 / 20
+    write_graph(bundle / "model.onnx", weight=weight, bias=127.5 / 20)  # about half of noise is brighter
+    seal(bundle)
+    monkeypatch.setenv("CLASSICNETS_CACHE", str(tmp_path / "cache"))
+    write_fashion(tmp_path / "cache/fashion-mnist", train=60, test=50)
+    known: dict[str, object] = {
+        "source": "fashion-mnist", "split_seed": 0, "val_fraction": 0.5, "test_fraction": 0.1, "on_error": "fail",
+    }  # fmt: skip
+    if corrected:
+        made = {f"train/{i:05}": Correction("relabel", "Trouser") for i in range(0, 60, 12)}
+        made |= {f"train/{i:05}": Correction("drop") for i in range(1, 60, 12)}
+        write_corrections(tmp_path / "corrections.csv", made)
+        known["corrections"] = str(tmp_path / "corrections.csv")
+    rewrite(bundle, card={**tiny_card().to_dict(), "classes": list(FASHION), "provenance": {"data": known}})
+    scorer = cn.load(bundle)
+    for arguments in (["fashion-mnist"], ["--split", "val"], ["fashion-mnist", "--split", "train"]):
+        done = asked_without_torch(bundle, *arguments, "--json", cache=tmp_path / "cache")
+        assert done.returncode == 0, done.stderr
+        part = arguments[-1] if "--split" in arguments else None
+        chosen = own_images(scorer, part) if arguments[0] == "--split" else given_images("fashion-mnist", part)
+        assert is_tensor(chosen.images.images)
+        expected = cn.evaluate(scorer, chosen.images, data=chosen.name)
+        assert Report.from_dict(json.loads(done.stdout)).to_dict() == expected.to_dict()
+        assert 0 < expected.top1 < 1
+
+
+def test_the_page(bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = asked_without_torch(bundle, folder, "--out", tmp_path / "without", cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert command(monkeypatch, "evaluate", bundle, folder, "--out", tmp_path / "with") == 0
+    pages = [(tmp_path / name / "report.html").read_text("utf-8") for name in ("without", "with")]
+    assert pages[0] == pages[1]
+    assert pages[0].count("data:image") > 20
+    for name in ("confusion.png", "reliability.png", "mistakes.png"):
+        pictures = [(tmp_path / kind / "figures" / name).read_bytes() for kind in ("without", "with")]
+        assert pictures[0] == pictures[1]
+
+
+def test_corruptions_need_pytorch_and_say_so_first(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    done = asked_without_torch(bundle, folder, "--corruptions", "--out", tmp_path / "out", cache=tmp_path)
+    assert done.returncode == 2
+    assert "--corruptions needs PyTorch, which is not installed" in " ".join(done.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_ten_crop_is_refused_without_pytorch_too(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    done = asked_without_torch(bundle, folder, "--ten-crop", cache=tmp_path)
+    assert done.returncode == 2
+    assert "a bundle takes its own view of an image only" in " ".join(done.stderr.split())
+
+
+def test_a_page_with_corruptions_that_were_measured_before(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    report = cn.evaluate(cn.load(bundle), folder, data="images test")
+    robustness = evaluate_corruptions(cn.load(bundle), find_source(folder).test, report, most=3)
+    robustness.save(tmp_path / "out" / "evaluation")
+    done = asked_without_torch(bundle, folder, "--out", tmp_path / "out", cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "JPEG compression" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
 def test_a_table_and_its_columns(bundle: Path, folder: Path) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from classicnets.errors import ConfigError, UnknownName
 from classicnets.models.catalog import CATALOG, FAMILIES, create, family_of, index
 from classicnets.models.contract import ConvNet, NetConfig
+from classicnets.models.shapes import ShapesOnly
 from smaller import BARE, SMALL, distinct, switches
 
 every_model = pytest.mark.parametrize("name", CATALOG)
@@ -276,6 +278,35 @@ def test_an_unknown_model_suggests_the_near_ones() -> None:
 def test_a_wrong_switch_says_what_is_allowed(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         create("resnet18", device="meta", **given)
+
+
+class Fills(TorchDispatchMode):
+    """Notes what is filled in place inside the block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in ("fill_", "zero_", "uniform_", "normal_"):
+            self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@every_model
+def test_weights_that_have_no_numbers_are_not_filled(name: str) -> None:
+    with Fills() as fills:
+        model = shapes_only(name)
+    assert fills.names == []
+    assert all(tensor.is_meta for tensor in model.state_dict().values())
+
+
+def test_what_has_numbers_is_filled_where_shapes_are_built() -> None:
+    with ShapesOnly():
+        bias = nn.init.constant_(torch.empty(2, device="cpu"), 7)
+        layer = nn.Linear(2, 2)
+    assert bias.tolist() == [7, 7]
+    assert layer.weight.is_meta
 
 
 @pytest.mark.parametrize(

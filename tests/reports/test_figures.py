@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -155,7 +156,7 @@ def test_pictures_fit(shape: tuple[int, ...], expected: tuple[int, ...]) -> None
     images = ImageSet(images.classes, images.labels, images.ids, images=torch.full((2, *shape), 7, dtype=torch.uint8))
     (picture,) = pictures(report.answers[:1], images, side=160)
     assert picture.shape == expected
-    assert picture.unique().tolist() == [7]
+    assert np.unique(picture).tolist() == [7]
 
 
 def test_save_figures(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from browser import barriers, check, drop, image_file, opened, overflow, paste
+from browser import barriers, check, contrast, drop, image_file, opened, overflow, paste
 from classicnets.serving.models import Served
 from servers import Server, png, running, until
 
@@ -203,6 +203,58 @@ class TestMistakes:
         served.state.admission.inside -= 1000
         answered(page, "red")
         check(page, "503")
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_what_is_said_while_one_waits_can_be_read(self, page: Page, served: Server, scheme: str) -> None:
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        choose(page, image_file("red.png", png(0)))
+        answered(page, "red")
+        served.state.admission.inside += 1000
+        choose(page, image_file("blue.png", png(2)))
+        note = page.locator(".answer .note")
+        expect(note).to_have_text("The server is busy. Asking again in 1 s.")
+        below = page.locator(".answer .content > p, .answer .bars span:not([aria-hidden] *, [aria-hidden])").all()
+        assert len(below) >= 6
+        assert min(contrast(text) for text in below) >= 4.5
+        assert barriers(page) == []
+        page.get_by_role("button", name="Clear").click()
+        choose(page, image_file("blue.png", png(2)))
+        hint = page.locator(".answer .hint")
+        expect(hint).to_have_text("The server is busy. Asking again in 1 s.")
+        assert contrast(hint) >= 4.5
+        served.state.admission.inside -= 1000
+        answered(page, "blue")
+        check(page, "503")
+        page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+
+    def test_nothing_is_offered_about_an_image_without_an_answer(self, page: Page) -> None:
+        offer, looking = page.get_by_role("button", name="Show where it looks"), page.locator("#heat")
+        choose(page, image_file("red.png", png(0)))
+        answered(page, "red")
+        offer.click()
+        expect(page.get_by_role("img", name="Heat map for red")).to_be_visible()
+        choose(page, image_file("notes.txt", b"some text", "text/plain"))
+        expect(page.locator(".answer .problem")).to_be_visible()
+        expect(looking).to_be_hidden()
+        expect(page.locator("#map")).to_be_hidden()
+        choose(page, image_file("blue.png", png(2)))
+        answered(page, "blue")
+        expect(offer).to_be_visible()
+        expect(page.get_by_role("img", name="Heat map for blue")).to_be_visible()
+        page.get_by_role("button", name="Clear").click()
+        expect(looking).to_be_hidden()
+        check(page, "400")
+
+    def test_a_map_is_offered_again_as_soon_as_the_server_answers(self, page: Page) -> None:
+        page.context.set_offline(True)
+        choose(page, image_file("red.png", png(0)))
+        expect(page.locator(".answer .problem")).to_be_visible()
+        expect(page.locator("#heat")).to_be_hidden()
+        page.context.set_offline(False)
+        page.get_by_label("Name all possible classes").select_option("0.9")
+        answered(page, "red")
+        expect(page.locator("#heat")).to_be_visible()
+        check(page, "ERR_INTERNET_DISCONNECTED")
 
     def test_a_server_that_is_gone(self, page: Page) -> None:
         page.context.set_offline(True)

@@ -7,7 +7,7 @@ dense layer's concatenation) follows from which output each operation reads, wit
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
@@ -59,14 +59,14 @@ class Graph(NamedTuple):
     auxiliary: dict[str, tuple[Layer, ...]]
 
 
-def graph_of(net: nn.Module, ops: Sequence[Op]) -> Graph:
+def graph_of(modules: Mapping[str, nn.Module], ops: Sequence[Op]) -> Graph:
     """Return the graph of a network.
 
     Args:
-        net: the network that was traced.
+        modules: the modules of the network that was traced, by their paths.
         ops: the trace of its `training_outputs`, which run its auxiliary heads too.
     """
-    layers = list(_layers(net, ops))
+    layers = list(_layers(modules, ops))
     straight = [layer for layer in layers if not layer.stage.startswith(_AUXILIARY)]
     heads = [layer for layer in layers if layer.stage.startswith(_AUXILIARY)]
     auxiliary = {}
@@ -91,9 +91,8 @@ class _Placed(NamedTuple):
         return Layer(self.label, self.kind, self.after, inputs, self.output)
 
 
-def _layers(net: nn.Module, ops: Sequence[Op]) -> Iterator[_Placed]:
+def _layers(modules: Mapping[str, nn.Module], ops: Sequence[Op]) -> Iterator[_Placed]:
     """The boxes, in order: a layer, with the batch norm and the activation that follow it; an addition; ..."""
-    modules = dict(net.named_modules())
     boxes: list[_Placed] = []
     box_of = {IMAGES: IMAGES}  # an operation's place in the trace -> its box
     readers = _readers(ops)
@@ -135,7 +134,7 @@ def _readers(ops: Sequence[Op]) -> dict[int, int]:
     return count
 
 
-def _box_name(modules: dict[str, nn.Module], ops: Sequence[Op], place: int) -> str:
+def _box_name(modules: Mapping[str, nn.Module], ops: Sequence[Op], place: int) -> str:
     """A module without children is one box, however many operations it runs; elsewhere each operation is one."""
     path = ops[place].module
     return path if not any(modules[path].children()) else f"{path}#{place}"

@@ -10,7 +10,7 @@ import json
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -27,6 +27,7 @@ from classicnets.models.catalog import create, find
 from classicnets.models.contract import ConvNet
 from classicnets.models.facts import human
 from classicnets.system.csv_text import csv_text
+from classicnets.system.memory import cycles_kept
 
 Pair = tuple[int, int]
 """A size along rows and columns."""
@@ -161,24 +162,30 @@ def inspect(
     >>> inspect("resnet18").macs
     1814073344
     """
-    name, net, images = meta_net(model, image_size=image_size, in_channels=in_channels, num_classes=num_classes)
+    with cycles_kept():
+        name, net, images = meta_net(model, image_size=image_size, in_channels=in_channels, num_classes=num_classes)
+        return _summary(name, net, images, paper=find(model).family.paper if isinstance(model, str) else "")
+
+
+def _summary(name: str, net: ConvNet, images: Tensor, *, paper: str) -> Summary:
     everything = trace(net, images, run=net.training_outputs)
     ops = [op for op in everything if op.module.split(".")[0] in ("trunk", "head")]
-    own = _own_parameters(net)
-    tensors = [*net.parameters(), *net.buffers()]
+    modules, parameters = dict(net.named_modules()), dict(net.named_parameters())
+    own = _own_parameters(parameters)
+    tensors = [*parameters.values(), *net.buffers()]
     return Summary(
         model=name,
-        paper=find(model).family.paper if isinstance(model, str) else "",
+        paper=paper,
         note=net.config.note,
         input=(images.shape[1], images.shape[2], images.shape[3]),
         stages=tuple(_stages(net, ops, own)),
-        layers=tuple(_layers(net, ops, own)),
+        layers=tuple(_layers(modules, ops, own)),
         parameters=own.total(),
         macs=sum(op.macs for op in ops),
         weight_bytes=sum(t.numel() * t.element_size() for t in tensors),
         activation_bytes=sum(op.bytes_written for op in ops),
         depth=_depth(everything),
-        graph=graph_of(net, everything),
+        graph=graph_of(modules, everything),
     )
 
 
@@ -222,10 +229,10 @@ def _meta_twin(net: ConvNet) -> ConvNet:
     return copy.deepcopy(net, memo)
 
 
-def _own_parameters(net: ConvNet) -> Counter[str]:
+def _own_parameters(parameters: Mapping[str, nn.Parameter]) -> Counter[str]:
     """How many parameters each module holds itself, by its path. A shared one counts for the first module."""
     own: Counter[str] = Counter()
-    for name, parameter in net.named_parameters():
+    for name, parameter in parameters.items():
         own[name.rpartition(".")[0]] += parameter.numel()
     return own
 
@@ -245,12 +252,11 @@ def _stages(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]
         yield _row(name, _TRAINING_ONLY, [], count)
 
 
-def _layers(net: ConvNet, ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]:
+def _layers(modules: Mapping[str, nn.Module], ops: Sequence[Op], own: Counter[str]) -> Iterator[Row]:
     """Whatever holds parameters, moves positions or writes memory, in the order of running.
 
     What a block does outside its layers, such as adding its shortcut, is a row with the block's own name.
     """
-    modules = dict(net.named_modules())
     for path, group in groupby(ops, key=lambda op: op.module):
         run = list(group)
         is_layer = not any(modules[path].children())

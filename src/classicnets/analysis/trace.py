@@ -2,14 +2,16 @@
 
 `trace` runs a network on the meta device and answers each of PyTorch's operations with an empty tensor of the right
 shape. Nothing is computed, so the largest network takes a fraction of a second. Whatever a block does (branches,
-shortcuts, concatenations) is followed without a formula for that block.
+shortcuts, concatenations) is followed without a formula for that block. A block that was followed before, on an input
+of the same shape, is not run again: its operations are copied.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from classicnets.analysis.receptive_field import Field, Window
+from classicnets.analysis.structure import structures
 from classicnets.models.blocks import LocalResponseNorm
 
 Fields = tuple[Field, Field]
@@ -26,6 +29,7 @@ Windows = tuple[Window, Window]
 """Along rows and columns: what a tensor's positions see, and how an operation looks at its input."""
 
 _FP32_BYTES = 4
+_INPUT = -1  # in what is kept of a module: its own input
 _aten = torch.ops.aten
 
 
@@ -49,18 +53,28 @@ class Op(NamedTuple):
 def trace(net: nn.Module, images: Tensor, *, run: Callable[[Tensor], object] | None = None) -> list[Op]:
     """Return the operations of `net(images)`, in order. Both are on the meta device.
 
-    `images` are floats (N, C, H, W). `run` is called instead of `net`, for another of its methods. The network keeps
-    the hooks of the trace, so use it for nothing else.
+    `images` are floats (N, C, H, W). `run` is called instead of `net`, for another of its methods. The network is left
+    as it is, but no other thread may use it meanwhile.
 
     >>> trace(nn.Conv2d(3, 8, 3), torch.empty(1, 3, 9, 9, device="meta"))[0].macs
     10584
     """
     recorder = _Recorder(images)
-    for name, module in net.named_modules():
-        module.register_forward_pre_hook(lambda _module, _args, name=name: recorder.inside.append(name))
-        module.register_forward_hook(recorder.leave)
-    with torch.inference_mode(), recorder:
-        (run or net)(images)
+    structure_of = structures(net)
+    times = Counter(structure_of.values())
+    own = {module: module.__dict__.get("forward") for module in structure_of}
+    try:
+        for path, module in net.named_modules():
+            structure = structure_of[module] if times[structure_of[module]] > 1 else None
+            called = _Called(path, structure, module.forward, isinstance(module, LocalResponseNorm))
+            module.__dict__["forward"] = partial(recorder.call, called)
+        with torch.inference_mode(), recorder:
+            (run or net)(images)
+    finally:
+        for module, forward in own.items():
+            module.__dict__["forward"] = forward
+            if forward is None:
+                del module.__dict__["forward"]
     return recorder.ops
 
 
@@ -93,26 +107,128 @@ class _Seen(NamedTuple):
     made_by: int
 
 
+class _Called(NamedTuple):
+    """A module of the network.
+
+    Attributes:
+        path: where it is.
+        structure: the number of its structure; None if no other module has the same.
+        forward: what it does.
+        is_one_operation: whether all that it does counts as one operation.
+    """
+
+    path: str
+    structure: int | None
+    forward: Callable[..., Any]
+    is_one_operation: bool
+
+
+class _Known(NamedTuple):
+    """What a module did to its input, for the next module of the same structure.
+
+    Attributes:
+        ops: its operations. Their modules are written from this one on; their inputs are places in `ops`, or `_INPUT`.
+        mixing: the places of those whose output sees the whole image while their input does not.
+        output: the size, stride and type of its output.
+        made_by: the place of the operation that made its output, or `_INPUT` if the output is the input.
+    """
+
+    ops: tuple[Op, ...]
+    mixing: frozenset[int]
+    output: tuple[torch.Size, tuple[int, ...], torch.dtype]
+    made_by: int
+
+
 class _Recorder(TorchDispatchMode):
     """Answer every operation by its rule, and record those that work on something made from the images."""
 
     def __init__(self, images: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # PyTorch's modes have no types
         self.ops: list[Op] = []
-        self.inside: list[str] = []
+        self._inside: list[str] = []
         self._seen = {id(images): _Seen(images, (Field(), Field()), made_by=-1)}
+        self._known: dict[tuple[object, ...], _Known] = {}
 
-    def leave(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        """Leave the innermost module. LocalResponseNorm is one operation: it permutes axes and back, in place."""
-        path = self.inside.pop()
-        if isinstance(module, LocalResponseNorm):
-            before = self._seen[id(args[0])]
-            steps = [op for op in self.ops if op.module == path]
-            del self.ops[-len(steps) :]
-            self._seen[id(output)] = _Seen(output, before.fields, made_by=len(self.ops))
-            written = sum(op.bytes_written for op in steps)
-            shape = tuple(output.shape[1:])
-            self.ops.append(Op(path, "local_response_norm", (before.made_by,), shape, None, before.fields, 0, written))
+    def call(self, called: _Called, *args: Any, **kwargs: Any) -> Any:
+        """Run a module's forward, or copy what a module of the same structure did to an input of the same shape."""
+        x = args[0] if len(args) == 1 and not kwargs else None
+        before = self._seen.get(id(x))
+        if before is None or called.structure is None:
+            return self._run(called, args, kwargs)
+        shape = (before.tensor.shape, before.tensor.stride(), before.tensor.dtype)
+        key = (called.structure, *shape, before.fields is None)
+        if key in self._known:
+            return self._copy(called, self._known[key], before)
+        start = len(self.ops)
+        output = self._run(called, args, kwargs)
+        known = self._what_happened(called, before, output, start)
+        if known is not None:
+            self._known[key] = known
+        return output
+
+    def _run(self, called: _Called, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        start = len(self.ops)
+        self._inside.append(called.path)
+        output = called.forward(*args, **kwargs)
+        self._inside.pop()
+        if called.is_one_operation:
+            self._join(called.path, args[0], output, start)
+        return output
+
+    def _join(self, path: str, x: Tensor, output: Tensor, start: int) -> None:
+        """Make one operation of all since `start`. LocalResponseNorm permutes axes and back: positions stay."""
+        before = self._seen[id(x)]
+        written = sum(op.bytes_written for op in self.ops[start:])
+        del self.ops[start:]
+        self._seen[id(output)] = _Seen(output, before.fields, made_by=start)
+        shape = tuple(output.shape[1:])
+        self.ops.append(Op(path, "local_response_norm", (before.made_by,), shape, None, before.fields, 0, written))
+
+    def _what_happened(self, called: _Called, before: _Seen, output: object, start: int) -> _Known | None:
+        """What the module did since `start`; None if it did more than turn its input into its output."""
+        made = self._seen.get(id(output))
+        if made is None or self._seen[id(before.tensor)] is not before:
+            return None
+        if made is not before and made.made_by < start:
+            return None
+        ops: list[Op] = []
+        mixing: set[int] = set()
+        for place, op in enumerate(self.ops[start:]):
+            inside = op.module.removeprefix(called.path)
+            if called.path and inside[:1] not in ("", "."):
+                return None
+            if any(source < start and source != before.made_by for source in op.inputs):
+                return None
+            inputs = tuple([_INPUT if source == before.made_by else source - start for source in op.inputs])
+            if op.fields is None and all(self._fields(before, start, source) is not None for source in inputs):
+                mixing.add(place)
+            ops.append(op._replace(module=inside, inputs=inputs))
+        shape = (made.tensor.shape, made.tensor.stride(), made.tensor.dtype)
+        return _Known(tuple(ops), frozenset(mixing), shape, _INPUT if made is before else made.made_by - start)
+
+    def _copy(self, called: _Called, known: _Known, before: _Seen) -> Tensor:
+        """Record the operations of `known` as those of this module, and return its output."""
+        start = len(self.ops)
+        for place, op in enumerate(known.ops):
+            sources = [self._fields(before, start, source) for source in op.inputs]
+            self.ops.append(
+                op._replace(
+                    module=called.path + op.module,
+                    inputs=tuple(before.made_by if source == _INPUT else start + source for source in op.inputs),
+                    fields=None if place in known.mixing else _through(op.windows, sources),
+                )
+            )
+        if known.made_by == _INPUT:
+            return before.tensor
+        size, stride, dtype = known.output
+        output = torch.empty_strided(size, stride, dtype=dtype, device="meta")
+        made_by = start + known.made_by
+        self._seen[id(output)] = _Seen(output, self.ops[made_by].fields, made_by)
+        return output
+
+    def _fields(self, before: _Seen, start: int, source: int) -> Fields | None:
+        """What an input of a module's operation sees: the module's own input, or the output of one since `start`."""
+        return before.fields if source == _INPUT else self.ops[start + source].fields
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -133,7 +249,7 @@ class _Recorder(TorchDispatchMode):
         storages = {t.untyped_storage()._cdata for t in inputs}
         self.ops.append(
             Op(
-                module=self.inside[-1],
+                module=self._inside[-1],
                 kind=func.overloadpacket.__name__.rstrip("_"),
                 inputs=tuple(dict.fromkeys(seen.made_by for seen in before)),
                 output=tuple(output.shape[1:]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from classicnets.cli.found import load_scorer
 from classicnets.cli.options import Device
 from classicnets.cli.output import JsonFlag, answer, print_json, print_table, progress_bars
 from classicnets.cli.output import note as say_note
-from classicnets.errors import ConfigError
+from classicnets.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
     from classicnets.classifier import Classifier
@@ -111,12 +112,14 @@ def evaluate(
     from classicnets import evaluation
     from classicnets.evaluation.choose import given_images, own_images, reader_for, run_of
 
+    if corruptions:
+        _check_corruptions()
     classifier = load_scorer(run, device=device)
+    read = reader_for(classifier)
     part = split.value if split else None
     if data is None:
-        chosen = own_images(classifier, part, run=run_of(run))
+        chosen = own_images(classifier, part, run=run_of(run), read=read)
     else:
-        read = reader_for(classifier)
         chosen = given_images(data, part, on_error=on_error.value, run=run_of(run), read=read)
     for note in chosen.notes:
         say_note(note)
@@ -149,12 +152,22 @@ def evaluate(
         answer(f"\nreport: {page}" if page else "\nNo report was written. Use --out FOLDER to write one.")
 
 
+def _check_corruptions() -> None:
+    """Raise MissingExtra without PyTorch, before anything is measured."""
+    if find_spec("torch") is None:
+        raise MissingExtra(
+            "--corruptions needs PyTorch, which is not installed: it computes what noise, blur and weather do to an "
+            "image. Leave --corruptions out, or install everything with: pip install classicnets"
+        )
+
+
 def _ten_crop(classifier: Classifier | Bundle) -> TenCrop:
+    if not classifier.needs_torch:
+        raise ConfigError("--ten-crop needs a run or a model folder: a bundle takes its own view of an image only.")
     from classicnets.classifier import Classifier
     from classicnets.evaluation.ten_crop import TenCrop
 
-    if not isinstance(classifier, Classifier):
-        raise ConfigError("--ten-crop needs a run or a model folder: a bundle takes its own view of an image only.")
+    assert isinstance(classifier, Classifier), "only a bundle does without PyTorch"
     return TenCrop(classifier)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Hashable
 
 from classicnets.data.imageset import ImageSet
-from classicnets.images import read_bytes
+from classicnets.images import as_array, read_bytes
 from classicnets.system.threads import in_threads
 
 
@@ -17,7 +17,7 @@ def content_keys(images: ImageSet) -> list[Hashable]:
     A file is read only if another file has the same size. Raises BadImage if it cannot be read.
     """
     if images.images is not None:
-        return [digest(row.numpy().tobytes()) for row in images.images]
+        return [digest(as_array(row).tobytes()) for row in images.images]
     assert images.paths is not None
     paths = images.paths
     sizes = [state.st_size for state in images.file_states()]

@@ -15,6 +15,7 @@ import csv
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -145,7 +146,7 @@ def corrected(data: Data, file: str | Path) -> Data:
 def _laid_over(images: ImageSet, corrections: Mapping[str, Correction]) -> ImageSet:
     """The images with their new labels, without those that are dropped."""
     index = {name: i for i, name in enumerate(images.classes)}
-    labels, kept = images.labels.clone(), []
+    labels, kept = deepcopy(images.labels), []
     for i, id in enumerate(images.ids):
         correction = corrections.get(id)
         if correction is None or correction.action != "drop":

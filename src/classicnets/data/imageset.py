@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from classicnets.data.shuffled import shuffled
 from classicnets.errors import BadImage, DataError
 from classicnets.images import as_array, data_bit_depth, is_tensor, read_image, read_state, within_limit
 
@@ -27,7 +29,7 @@ class ImageSet:
 
     Attributes:
         classes: the name of every class; a label is an index into it.
-        labels: int64 (N,): a tensor, or an array if `find_source` read the set, without PyTorch.
+        labels: int64 (N,). Labels and images are tensors, or arrays if `find_source` read the set, without PyTorch.
         ids: the name of each image: its path relative to the source, or "train/00012". Stable and unique.
         images: uint8 (N, C, H, W), or None for a set of files.
         paths: N paths, or None for a set in memory.
@@ -70,7 +72,7 @@ class ImageSet:
         assert self.images is not None
         return self.images[index]
 
-    def subset(self, indices: Sequence[int] | Tensor) -> ImageSet:
+    def subset(self, indices: Sequence[int] | NDArray[np.int64] | Tensor) -> ImageSet:
         """The images at `indices`, in that order. All classes are kept, even without images."""
         index = np.asarray(as_array(indices) if is_tensor(indices) else indices, np.int64)
         places: list[int] = index.tolist()
@@ -88,10 +90,7 @@ class ImageSet:
         """At most `number` of the images, chosen at random by `seed`, in their order."""
         if number >= len(self):
             return self
-        import torch
-
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        return self.subset(order[:number].sort().values)
+        return self.subset(np.sort(shuffled(len(self), seed=seed)[:number]))
 
     def counts(self) -> dict[str, int]:
         """How many images each class has, in the order of the classes."""
@@ -106,7 +105,7 @@ class ImageSet:
         digest = hashlib.sha256(repr((self.classes, self.ids, self.labels.tolist())).encode())
         if self.images is not None:
             digest.update(repr(tuple(self.images.shape)).encode())
-            digest.update(self.images.contiguous().numpy().data)
+            digest.update(np.ascontiguousarray(as_array(self.images)).data)
         for state in self.file_states():
             digest.update(b"%d %d\n" % (state.st_size, state.st_mtime_ns))
         return digest.hexdigest()

@@ -70,26 +70,38 @@ def load_data(
     >>> len(data.train), len(data.val), len(data.test)
     (1439, 179, 179)
     """
+    return load_with(
+        read_source, source, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction, on_error=on_error
+    )
+
+
+def load_with(
+    read: Reader, source: str | Path, *, seed: int, val_fraction: float, test_fraction: float, on_error: OnError
+) -> Data:
+    """Load a source as `load_data` does, read by `read_source` or, without PyTorch, by `find_source`."""
     if not (0 < val_fraction < 1 and 0 <= test_fraction < 1 and val_fraction + test_fraction < 1):
         raise ConfigError(
             f"val_fraction is {val_fraction} and test_fraction is {test_fraction}; val_fraction must be above 0, "
             f"test_fraction at least 0, and their sum below 1."
         )
-    given, bad = read_readable(source, on_error)
+    given, bad = read_readable(source, on_error, read=read)
     data = divide(given, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction)
     return replace(
         data, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction, on_error=on_error, skipped=bad
     )
 
 
-def read_readable(source: str | Path, on_error: OnError) -> tuple[Given, tuple[BadImage, ...]]:
+def read_readable(
+    source: str | Path, on_error: OnError, *, read: Reader | None = None
+) -> tuple[Given, tuple[BadImage, ...]]:
     """Read what a source holds, without the files whose header cannot be read; return those too.
 
-    Raises ConfigError for another `on_error`, DataError if the source cannot be trained on.
+    `read` is `read_source`, which is the default, or `find_source`. Raises ConfigError for another `on_error`,
+    DataError if the source cannot be trained on.
     """
     if on_error not in get_args(OnError):
         raise ConfigError(f"on_error is {on_error!r}; it must be fail or skip.")
-    given = read_source(source)
+    given = (read or read_source)(source)
     refuse_problems(given)
     given, bad = without_bad(given)
     if bad and on_error == "fail":
@@ -104,13 +116,17 @@ def read_source(source: str | Path) -> Given:
     """Read what a source holds, as it is. Raises DataError if there is no such source, or nothing in it."""
     import torch
 
+    def with_tensors(images: ImageSet) -> ImageSet:
+        pixels = None if images.images is None else torch.as_tensor(images.images)
+        return replace(images, labels=torch.as_tensor(images.labels), images=pixels)
+
     given = find_source(source)
-    parts = {name: replace(images, labels=torch.as_tensor(images.labels)) for name, images in given.parts.items()}
+    parts = {name: with_tensors(images) for name, images in given.parts.items()}
     return replace(given, **parts)  # type: ignore[arg-type]
 
 
 def find_source(source: str | Path) -> Given:
-    """Read what a source holds as `read_source` does. Without PyTorch: the labels of folders and tables are arrays."""
+    """Read what a source holds as `read_source` does. Without PyTorch: labels and images are arrays."""
     text = str(source)
     if text in _READERS and isinstance(source, str):
         module = import_module(f"classicnets.data.sources.{text.replace('-', '_')}")

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from classicnets.data.imageset import Data, ImageSet
 from classicnets.errors import DataError
+from classicnets.images import as_array
 from classicnets.system.storage import written_aside
 from classicnets.system.threads import in_threads
 
@@ -101,7 +102,7 @@ def _rows(part: str, images: ImageSet) -> Iterable[Recorded]:
 def _key(images: ImageSet, index: int) -> str:
     """Size and hash of an image's pixels, or of the first and the last 64 KiB of its file."""
     if images.paths is None:
-        pixels = images.image(index).contiguous().numpy()
+        pixels = as_array(images.image(index))
         return _named(pixels.nbytes, pixels.tobytes())
     try:
         with open(images.paths[index], "rb", buffering=0) as file:

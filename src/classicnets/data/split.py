@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+from classicnets.data.shuffled import shuffled
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MOST_FILL = 1.1  # times the target size of a part; a unit that would fill it further is left in training
 
@@ -41,13 +43,14 @@ def split(
         seed: decides which images go where.
         together: sequences of N keys (groups, contents). Images with an equal key in any of them stay in one part.
 
+    >>> import torch
     >>> made = split(torch.arange(40) % 2, val_fraction=0.1, test_fraction=0.1, seed=0)
     >>> len(made.train), len(made.val), len(made.test)
     (32, 4, 4)
     """
     answers: list[int] = labels.tolist()
     units = units_together(len(answers), together)
-    order = torch.randperm(len(units), generator=torch.Generator().manual_seed(seed)).tolist()
+    order = shuffled(len(units), seed=seed).tolist()
     classes = [Counter(answers[i] for i in unit) for unit in units]
     wanted = {"val": Counter[int](), "test": Counter[int]()}
     for label, count in Counter(answers).items():
@@ -106,13 +109,16 @@ def folds(labels: Tensor, number: int, *, seed: int, together: Sequence[Sequence
         seed: decides which images go where.
         together: sequences of N keys (groups, contents). Images with an equal key in any of them share a fold.
 
+    >>> import torch
     >>> folds(torch.arange(8) % 2, 4, seed=0).bincount().tolist()
     [2, 2, 2, 2]
     """
+    import torch
+
     answers: list[int] = labels.tolist()
     units = units_together(len(answers), together)
     number = min(number, len(units))
-    order = torch.randperm(len(units), generator=torch.Generator().manual_seed(seed)).tolist()
+    order = shuffled(len(units), seed=seed).tolist()
     has = [Counter[int]() for _ in range(number)]
     size = [0] * number
     fold_of = torch.empty(len(answers), dtype=torch.int64)
@@ -169,8 +175,10 @@ def balanced_sample(labels: Tensor, most: int) -> Tensor:
         labels: the classes of all images, int64 (N,).
         most: how many images the sample has at most, 1 or more.
     """
-    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    import torch
+
+    order = torch.from_numpy(shuffled(len(labels), seed=0))
+    by_class = order[labels[order].argsort(stable=True)]
     counts = torch.bincount(labels)
     starts = (counts.cumsum(0) - counts)[labels[by_class]]
     place = torch.arange(len(labels)) - starts  # of an image within its class

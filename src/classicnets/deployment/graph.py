@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from classicnets.classifier import Classifier
 from classicnets.models.contract import ConvNet
+from classicnets.models.shapes import ShapesOnly
 from classicnets.novelty import NoveltyScore
 from classicnets.preprocess import Preprocess
 from classicnets.weights.structure import network_of
@@ -124,7 +125,7 @@ def deployable(classifier: Classifier) -> Deployable:
 def _bare_copy(network: ConvNet) -> ConvNet:
     """The network built again from its config, so without hooks, and without auxiliary heads."""
     changes: dict[str, Any] = {"aux": False} if getattr(network.config, "aux", False) else {}
-    with torch.device("meta"):
+    with ShapesOnly():
         copy = type(network)(replace(network.config, **changes))
     wanted = copy.state_dict().keys()
     state = {name: _plain(tensor) for name, tensor in network.state_dict().items() if name in wanted}

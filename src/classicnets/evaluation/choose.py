@@ -15,7 +15,7 @@ import numpy as np
 
 from classicnets.data.corrections import corrected
 from classicnets.data.imageset import Data, ImageSet, OnError, cannot_be_read
-from classicnets.data.load import Reader, find_source, load_data, read_source
+from classicnets.data.load import Reader, find_source, load_with, read_source
 from classicnets.data.record import Recorded, image_keys, read_record
 from classicnets.data.sources.given import Given
 from classicnets.errors import ConfigError, DataError
@@ -58,7 +58,9 @@ class Chosen(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def own_images(scorer: Scorer, part: str | None = None, *, run: Path | None = None) -> Chosen:
+def own_images(
+    scorer: Scorer, part: str | None = None, *, run: Path | None = None, read: Reader = read_source
+) -> Chosen:
     """Return images of the data that the classifier was trained on, divided as they were then.
 
     Args:
@@ -66,6 +68,7 @@ def own_images(scorer: Scorer, part: str | None = None, *, run: Path | None = No
         part: "train", "val", "test" or "all"; None is the test images, or the validation images if there are none.
         run: its run folder. The run's recipe says where the data is now, and its `images.csv` which image was in which
             part, should the data have changed.
+        read: reads the source; `reader_for` chooses it.
 
     Raises ConfigError if nothing says what the classifier was trained on, DataError if the images are gone, cannot be
     read, or have no such part.
@@ -76,7 +79,8 @@ def own_images(scorer: Scorer, part: str | None = None, *, run: Path | None = No
     """
     known = {**scorer.card.provenance.get("data", {}), **_recipe_data(run)}
     try:
-        data = load_data(
+        data = load_with(
+            read,
             known["source"],
             seed=known["split_seed"],
             val_fraction=known["val_fraction"],

@@ -98,7 +98,7 @@ def see_in_parts(
     precision: PrecisionName,
     progress: Callable[[str, int, int], None] | None,
 ) -> Seen:
-    """Read and classify image files part by part, without PyTorch. The answers are those of `see`.
+    """Read and classify images part by part, without PyTorch. The answers are those of `see`.
 
     Raises DataError if images cannot be decoded and `on_error` is "fail", or if none can.
     """
@@ -134,7 +134,8 @@ def see_in_parts(
 
 
 def _read(images: ImageSet, preprocess: Preprocess, row: int) -> NDArray[np.uint8] | BadImage:
-    assert images.paths is not None, "an image set without PyTorch is one of files"
+    if images.paths is None:
+        return preprocess.geometry(as_array(images.image(row)))
     try:
         return preprocess.read(images.paths[row], name=images.ids[row])
     except BadImage as error:

@@ -22,7 +22,8 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 from classicnets.explanation.score import ClassScore
 from classicnets.explanation.stages import evenly
 from classicnets.models.contract import ConvNet
-from classicnets.models.start import start_weights
+from classicnets.models.shapes import ShapesOnly
+from classicnets.models.start import allocate, start_weights
 
 MOST_CORRELATION = 0.7
 """A map fails if its mean rank correlation with the maps of the randomised networks is higher."""
@@ -114,9 +115,9 @@ def randomised(network: ConvNet, seed: int) -> Iterator[tuple[str, ConvNet]]:
 
 def _fresh(network: ConvNet, seed: int) -> ConvNet:
     """A network of the same config with new weights, on the same device and in eval mode."""
-    with torch.device("meta"):
+    with ShapesOnly():
         twin = type(network)(network.config)
-    twin.to_empty(device="cpu")
+    allocate(twin)
     start_weights(twin, torch.Generator().manual_seed(_STREAM + seed))
     weight = next(network.parameters())
     return twin.to(weight.device, weight.dtype).eval()

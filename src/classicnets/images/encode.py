@@ -6,8 +6,11 @@ import base64
 import io
 from typing import TYPE_CHECKING
 
+import numpy as np
 import simplejpeg
 from PIL import Image
+
+from classicnets.images.source import as_array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,19 +18,23 @@ if TYPE_CHECKING:
 _QUALITY = 88  # of a JPEG, 1..95
 
 
-def image_uri(image: Tensor) -> str:
+def image_uri(image: np.ndarray | Tensor) -> str:
     """Return an image, uint8 (3, H, W), as a PNG in a data URI."""
     out = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(out, "PNG")
+    _picture(image).save(out, "PNG")
     return png_uri(out.getvalue())
 
 
-def thumbnail_uri(image: Tensor) -> str:
+def thumbnail_uri(image: np.ndarray | Tensor) -> str:
     """Return a small image, uint8 (3, H, W), as a data URI: a PNG or JPEG, whichever is smaller."""
     out = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(out, "JPEG", quality=_QUALITY)
+    _picture(image).save(out, "JPEG", quality=_QUALITY)
     jpeg = f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
     return min(image_uri(image), jpeg, key=len)
+
+
+def _picture(image: np.ndarray | Tensor) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(as_array(image).transpose(1, 2, 0)))
 
 
 def png_uri(data: bytes) -> str:

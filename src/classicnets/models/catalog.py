@@ -15,6 +15,7 @@ import torch
 from classicnets.errors import ConfigError, did_you_mean, unknown_name
 from classicnets.models import alexnet, densenet, googlenet, nin, resnet, vgg
 from classicnets.models.contract import ConvNet, Family, NetConfig
+from classicnets.models.shapes import ShapesOnly
 from classicnets.models.start import allocate, start_weights
 
 FAMILIES: tuple[Family, ...] = (
@@ -104,7 +105,7 @@ def create(
             hint = f" Did you mean {', '.join(near)}?" if near else ""
             raise ConfigError(f"{name} has no switch {switch!r}.{hint} Its switches: {', '.join(known)}.")
     try:
-        with torch.device("meta"):
+        with ShapesOnly():
             model = family.net(replace(config, **switches))
     except (RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
         raise ConfigError(f"{name} cannot be built with {switches}: {error}. Change one of them.") from error

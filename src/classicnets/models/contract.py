@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from classicnets.errors import ConfigError
 from classicnets.models.names import ForeignNames, TorchvisionModel
 from classicnets.models.recompute import is_fx_proxy, parts, recomputed, recomputes
+from classicnets.models.shapes import ShapesOnly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +204,7 @@ class ConvNet(nn.Module, metaclass=_Built):
         return {name: more // (large[name][2] - small[name][2]) for name in small}
 
     def _shapes(self, side: int) -> dict[str, torch.Size]:
-        with torch.device("meta"):
+        with ShapesOnly():
             twin = type(self)(self.config).eval()
             return {k: v.shape for k, v in twin.features(torch.empty(1, self.config.in_channels, side, side)).items()}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
+import numpy as np
 from matplotlib.figure import Figure
-from torch import Tensor
-from torch.nn.functional import pad
 
 from classicnets.evaluation.corruptions import CORRUPTIONS, KINDS, SEVERITIES, Robustness, corrupt
 from classicnets.reports.canvas import LIGHT, PERCENT, Theme, distinct_colours, new_figure, plain_axes, write_title
 from classicnets.reports.text import percent
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def spoken(name: str) -> str:
@@ -53,8 +56,10 @@ def corruption_curves(robustness: Robustness, theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-def corruption_sheet(image: Tensor, *, seed: int = 0) -> Tensor:
+def corruption_sheet(image: np.ndarray | Tensor, *, seed: int = 0) -> Tensor:
     """Make a sheet of one image: a row for each corruption, first the image as it is, then severity 1 to 5.
+
+    It needs PyTorch, as `corrupt` does.
 
     Args:
         image: uint8 (C, H, W), grey or RGB.
@@ -62,6 +67,10 @@ def corruption_sheet(image: Tensor, *, seed: int = 0) -> Tensor:
 
     Returns the sheet, uint8 (3, h, w): 15 rows of 6 pictures, with white gaps.
     """
+    import torch
+    from torch.nn.functional import pad
+
+    image = torch.as_tensor(image)
     gap = max(1, image.shape[-1] // 20)
     rows = []
     for name in CORRUPTIONS:

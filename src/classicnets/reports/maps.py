@@ -20,7 +20,7 @@ from classicnets.reports.thumbnails import thumbnail
 
 _LONGEST = 112  # pixels along a side of a map
 _SIGNED = LinearSegmentedColormap.from_list("signed", [LIGHT.right, "#f4f6f7", LIGHT.wrong])
-_ORANGE = torch.tensor([213, 94, 0], dtype=torch.uint8).view(3, 1, 1)
+_ORANGE = np.array([213, 94, 0], np.uint8).reshape(3, 1, 1)
 _FEW_CELLS = 3  # along a side
 
 
@@ -53,7 +53,7 @@ def filter_uri(weights: np.ndarray) -> str:
     shown = weights if len(weights) == 3 else weights.sum(axis=0, keepdims=True)
     scaled = 0.5 + shown / (2 * (float(np.abs(shown).max()) or 1))
     colours = scaled if len(shown) == 3 else _SIGNED(scaled[0])[..., :3].transpose(2, 0, 1)
-    return image_uri(torch.from_numpy((colours * 255).round().astype(np.uint8)))
+    return image_uri((colours * 255).round().astype(np.uint8))
 
 
 def crop_uri(image: Tensor, area: Area, cell: Area, *, side: int) -> str:
@@ -66,7 +66,7 @@ def crop_uri(image: Tensor, area: Area, cell: Area, *, side: int) -> str:
         side: of the picture's longer side, in pixels.
     """
     (top, bottom), (left, right) = area
-    picture = thumbnail(image[:, top : bottom + 1, left : right + 1], side).clone()
+    picture = thumbnail(image[:, top : bottom + 1, left : right + 1], side)
     scale = picture.shape[1] / (bottom + 1 - top)
     longest = max(bottom - top, right - left) + 1
     is_cut = min(top, left) == 0 or bottom == image.shape[1] - 1 or right == image.shape[2] - 1
@@ -79,10 +79,10 @@ def crop_uri(image: Tensor, area: Area, cell: Area, *, side: int) -> str:
     return thumbnail_uri(picture)
 
 
-def _frame(picture: Tensor, rows: slice, columns: slice) -> None:
+def _frame(picture: np.ndarray, rows: slice, columns: slice) -> None:
     """Draw a frame inside a rectangle: one pixel white and two orange, to be seen on any image."""
     inside = picture[:, rows, columns]
-    kept = inside[:, 3:-3, 3:-3].clone()
+    kept = inside[:, 3:-3, 3:-3].copy()
     inside[:] = 255
     inside[:, 1:-1, 1:-1] = _ORANGE
     inside[:, 3:-3, 3:-3] = kept

@@ -40,7 +40,7 @@ def mistakes(report: Report, images: ImageSet, theme: Theme = LIGHT) -> Figure:
     for axes in cells:
         axes.set_axis_off()
     for axes, answer, picture in zip(cells, chosen, pictures(chosen, images, side=160), strict=False):
-        axes.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
+        axes.imshow(picture.transpose(1, 2, 0), interpolation="nearest")
         truth, predicted = (names[report.classes.index(name or "")] for name in (answer.truth, answer.label))
         style = {"transform": axes.transAxes, "fontsize": 8, "family": names.families}
         axes.text(0, 1.03, truth, color=theme.right, va="bottom", **style)

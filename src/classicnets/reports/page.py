@@ -10,13 +10,12 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
-from classicnets.data.check import DataCheck
 from classicnets.data.imageset import ImageSet
 from classicnets.errors import DataError
 from classicnets.evaluation.columns import FEW
@@ -36,6 +35,9 @@ from classicnets.reports.text import percent
 from classicnets.reports.thumbnails import pictures, thumbnail
 from classicnets.scorer import Answer
 from classicnets.system.storage import written_aside
+
+if TYPE_CHECKING:
+    from classicnets.data.check import DataCheck
 
 _MOST_CONFUSIONS = 10
 _MOST_CLASSES = 1_000  # in the table of the classes
@@ -209,7 +211,8 @@ def _corruptions(folder: Path, report: Report, images: ImageSet | None) -> dict[
     if not found.belongs_to(report):
         return None
     sheet = ""
-    if images is not None and (shown := _with_picture(report.answers, images)[:1]):
+    # Images are corrupted with PyTorch: without it, the page has the numbers alone.
+    if images is not None and find_spec("torch") and (shown := _with_picture(report.answers, images)[:1]):
         image = images.image(images.ids.index(shown[0].path))
         small = image if max(image.shape[1:]) <= _SHEET_SIDE else thumbnail(image, _SHEET_SIDE)
         sheet = thumbnail_uri(corruption_sheet(small, seed=found.seed))
@@ -256,7 +259,7 @@ def _mistakes(
     rows = []
     for answer, picture in shown:
         found = maps.get(answer.path)
-        overlay = thumbnail_uri(torch.from_numpy(found.overlay).permute(2, 0, 1)) if found else ""
+        overlay = thumbnail_uri(found.overlay.transpose(2, 0, 1)) if found else ""
         rows.append((answer, picture, found, overlay))
     return rows
 

@@ -121,7 +121,7 @@ def _thumbnail(axes: Axes, spot: np.ndarray, image: Tensor, colour: str) -> None
     longest = max(small.shape[1:])
     height, width = (_THUMBNAIL / 2 * side / longest for side in small.shape[1:])
     box = axes.imshow(
-        small.permute(1, 2, 0).numpy(),
+        small.transpose(1, 2, 0),
         extent=(spot[0] - width, spot[0] + width, spot[1] - height, spot[1] + height),
         interpolation="antialiased", aspect="auto", zorder=2,
     )  # fmt: skip

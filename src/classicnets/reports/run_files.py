@@ -6,6 +6,7 @@ import json
 import tomllib
 from collections import Counter
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,12 @@ def read_counts(folder: Path) -> dict[str, Counter[str]]:
 
 
 def draw_network(config: dict[str, Any]) -> str:
-    """The drawing of the network that model/config.json describes, as an SVG document; "" if it describes none."""
+    """The drawing of the network that model/config.json describes, as an SVG document.
+
+    "" if it describes none, or without PyTorch, which follows the network.
+    """
+    if not config or find_spec("torch") is None:
+        return ""
     from classicnets.analysis import inspect
     from classicnets.models.catalog import create
 

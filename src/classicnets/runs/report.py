@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from classicnets.classifier import Classifier
 from classicnets.data.check import DataCheck, check_data
 from classicnets.data.imageset import ImageSet
@@ -159,9 +157,9 @@ def _explained(
 
 def _map(explanation: Explanation) -> MistakeMap:
     """The map over the picture. A small picture is enlarged first, so that the map is not as coarse as its pixels."""
-    picture, window = torch.from_numpy(explanation.picture), explanation.window
+    picture, window = explanation.picture, explanation.window
     shown = thumbnail(picture, _SIDE)
     scale = shown.shape[1] / picture.shape[1], shown.shape[2] / picture.shape[2]
     placed = Window(window.top * scale[0], window.left * scale[1], window.height * scale[0], window.width * scale[1])
-    pixels = overlay(shown.numpy(), explanation.heat, placed)
+    pixels = overlay(shown, explanation.heat, placed)
     return MistakeMap(pixels, explanation.finding, explanation.is_trusted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
+import gc
 import re
 import sys
 import threading
@@ -47,6 +48,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, RuntimeError):  # torch.OutOfMemoryError is one
         return _OUT_OF_MEMORY.search(str(error)) is not None
     return isinstance(error, MemoryError)
+
+
+@contextmanager
+def cycles_kept() -> Iterator[None]:
+    """Inside the block, Python does not search for cycles of objects that nothing uses, in any thread.
+
+    Thousands of new objects set off searches through all that the process holds, hundreds of thousands of objects once
+    PyTorch is loaded, and find nothing. Use it for work of a second or less.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextmanager

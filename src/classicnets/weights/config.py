@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from classicnets import __version__
 from classicnets.errors import ConfigError, KeysMismatch, WeightsError
 from classicnets.models.catalog import CATALOG
 from classicnets.models.contract import ConvNet
+from classicnets.models.shapes import ShapesOnly
 from classicnets.preprocess import Preprocess
 
 MAX_CONFIG_BYTES = 64 * 2**20
@@ -186,7 +186,7 @@ def build(saved: SavedConfig, state: Mapping[str, Tensor]) -> ConvNet:
             f"The config of {architecture!r} has a size above {largest}, more than its weights can have."
         )
     try:
-        with torch.device("meta"):
+        with ShapesOnly():
             model = family.net(replace(row, **values))
     except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
         raise ConfigError(f"no {architecture!r} can be built from its config ({error})") from None

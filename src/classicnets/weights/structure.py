@@ -6,12 +6,12 @@ import logging
 from dataclasses import fields
 from typing import Any
 
-import torch
 from torch import nn
 
 from classicnets.errors import ConfigError, UnknownName
 from classicnets.models.catalog import CATALOG, family_of
 from classicnets.models.contract import ConvNet, NetConfig
+from classicnets.models.shapes import ShapesOnly
 
 logger = logging.getLogger("classicnets")
 
@@ -65,7 +65,7 @@ def _essence(config: NetConfig) -> dict[str, Any]:
 
 def require_own_layers(network: ConvNet) -> None:
     """Raise ConfigError, naming the layers, unless the network has the layers and shapes that its config builds."""
-    with torch.device("meta"):
+    with ShapesOnly():
         built = type(network)(network.config)
     changed = _changed_layers(network, built) or _changed_weights(network, built)
     if changed:

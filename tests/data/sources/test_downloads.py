@@ -25,11 +25,12 @@ import torch
 from torchvision.datasets import CIFAR10, FashionMNIST
 
 from classicnets.data import find_fashion_mnist, load_data
-from classicnets.data.sources import fashion_mnist
+from classicnets.data.sources import cifar10, fashion_mnist
 from classicnets.data.sources.fashion_mnist import read_idx
 from classicnets.errors import DataError
 from classicnets.system.cache import cache_dir
 from classicnets.system.network import patience
+from fashion import idx, write_fashion
 
 NAMES = (
     "train-images-idx3-ubyte.gz",
@@ -37,23 +38,6 @@ NAMES = (
     "t10k-images-idx3-ubyte.gz",
     "t10k-labels-idx1-ubyte.gz",
 )
-
-
-def idx(array: np.ndarray) -> bytes:
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
-
-
-def write_fashion(folder: Path, *, train: int = 60, test: int = 20, seed: int = 0) -> Path:
-    """The four files, of random images whose first pixel tells the label."""
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(seed)
-    for prefix, count in (("train", train), ("t10k", test)):
-        images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        labels = np.arange(count, dtype=np.uint8) % 10
-        images[:, 0, 0] = labels
-        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
-        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
-    return folder
 
 
 def check_fashion(*, train: int = 60) -> None:
@@ -226,7 +210,7 @@ class TestIdx:
     @pytest.mark.parametrize("name", ["x-ubyte.gz", "x-ubyte"])
     def test_values(self, tmp_path: Path, name: str) -> None:
         array = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
-        assert torch.equal(read_idx(self.write(tmp_path, idx(array), name=name), dimensions=3), torch.from_numpy(array))
+        assert np.array_equal(read_idx(self.write(tmp_path, idx(array), name=name), dimensions=3), array)
 
     @pytest.mark.parametrize(
         ("data", "message"),
@@ -296,6 +280,7 @@ class TestCifar10:
                 entry.size = len(content)
                 archive.addfile(entry, io.BytesIO(content))
         sums = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in files.items()}
+        monkeypatch.setattr(cifar10, "_MD5", {name: sums[name] for name in cifar10._MD5})
         monkeypatch.setattr(CIFAR10, "tgz_md5", md5(folder / "cifar-10-python.tar.gz"))
         monkeypatch.setattr(CIFAR10, "train_list", [[n, s] for n, s in sums.items() if n.startswith("data")])
         monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
@@ -320,9 +305,17 @@ class TestCifar10:
             (served / "cifar-10-python.tar.gz").unlink(missing_ok=True)
         assert capfd.readouterr().out == ""
 
+    def test_a_file_that_is_not_the_known_one_is_not_opened(self, tmp_path: Path) -> None:
+        batches = tmp_path / "cache/cifar10/cifar-10-batches-py"
+        batches.mkdir(parents=True)
+        for name in cifar10._MD5:
+            (batches / name).write_bytes(pickle.dumps({"data": np.zeros((20, 3072), np.uint8), "labels": [0] * 20}))
+        with pytest.raises(DataError, match="cannot be downloaded"):
+            load_data("cifar10")
+
     def test_offline_says_where_to_put_it(self, tmp_path: Path) -> None:
         with pytest.raises(
-            DataError, match=r"(?s)cannot be downloaded from http.*refused.*Put cifar-10-python.tar.gz into"
+            DataError, match=r"(?s)cannot be downloaded from http.*refused.*Unpack cifar-10-python.tar.gz in"
         ):
             load_data("cifar10")
 

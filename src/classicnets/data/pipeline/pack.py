@@ -122,7 +122,8 @@ def pack(
     if len(bad) == len(images):
         raise DataError(f"None of the {len(images)} images can be read. The first: {next(iter(bad.values()))}.")
     kept = images.subset([i for i in range(len(images)) if i not in bad]) if bad else images
-    return Packed(pixels[: len(kept)], kept.labels, kept.ids, len(kept.classes), tuple(bad.values()))
+    labels = torch.as_tensor(kept.labels)
+    return Packed(pixels[: len(kept)], labels, kept.ids, len(kept.classes), tuple(bad.values()))
 
 
 def pack_data(
@@ -247,7 +248,7 @@ def _fill(
     def work(start: int) -> dict[int, BadImage]:
         rows = range(start, min(start + _CHUNK, len(images)))
         if images.images is not None:
-            out[rows.start : rows.stop] = preprocess.geometry(images.images[rows.start : rows.stop])
+            out[rows.start : rows.stop] = torch.as_tensor(preprocess.geometry(images.images[rows.start : rows.stop]))
             return {}
         assert images.paths is not None
         bad = {}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
-from classicnets.data.imageset import ImageSet
-from classicnets.data.sources.given import Given
+from classicnets.data.sources.given import Given, in_memory
 
 
 def read_digits() -> Given:
@@ -13,7 +12,5 @@ def read_digits() -> Given:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    images = torch.from_numpy(digits.images * (255 / 16)).round_().to(torch.uint8).unsqueeze(1)
-    labels = torch.from_numpy(digits.target).to(torch.int64)
-    ids = tuple(f"digits/{i:04}" for i in range(len(labels)))
-    return Given("digits", "digits", ImageSet(tuple("0123456789"), labels, ids, images=images))
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    return Given("digits", "digits", in_memory(tuple("0123456789"), digits.target, images, ids="digits/{:04}"))

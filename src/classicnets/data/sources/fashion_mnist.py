@@ -18,11 +18,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from classicnets.data.imageset import ImageSet
-from classicnets.data.sources.given import Given
+from classicnets.data.sources.given import Given, in_memory
 from classicnets.errors import DataError
 from classicnets.system.cache import cache_dir
 from classicnets.system.network import patience
@@ -51,7 +51,7 @@ def read_fashion_mnist() -> Given:
         try:
             place = folder()
             sets = {part: _read_part(place, part) for part in _PREFIXES}
-        except (DataError, OSError, RuntimeError) as error:
+        except (DataError, OSError, RuntimeError, ModuleNotFoundError) as error:
             failures.append(f"  {way}: {error}")
         else:
             return Given("fashion-mnist", "fashion-mnist", sets["train"], test=sets["test"])
@@ -133,18 +133,17 @@ def _run(*command: str, folder: Path) -> None:
 
 def _read_part(folder: Path, part: str) -> ImageSet:
     image_file, label_file = _files(folder, [part])
-    images, labels = read_idx(image_file, dimensions=3), read_idx(label_file, dimensions=1).to(torch.int64)
+    images, labels = read_idx(image_file, dimensions=3), read_idx(label_file, dimensions=1)
     if images.shape[1:] != (28, 28):
         raise DataError(f"{image_file} holds images of {images.shape[1]}x{images.shape[2]} pixels instead of 28x28")
     if len(images) != len(labels):
         raise DataError(f"{image_file} holds {len(images)} images and {label_file.name} {len(labels)} labels")
     if labels.max() >= len(CLASSES):
         raise DataError(f"{label_file} holds a label above {len(CLASSES) - 1}")
-    ids = tuple(f"{part}/{i:05}" for i in range(len(labels)))
-    return ImageSet(CLASSES, labels, ids, images=images.unsqueeze(1))
+    return in_memory(CLASSES, labels, images[:, None], ids=f"{part}/{{:05}}")
 
 
-def read_idx(path: Path, *, dimensions: int) -> Tensor:
+def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
     """Read the uint8 array of an IDX file, which is gzipped if its name ends in .gz.
 
     The format: two zero bytes, the type (8 is uint8), the number of dimensions, each size as a big-endian uint32, then
@@ -172,4 +171,4 @@ def read_idx(path: Path, *, dimensions: int) -> Tensor:
         raise DataError(
             f"{path} holds {'more' if len(values) > size else 'fewer'} values than its header says ({size:,})"
         )
-    return torch.frombuffer(values, dtype=torch.uint8).view(shape)
+    return np.frombuffer(values, np.uint8).reshape(shape)

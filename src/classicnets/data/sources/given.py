@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from classicnets.data.imageset import ImageSet
 from classicnets.data.labels import label_problems, spelling
@@ -110,6 +111,23 @@ def _file_set(entries: list[Entry], classes: tuple[str, ...]) -> ImageSet:
         paths=tuple(entry.path for entry in entries),
         groups=tuple(entry.group or f"(alone) {entry.id}" for entry in entries) if grouped else None,
         columns={name: tuple(entry.columns[name] for entry in entries) for name in names},
+    )
+
+
+def in_memory(classes: tuple[str, ...], labels: ArrayLike, images: NDArray[np.uint8], *, ids: str) -> ImageSet:
+    """Return a set of images that are in memory, as arrays until `read_source`.
+
+    Args:
+        classes: the name of every class.
+        labels: N indices into them.
+        images: uint8 (N, C, H, W).
+        ids: how the number of an image makes its name, such as "train/{:05}".
+    """
+    return ImageSet(
+        classes,
+        cast("Tensor", np.asarray(labels, np.int64)),
+        tuple(map(ids.format, range(len(images)))),
+        images=cast("Tensor", np.ascontiguousarray(images)),
     )
 
 

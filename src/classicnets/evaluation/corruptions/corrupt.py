@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from classicnets.errors import ConfigError, unknown_name
-from classicnets.evaluation.corruptions.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
-from classicnets.evaluation.corruptions.digital import contrast, elastic_transform, jpeg_compression, pixelate
-from classicnets.evaluation.corruptions.draws import Draws
-from classicnets.evaluation.corruptions.noise import gaussian_noise, impulse_noise, shot_noise
-from classicnets.evaluation.corruptions.weather import brightness, fog, frost, snow
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SEVERITIES = 5
 """Severities are 1, mild, to 5, strong."""
@@ -29,12 +24,6 @@ CORRUPTIONS = tuple(name for names in KINDS.values() for name in names)
 """The names of all fifteen, kind by kind."""
 
 _CHUNK = 2**21  # values at a time
-_FUNCTIONS: tuple[Callable[[Tensor, int, Draws], Tensor], ...] = (
-    gaussian_noise, shot_noise, impulse_noise,
-    defocus_blur, glass_blur, motion_blur, zoom_blur,
-    snow, frost, fog, brightness,
-    contrast, elastic_transform, pixelate, jpeg_compression,
-)  # fmt: skip
 
 
 def corrupt(images: Tensor, name: str, severity: int, *, indices: Tensor | None = None, seed: int = 0) -> Tensor:
@@ -52,6 +41,11 @@ def corrupt(images: Tensor, name: str, severity: int, *, indices: Tensor | None 
     >>> corrupt(torch.zeros(2, 1, 28, 28, dtype=torch.uint8), "fog", 3).shape
     torch.Size([2, 1, 28, 28])
     """
+    import torch
+
+    from classicnets.evaluation.corruptions.draws import Draws
+    from classicnets.evaluation.corruptions.functions import FUNCTIONS
+
     if name not in CORRUPTIONS:
         raise unknown_name("corruption", name, CORRUPTIONS, next_step=f"Known: {', '.join(CORRUPTIONS)}.")
     if not 1 <= severity <= SEVERITIES:
@@ -63,6 +57,6 @@ def corrupt(images: Tensor, name: str, severity: int, *, indices: Tensor | None 
     for start in range(0, len(images), rows):
         chunk = slice(start, start + rows)
         draws = Draws(seed, indices[chunk], stream=number + 1)
-        changed = _FUNCTIONS[number](images[chunk].float() / 255, severity - 1, draws)
+        changed = FUNCTIONS[number](images[chunk].float() / 255, severity - 1, draws)
         result[chunk] = (changed.clamp(0, 1) * 255).round().to(torch.uint8)
     return result

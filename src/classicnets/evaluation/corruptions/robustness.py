@@ -13,13 +13,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from classicnets.data.imageset import ImageSet, OnError
-from classicnets.data.pipeline.pack import pack
 from classicnets.errors import ConfigError, DataError
 from classicnets.evaluation.corruptions.corrupt import CORRUPTIONS, SEVERITIES, corrupt
 from classicnets.evaluation.metrics import Interval
@@ -28,6 +24,9 @@ from classicnets.scorer import PrecisionName, Scorer
 from classicnets.system.progress import Report as Progress
 from classicnets.system.progress import no_report
 from classicnets.system.storage import written_aside
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FILE = "corruptions.json"
 
@@ -118,7 +117,7 @@ def evaluate_corruptions(
     precision: PrecisionName = "fp32",
     progress: Progress | None = None,
 ) -> Robustness:
-    """Measure a classifier on images in all 75 corruptions. Images are corrupted at the size that the network sees.
+    """Measure a classifier on images in all 75 corruptions, with PyTorch, at the size that the network sees.
 
     Args:
         scorer: the classifier, or anything else that computes logits.
@@ -136,6 +135,10 @@ def evaluate_corruptions(
     >>> evaluate_corruptions(classifier, images, evaluate(classifier, images)).relative  # doctest: +SKIP
     0.71
     """
+    import torch
+
+    from classicnets.data.pipeline.pack import pack
+
     if most < 1:
         raise ConfigError(f"The number of images to corrupt must be 1 or more, got {most}.")
     step = progress or no_report
@@ -181,6 +184,8 @@ def evaluate_corruptions(
 
 def _intervals(shares: Tensor, clean: Tensor, seed: int) -> tuple[Interval, Interval]:
     """The bootstrap intervals of the mean of `shares` and of its ratio to that of `clean`, float64 (N,) each."""
+    import torch
+
     random = torch.Generator().manual_seed(seed)
     n = len(shares)
     means, ratios = [], []

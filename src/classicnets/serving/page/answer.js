@@ -21,7 +21,7 @@ export class AnswerCard {
     this.content.replaceChildren(make("p", { class: "hint" }, this.hint));
   }
 
-  // The last answer stays, fainter, until the next one comes.
+  // The last answer stays, in grey, until the next one comes.
   wait(sentence = "Asking…") {
     this.node.setAttribute("aria-busy", "true");
     const note = this.content.querySelector(".best ~ .note");

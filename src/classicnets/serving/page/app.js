@@ -18,6 +18,7 @@ let models = [];
 let cards = new Map(); // of the chosen models, by their names
 let file = null; // what the models are asked about
 let pictured = null; // the same, or before it while the camera is live
+let failed = null; // the last file, if no model has an answer about it
 let early = null; // files that came before the models
 let batch = null;
 let asking = new AbortController();
@@ -137,8 +138,15 @@ function open(image) {
   byId("photo").alt = image.name;
   byId("frame").classList.remove("small", "unseen");
   showBlob(byId("photo"), image);
+  failed = null;
   heat.setFile(image);
+  placeHeat();
   answer();
+}
+
+// A map needs an image on the page that a model can answer about.
+function placeHeat() {
+  show(byId("heat"), !byId("shown").hidden && failed !== file);
 }
 
 byId("photo").addEventListener("load", () => {
@@ -158,6 +166,7 @@ function clear() {
   for (const card of cards.values()) card.rest();
   show(byId("together"), false);
   show(byId("shown"), false);
+  placeHeat();
   show(byId("empty"));
   byId("choose").focus();
 }
@@ -176,6 +185,11 @@ async function answer({ live = false } = {}) {
   const answers = await Promise.all([...cards.values()].map((card) => answerOne(card, signal)));
   if (signal.aborted) return;
   const good = answers.filter(Boolean);
+  const failedBefore = failed === file;
+  failed = good.length ? null : file;
+  if (failed) heat.wipe();
+  else if (failedBefore && heat.on) heat.draw();
+  placeHeat();
   byId("together").textContent = together(good);
   show(byId("together"), good.length > 1);
   if (!live) say("", good.map(({ predictions: [best] }) => `${best.label}, ${percent(best.score)}.`).join(" "));
@@ -219,7 +233,7 @@ const camera = new Camera({
     show(byId("empty"), !isOn && !file);
     show(byId("shown"), !isOn && file !== null);
     show(byId("camera-open"), !isOn);
-    show(byId("heat"), !isOn && file !== null);
+    placeHeat();
     if (!isOn && file !== pictured) open(file);
   },
 });

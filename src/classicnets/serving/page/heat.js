@@ -39,7 +39,6 @@ export class Heat {
   setFile(file) {
     this.file = file;
     this.wipe();
-    show(byId("heat"), file !== null);
     if (file && this.on) this.draw();
   }
 
