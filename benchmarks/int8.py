@@ -1,7 +1,7 @@
-"""What int8 costs and gains: a network of each family on Fashion-MNIST, two on sign-digits, by both engines.
+"""What int8 and bf16 cost and gain: a network of each family on Fashion-MNIST, two on sign-digits, by both engines.
 
 Each network is trained (or taken from RUNS), exported in fp32, and quantised with 300 of its own training images.
-Accuracy is measured on its test images.
+Accuracy is measured on its test images. bf16 is OpenVINO's, on a CPU that has it.
 
     python benchmarks/int8.py [--runs FOLDER] [--only NAME ...] [--images N] [--blocks]
 
@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
+import torch
 from numpy.typing import NDArray
 from report import SIGN_DIGITS, write_results
 
@@ -36,10 +37,11 @@ from classicnets.deployment.quantize.onnxruntime import onnx_layers, quantize_on
 from classicnets.deployment.quantize.openvino import quantize_openvino
 from classicnets.evaluation.paired import count, difference_interval
 from classicnets.models.catalog import CATALOG
+from classicnets.system.devices import has_bf16
 from classicnets.training import Run
 
 COLUMNS = (
-    "network", "data", "engine", "kept", "fp32", "int8", "drop, points", "95 % interval", "same class as fp32",
+    "network", "data", "engine", "kept", "fp32", "reduced", "drop, points", "95 % interval", "same class as fp32",
     "same class as simulated", "times as fast, one thread",
 )  # fmt: skip
 BATCH, SIMULATED = 50, 500
@@ -90,10 +92,10 @@ class OpenVino:
     name, suffix = "OpenVINO, NNCF", ".xml"
     quantize = staticmethod(quantize_openvino)
 
-    def __init__(self, path: Path, simulated: bool = False) -> None:
+    def __init__(self, path: Path, simulated: bool = False, hint: str = "f32") -> None:
         import openvino
 
-        config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+        config = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": 1}
         if simulated:  # in float32, rounding as the file says
             config["LP_TRANSFORMS_MODE"] = "NO"
         self._request = openvino.Core().compile_model(path, "CPU", config).create_infer_request()
@@ -175,7 +177,6 @@ def measured(task: Task, files: Files, engine: type[OpenVino] | type[OnnxRuntime
     """The rows of one engine: all layers in int8, then what the family's rule keeps, if it keeps anything."""
     fp32 = engine(files.folder / f"fp32{engine.suffix}")
     before = answers(fp32, files.images)
-    right = (before.argmax(1) == files.labels).tolist()
     rule = kept_by_rule(files.family, files.layers)
     for kept in [[], rule] if rule else [[]]:
         path = files.folder / f"int8{engine.suffix}"
@@ -183,21 +184,39 @@ def measured(task: Task, files: Files, engine: type[OpenVino] | type[OnnxRuntime
         int8 = engine(path)
         after = answers(int8, files.images)
         simulated = answers(engine(path, simulated=True), files.images[:SIMULATED])
-        counts = count(right, (after.argmax(1) == files.labels).tolist())
-        low, high = difference_interval(counts)
+        as_simulated = (simulated.argmax(1) == after[:SIMULATED].argmax(1)).mean()
         yield (
             task.model,
             task.data,
             engine.name,
             f"{len(layers.higher)} of {len(files.layers)}" if kept else "none",
-            f"{counts.accuracy_first:.4f}",
-            f"{counts.accuracy_second:.4f}",
-            f"{-100 * counts.difference:+.2f}",
-            f"{-100 * high:+.2f} to {-100 * low:+.2f}",
-            f"{(after.argmax(1) == before.argmax(1)).mean():.4f}",
-            f"{(simulated.argmax(1) == after[:SIMULATED].argmax(1)).mean():.3f}",
+            *compared(before, after, files.labels),
+            f"{as_simulated:.3f}",
             f"{speed(fp32, int8, files.images):.2f}",
         )
+
+
+def measured_bf16(task: Task, files: Files) -> tuple[object, ...]:
+    """The row of OpenVINO in bf16."""
+    path = files.folder / "fp32.xml"
+    fp32, bf16 = OpenVino(path), OpenVino(path, hint="bf16")
+    outcome = compared(answers(fp32, files.images), answers(bf16, files.images), files.labels)
+    return task.model, task.data, "OpenVINO, bf16", "-", *outcome, "-", f"{speed(fp32, bf16, files.images):.2f}"
+
+
+def compared(
+    before: NDArray[np.float32], after: NDArray[np.float32], labels: NDArray[np.int64]
+) -> tuple[str, str, str, str, str]:
+    """Both accuracies, the drop in points, its interval, and the share of images that get the same class."""
+    counts = count((before.argmax(1) == labels).tolist(), (after.argmax(1) == labels).tolist())
+    low, high = difference_interval(counts)
+    return (
+        f"{counts.accuracy_first:.4f}",
+        f"{counts.accuracy_second:.4f}",
+        f"{-100 * counts.difference:+.2f}",
+        f"{-100 * high:+.2f} to {-100 * low:+.2f}",
+        f"{(after.argmax(1) == before.argmax(1)).mean():.4f}",
+    )
 
 
 def print_blocks(task: Task, files: Files, engine: type[OpenVino] | type[OnnxRuntime]) -> None:
@@ -213,6 +232,13 @@ def print_blocks(task: Task, files: Files, engine: type[OpenVino] | type[OnnxRun
     for block in blocks(files.layers):
         kept = [layer for layer in files.layers if block_of(layer) == block]
         print(f"    {1e4 * distance(kept):.2f} with {block} in higher precision", flush=True)
+
+
+def shown(rows: Iterable[tuple[object, ...]]) -> Iterator[tuple[object, ...]]:
+    """The rows, printed as they come."""
+    for row in rows:
+        print(*row, sep=" | ", flush=True)
+        yield row
 
 
 def main() -> None:
@@ -236,11 +262,11 @@ def main() -> None:
                 if options.blocks:
                     print_blocks(task, files, engine)
                     continue
-                for row in measured(task, files, engine):
-                    print(*row, sep=" | ", flush=True)
-                    rows.append(row)
+                rows += shown(measured(task, files, engine))
+            if not options.blocks and has_bf16(torch.device("cpu")):
+                rows += shown([measured_bf16(task, files)])
     if not options.blocks:
-        write_results("int8", "int8: accuracy lost and time gained", COLUMNS, rows, NOTES)
+        write_results("int8", "int8 and bf16: accuracy lost and time gained", COLUMNS, rows, NOTES)
 
 
 NOTES = (

@@ -9,8 +9,8 @@ gathering the patches, which saves memory. It is slow in two cases, and there pr
   places for its channels, as the last stages of a network have. With many weights, the output and the input's gradient
   are products too.
 
-`benchmarks/weight_gradients.py` measures the gradient of kernels, layer by layer. All numbers equal PyTorch's up to
-rounding. In all other cases PyTorch computes them.
+`benchmarks/convolutions.py` measures both, layer by layer. All numbers equal PyTorch's up to rounding. In all other
+cases PyTorch computes them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from classicnets.system.devices import has_bf16
 
 _FEWEST_IN, _FEWEST_OUT = 32, 96  # channels, in fp32
 _FEWEST_WEIGHTS = 1 << 16  # in bf16: for fewer, oneDNN is fast enough
-_MANY_WEIGHTS = 1 << 20  # in bf16: from so many on, the output and the input's gradient are products too
-_PLACES_PER_CHANNEL = 10  # in bf16: the most places of the outputs of a batch, for each output channel
+_PLACES_PER_CHANNEL = 4  # in bf16: the most places of the outputs of a batch, for each output channel
+_MANY_WEIGHTS, _FEWER_PLACES = 1 << 20, 2  # in bf16: then the output and the input's gradient are products too
 _PATCHES = 16 << 20  # bytes that are gathered at a time
 
 
@@ -73,18 +73,23 @@ def _forward_in_bf16(layer: nn.Conv2d, x: Tensor) -> Tensor:
     is_suitable = in_bf16 and x.is_contiguous(memory_format=torch.channels_last) and has_few_places(layer, x.shape)
     if _learns_on_cpu(layer) and is_suitable:
         bias = None if layer.bias is None else layer.bias.to(x.dtype)
-        by_products = layer.weight.numel() >= _MANY_WEIGHTS
+        fewer = _places_per_channel(layer, x.shape) <= _FEWER_PLACES
+        by_products = fewer and layer.weight.numel() >= _MANY_WEIGHTS
         return _convolved(layer, x, layer.weight.to(x.dtype), bias, by_products=by_products)  # rounded as by autocast
     return nn.Conv2d.forward(layer, x)
 
 
 def has_few_places(layer: nn.Conv2d, shape: torch.Size) -> bool:
     """Return whether the output for an input (N, C, H, W) of that shape has few places in all for its channels."""
+    return _places_per_channel(layer, shape) <= _PLACES_PER_CHANNEL
+
+
+def _places_per_channel(layer: nn.Conv2d, shape: torch.Size) -> float:
     assert not isinstance(layer.padding, str)
     height, width = (
         (shape[2 + i] + 2 * layer.padding[i] - layer.kernel_size[i]) // layer.stride[i] + 1 for i in range(2)
     )
-    return shape[0] * height * width <= _PLACES_PER_CHANNEL * layer.out_channels
+    return shape[0] * height * width / layer.out_channels
 
 
 def _convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None, *, by_products: bool) -> Tensor:

@@ -1,10 +1,10 @@
-"""The weight gradients of a network's convolutions: oneDNN's kernel beside one matrix product, layer by layer.
+"""Convolutions that a training computes by matrix products on a CPU, beside oneDNN's, layer by layer.
 
-Each layer of the networks is timed alone, channels-last, on one thread: the least of five by turns. The type is fp32 on
-a CPU with AVX2, and bf16 on one that has it. The table sums the layers whose gradient `training/step/convolution.py`
-computes, and lists the shapes where the two differ most.
+Each layer of the networks is timed alone, forward and backward, channels-last, on one thread: the least of five by
+turns. The type is fp32 on a CPU with AVX2, and bf16 on one that has it. The table sums the layers for which
+`training/step/convolution.py` takes products, and lists the shapes where the two differ most.
 
-    python benchmarks/weight_gradients.py [NETWORK ...]
+    python benchmarks/convolutions.py [NETWORK ...]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from classicnets.models.catalog import create
 from classicnets.system.memory import memory_kept
-from classicnets.training.step.convolution import fast_convolutions, has_few_places, weight_gradient
+from classicnets.training.step.convolution import fast_convolutions, has_few_places
 
 NETWORKS = ("alexnet_owt", "vgg11_bn", "nin_bn", "googlenet_bn", "resnet18", "resnet50")
 SETTINGS = ((64, 32), (224, 8))  # pixels, batch
@@ -30,7 +31,7 @@ COLUMNS = (
     "batch",
     "layers",
     "oneDNN, ms",
-    "product, ms",
+    "products, ms",
     "ratio",
     "largest ratio, of",
     "least ratio, of",
@@ -52,7 +53,7 @@ class Layer(NamedTuple):
 
 
 def layers_of(name: str, size: int, batch: int) -> list[Layer]:
-    """The convolutions of a network that have a faster gradient, with the shapes of their inputs."""
+    """The convolutions of a network that are computed by products, with the shapes of their inputs."""
     network = create(name, num_classes=10).eval()
     found: list[Layer] = []
     for module in fast_convolutions(network):
@@ -70,25 +71,19 @@ def layers_of(name: str, size: int, batch: int) -> list[Layer]:
 
 
 def seconds(layer: Layer) -> tuple[float, float]:
-    """The least seconds of oneDNN's gradient and of the matrix product, by turns."""
-    module, stride, padding = layer.module, layer.module.stride, layer.module.padding
-    assert not isinstance(padding, str)
-    last = torch.channels_last
-    x = torch.randn(layer.shape).to(DTYPE, memory_format=last)
-    weight = module.weight.detach().to(DTYPE, memory_format=last)
-    dy = torch.randn_like(nn.functional.conv2d(x, weight, None, stride, padding))
-
-    def onednn() -> object:
-        mask = [False, True, False]
-        return torch.ops.aten.convolution_backward(
-            dy, x, weight, None, list(stride), list(padding), [1, 1], False, [0, 0], 1, mask
-        )
-
-    def product() -> object:
-        return weight_gradient(x, dy, weight.shape, stride, padding)
-
-    times = [(_once(onednn), _once(product)) for _ in range(TURNS)]
+    """The least seconds of a pass by oneDNN and by products, by turns."""
+    x = torch.randn(layer.shape).to(DTYPE, memory_format=torch.channels_last).requires_grad_()
+    module = layer.module.to(memory_format=torch.channels_last)
+    (products,) = fast_convolutions(module).values()
+    ways = (partial(_pass, partial(nn.Conv2d.forward, module), x), partial(_pass, products, x))
+    times = [tuple(map(_once, ways)) for _ in range(TURNS)]
     return min(one for one, _ in times), min(other for _, other in times)
+
+
+def _pass(forward: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    with torch.autocast("cpu", torch.bfloat16, enabled=DTYPE is torch.bfloat16):
+        y = forward(x)
+    y.backward(y.detach())
 
 
 def _once(work: Callable[[], object]) -> float:
@@ -128,8 +123,8 @@ def main() -> None:
                 print(*lines[-1], flush=True)
     capability = torch.backends.cpu.get_cpu_capability()
     type_name = str(DTYPE).removeprefix("torch.")
-    note = f"{type_name}, one thread, {capability}. The gradient alone, which is a part of a step."
-    write_results("weight_gradients", "Weight gradients of convolutions", COLUMNS, lines, [note])
+    note = f"{type_name}, one thread, {capability}. These layers alone, forward and backward."
+    write_results("convolutions", "Convolutions by matrix products", COLUMNS, lines, [note])
 
 
 if __name__ == "__main__":
