@@ -198,11 +198,9 @@ def test_a_bundle_answers_without_torch(tmp_path: Path) -> None:
 
 
 def test_a_command_that_needs_torch_says_so_where_there_is_none(tmp_path: Path) -> None:
-    bundle = write_bundle(tmp_path / "bundle")
     code = "import sys; sys.modules['torch'] = None; from classicnets.cli.main import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "evaluate", str(bundle), "digits"], capture_output=True, text=True, check=False
-    )
+    arguments = ["train", "resnet20_cifar", "digits", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "needs torch, which is not installed" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
