@@ -152,7 +152,9 @@ def test_every_form_of_an_image_gets_the_same_answer(tmp_path: Path) -> None:
         forms += [torch.from_numpy(array).permute(2, 0, 1)]
         answers = list(classifier.predict_many(forms))
     assert [answer.path for answer in answers] == [str(path)] * 2 + [f"image {i}" for i in range(2, 7)]
-    assert len({answer.predictions for answer in answers}) == 1
+    scores = np.array([[guess.score for guess in answer.predictions] for answer in answers])
+    assert len({tuple(guess.label for guess in answer.predictions) for answer in answers}) == 1
+    assert np.ptp(scores, axis=0).max() < 1e-6  # the place in a batch may change the last bit
 
 
 def test_wrong_images_are_named_among_the_others() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bundles import write_bundle
+from classicnets.deployment.bench import target as target_module
 from classicnets.deployment.bench.contender import Contender, Loaded, Running
 from classicnets.deployment.bench.layers import layer_name, layer_times, together
 from classicnets.deployment.bench.measure import BenchReport, bench, fastest, measured
@@ -118,7 +119,8 @@ def test_peaks_are_measured(monkeypatch) -> None:
 
 
 class TestTarget:
-    def test_a_classifier_has_every_engine(self) -> None:
+    def test_a_classifier_has_every_engine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(target_module, "_has_bf16", lambda: False)
         with open_target(tiny_classifier(), threads=1, int8=False) as target:
             names = [contender.name for contender in target.contenders]
             assert names[:5] == [
