@@ -213,7 +213,7 @@ def compared(
     return (
         f"{counts.accuracy_first:.4f}",
         f"{counts.accuracy_second:.4f}",
-        f"{-100 * counts.difference:+.2f}",
+        f"{0.0 - 100 * counts.difference:+.2f}",
         f"{-100 * high:+.2f} to {-100 * low:+.2f}",
         f"{(after.argmax(1) == before.argmax(1)).mean():.4f}",
     )
