@@ -43,8 +43,6 @@ TORCHVISION = {"alexnet_owt": "alexnet", "vgg16": "vgg16", "googlenet_bn": "goog
 PEERS = ("compile", "onnxruntime", "openvino")
 EAGER = "eager"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
-WEIGHT_BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
-HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 def peer(contender: Contender) -> tuple[Run, str]:
@@ -64,6 +62,8 @@ def defaults(contender: Contender) -> Run:
         session = ort.InferenceSession(contender.folder / "model.onnx", providers=["CPUExecutionProvider"])
         return lambda images: session.run(None, {"images": images})
     import openvino as ov
+
+    from classicnets.deployment.engines.openvino import HINTS
 
     hint = {"INFERENCE_PRECISION_HINT": HINTS[contender.settings.precision]}
     compiled = ov.Core().compile_model(str(contender.folder / "model.xml"), "CPU", hint)
@@ -111,11 +111,10 @@ class Found(NamedTuple):
         return self.times["auto"].speedup_over(self.times[EAGER])
 
     @property
-    def beside_peers(self) -> float | None:
-        """How many times as fast as the fastest peer auto is; None if no peer has this precision."""
+    def beside_peers(self) -> float:
+        """How many times as fast as the fastest peer auto is."""
         peers = [self.times[name] for name in PEERS if name in self.times]
-        best = min(peers, key=lambda times: times.p50, default=None)
-        return None if best is None else self.times["auto"].speedup_over(best)
+        return self.times["auto"].speedup_over(min(peers, key=lambda times: times.p50))
 
 
 def contenders(name: str, target: Target, precision: Precision, *, compiled: bool) -> dict[str, Contender]:
@@ -182,13 +181,12 @@ def row(found: Found, peaks: Peaks) -> list[object]:
     way += ", winograd" if settings.convolution == "winograd" and found.precision == "fp32" else ""
     way += ", spinning" if settings.spinning else ""
     way += f", chunk {settings.chunk}" if settings.chunk else ""
-    beside = "-" if found.beside_peers is None else f"{found.beside_peers:.2f}"
     peak = peaks.gflops.get(found.precision)
     rate = 2 * found.work.macs * found.batch / auto.p50 / 1e9
-    bound = WEIGHT_BYTES[found.precision] * found.work.weights / peaks.gbps / 1e9
+    bound = found.work.bytes_moved(0, found.precision) / peaks.gbps / 1e9  # the weights alone
     return [
-        found.network, found.batch, found.precision, f"{eager.p50 * 1e3:.1f}", *speeds, f"{found.speed:.2f}", beside,
-        f"{auto.p50 * 1e3:.1f}", way, "-" if peak is None else f"{rate / peak:.0%}",
+        found.network, found.batch, found.precision, f"{eager.p50 * 1e3:.1f}", *speeds, f"{found.speed:.2f}",
+        f"{found.beside_peers:.2f}", f"{auto.p50 * 1e3:.1f}", way, "-" if peak is None else f"{rate / peak:.0%}",
         f"{auto.p50 / bound:.1f}" if found.batch == 1 else "-",
     ]  # fmt: skip
 
@@ -198,12 +196,12 @@ def means(matches: list[Found]) -> list[str]:
     lines = []
     for batch, precision in dict.fromkeys((found.batch, found.precision) for found in matches):
         some = [found for found in matches if (found.batch, found.precision) == (batch, precision)]
-        beside = [found.beside_peers for found in some if found.beside_peers is not None]
+        beside = [found.beside_peers for found in some]
         speed = statistics.geometric_mean(found.speed for found in some)
-        line = f"- batch {batch}, {precision}: auto is {speed:.2f} times as fast as eager in fp32 (geometric mean)"
-        if beside:
-            line += f"; beside the best peer {statistics.geometric_mean(beside):.2f}x, {min(beside):.2f}x at least"
-        lines.append(line)
+        lines.append(
+            f"- batch {batch}, {precision}: auto is {speed:.2f} times as fast as eager in fp32 (geometric mean); "
+            f"beside the best peer {statistics.geometric_mean(beside):.2f}x, {min(beside):.2f}x at least"
+        )
     return lines
 
 

@@ -10,6 +10,7 @@ import torch
 from classicnets.data import ImageSet
 from classicnets.reports import duration
 from classicnets.reports.duration import report_seconds
+from classicnets.system import stopwatch
 
 
 def _images(classes: int, each: int) -> ImageSet:
@@ -33,7 +34,7 @@ def test_a_report_takes_its_figures_its_pictures_and_the_rest(
         clock[0] += seconds
         return answer
 
-    monkeypatch.setattr(duration, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setattr(duration, "png", lambda figure: after(1.0, b""))
     monkeypatch.setattr(duration, "picture", lambda images, index, *, side: after(0.01, torch.zeros(3, side, side)))
     monkeypatch.setattr(duration, "thumbnail_uri", lambda picture: "")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from classicnets.data.imageset import ImageSet
 from classicnets.images import thumbnail_uri
 from classicnets.reports.canvas import png
@@ -12,6 +9,7 @@ from classicnets.reports.curves import CurvePoint, training_curves
 from classicnets.reports.mistakes import MOST_MISTAKES
 from classicnets.reports.page import MOST_EXAMPLES, MOST_SHOWN, SIDE
 from classicnets.reports.thumbnails import picture
+from classicnets.system.stopwatch import seconds_of
 
 _FIGURES = 10  # drawings of the curves that take as long as all figures of a report
 _REST = 0.2  # seconds for the numbers and the page
@@ -36,11 +34,5 @@ def report_seconds(images: ImageSet) -> float:
     draw()  # the first figure loads the fonts
     examples = min(len(images), MOST_EXAMPLES * min(len(images.classes), MOST_SHOWN))
     pictures = examples + 2 * min(len(images), MOST_MISTAKES)  # mistakes are in a figure and on the page
-    picture_seconds = _seconds_of(lambda: thumbnail_uri(picture(images, 0, side=SIDE)))
-    return _FIGURES * _seconds_of(draw) + pictures * picture_seconds + _REST
-
-
-def _seconds_of(work: Callable[[], object]) -> float:
-    before = time.perf_counter()
-    work()
-    return time.perf_counter() - before
+    picture_seconds = seconds_of(lambda: thumbnail_uri(picture(images, 0, side=SIDE)))
+    return _FIGURES * seconds_of(draw) + pictures * picture_seconds + _REST

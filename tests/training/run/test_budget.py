@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from classicnets.errors import ConfigError
+from classicnets.system import stopwatch
 from classicnets.training import EpochDone, entry, reopen, start
 from classicnets.training.recipe.files import parse_recipe, with_settings
 from classicnets.training.recipe.schema import Recipe
@@ -247,7 +248,7 @@ def test_of_a_large_checkpoint_a_part_is_saved_to_time_it(tmp_path, monkeypatch)
         clock[0] += saved[-1]  # a second a byte
 
     monkeypatch.setattr(budget, "save_checkpoint", save)
-    monkeypatch.setattr(budget, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     for most in (whole, whole // 3):
         monkeypatch.setattr(budget, "_SAVED", most)
         assert budget._saving_seconds(job._prepared).checkpoint == pytest.approx(whole)

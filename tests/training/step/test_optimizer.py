@@ -69,6 +69,22 @@ def test_frozen_parameters_are_left_out():
     assert all(torch.is_tensor(p) and p.requires_grad for p in held)
 
 
+def reference(mine, model, other, kind):
+    """The parameters of `model`, each with its twin in `other`; and PyTorch's optimizer of the twins."""
+    twin = dict(zip(model.parameters(), other.parameters(), strict=True))
+    groups = [{**group, "params": [twin[p] for p in group["params"]]} for group in mine.param_groups]
+    return twin, kind(groups, fused=True)
+
+
+def step_alike(twin, mine, theirs):
+    """One step of both with the same gradients."""
+    for p, q in twin.items():
+        p.grad = torch.randn_like(p)
+        q.grad = p.grad.clone()
+    mine.step()
+    theirs.step()
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum_from_the_beginning_trains_as_momentum_from_the_first_gradient(nesterov):
     """PyTorch's own SGD makes the momentum in its first step: the weights are to be the same, to the bit."""
@@ -76,15 +92,9 @@ def test_momentum_from_the_beginning_trains_as_momentum_from_the_first_gradient(
     other.load_state_dict(model.state_dict())
     mine = make_optimizer(model, OptimSection(lr=0.1, weight_decay=0.01, nesterov=nesterov))
     assert all("momentum_buffer" in mine.state[p] for p in model.parameters())
-    twin = dict(zip(model.parameters(), other.parameters(), strict=True))
-    groups = [{**group, "params": [twin[p] for p in group["params"]]} for group in mine.param_groups]
-    theirs = torch.optim.SGD(groups, fused=True)
+    twin, theirs = reference(mine, model, other, torch.optim.SGD)
     for _ in range(3):
-        for p, q in twin.items():
-            p.grad = torch.randn_like(p)
-            q.grad = p.grad.clone()
-        mine.step()
-        theirs.step()
+        step_alike(twin, mine, theirs)
     assert all(torch.equal(p, q) for p, q in twin.items())
 
 
@@ -94,19 +104,13 @@ def test_steps_are_pytorchs_to_the_bit_and_so_is_the_state(name, theirs):
     other.load_state_dict(model.state_dict())
     mine = make_optimizer(model, OptimSection(name=name, lr=0.1, weight_decay=0.01))
     assert isinstance(mine, theirs)
-    twin = dict(zip(model.parameters(), other.parameters(), strict=True))
-    groups = [{**group, "params": [twin[p] for p in group["params"]]} for group in mine.param_groups]
-    reference = theirs(groups, fused=True)
+    twin, plain = reference(mine, model, other, theirs)
     for _ in range(3):
-        for p, q in twin.items():
-            p.grad = torch.randn_like(p)
-            q.grad = p.grad.clone()
-        mine.step()
-        reference.step()
+        step_alike(twin, mine, plain)
         mine.zero_grad()
     assert all(p.grad is None for p in twin)
     assert all(torch.equal(p, q) for p, q in twin.items())
     again = make_optimizer(other, OptimSection(name=name))
     again.load_state_dict(mine.state_dict())
-    for number, state in reference.state_dict()["state"].items():
+    for number, state in plain.state_dict()["state"].items():
         assert all(torch.equal(value, again.state_dict()["state"][number][key]) for key, value in state.items())

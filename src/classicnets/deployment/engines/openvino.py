@@ -25,7 +25,7 @@ from classicnets.deployment.engines import Answered, Operation, Settings
 from classicnets.deployment.openvino_core import core
 from classicnets.errors import WeightsError
 
-_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # an int8 graph computes what is not quantised in fp32
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # an int8 graph computes what is not quantised in fp32
 _EXECUTED = {"I8": "int8", "BF16": "bf16", "F32": "fp32", "F16": "fp16"}
 _CHUNK = 8
 _CONVOLUTIONS = {"Convolution", "FullyConnected", "MatMul", "GroupConvolution"}
@@ -47,7 +47,7 @@ class OpenVinoSession:
         self._path, self._settings = path, settings
         self._core = core()
         self._config = {
-            "INFERENCE_PRECISION_HINT": _HINTS[settings.precision],
+            "INFERENCE_PRECISION_HINT": HINTS[settings.precision],
             "INFERENCE_NUM_THREADS": settings.used_threads,
             "NUM_STREAMS": settings.used_streams,
             "ENABLE_CPU_PINNING": False,  # other processes may use the same cores

@@ -28,6 +28,7 @@ from classicnets.errors import ConfigError
 from classicnets.evaluation.novelty import MOST_TRAINING_IMAGES
 from classicnets.models.catalog import create
 from classicnets.system.devices import fast_training, synchronize
+from classicnets.system.stopwatch import seconds_of
 from classicnets.training.recipe.plan import Plan, switches
 from classicnets.training.recipe.schema import FinetuneSection, ProgressiveSection, Recipe
 from classicnets.training.recipe.settings import sets
@@ -241,7 +242,7 @@ def _measured(prepared: Prepared, most_seconds: float) -> Timing:
             measure_statistics(session, state)
             synchronize(session.precision.device)
 
-        statistics = _seconds_of(measured)
+        statistics = seconds_of(measured)
     seconds = _pass_seconds(prepared, most_seconds, forward / session.batch_size)
     saving = session.processes.on_main(lambda: _saving_seconds(prepared))
     report = session.processes.on_main(lambda: report_seconds(prepared.data.test or prepared.data.val))
@@ -291,19 +292,19 @@ def _pass_seconds(prepared: Prepared, most_seconds: float, an_image: float) -> _
     few = _first(validation.packed, number * world)
     plain = Validation(validation.card, few, validation.precision, validation.batch_size, validation.processes)
     plain.classifier(network)  # made before it is timed
-    trained = _seconds_of(lambda: plain.logits(network)) / len(few)
+    trained = seconds_of(lambda: plain.logits(network)) / len(few)
     if session.features:
         validation.logits(network)  # computes the features, which are then kept
-        whole = _seconds_of(lambda: validation.logits(network))
+        whole = seconds_of(lambda: validation.logits(network))
     else:
         whole = trained * len(validation.packed)
     tested = prepared.test or validation.packed
     classifier = validation.classifier(network)
     mine = few.images[session.processes.shard.of(len(few))]
-    answered = _seconds_of(lambda: classifier.logits(mine)) / len(few)
+    answered = seconds_of(lambda: classifier.logits(mine)) / len(few)
     chosen = balanced_sample(session.loader.packed.labels, MOST_TRAINING_IMAGES)
     some = chosen[:_FEWEST_TIMED]
-    reading = _seconds_of(lambda: training_images(session, prepared.data, classifier, some)) / len(some)
+    reading = seconds_of(lambda: training_images(session, prepared.data, classifier, some)) / len(some)
     end = answered * (len(validation.packed) + len(tested)) + (trained + reading) * len(chosen)
     return _Passes(whole, end)
 
@@ -325,9 +326,9 @@ def _saving_seconds(prepared: Prepared) -> _Saving:
     part = {str(i): tensor for i, tensor in enumerate(tensors[:number])}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        checkpoint = _seconds_of(lambda: save_checkpoint(folder, state.step, Checkpoint(part, {})))
+        checkpoint = seconds_of(lambda: save_checkpoint(folder, state.step, Checkpoint(part, {})))
         classifier = prepared.session.validation.classifier(state.validated_model)
-        saved = _seconds_of(lambda: classifier.save(folder / "model"))
+        saved = seconds_of(lambda: classifier.save(folder / "model"))
     return _Saving(checkpoint * sizes[-1] / sizes[number - 1], saved)
 
 
@@ -365,12 +366,6 @@ def _side_at(recipe: Recipe, done: float, smallest: int) -> int:
 
 def _first(packed: Packed, n: int) -> Packed:
     return Packed(packed.images[:n], packed.labels[:n], packed.ids[:n], packed.num_classes)
-
-
-def _seconds_of(work: Callable[[], object]) -> float:
-    before = time.perf_counter()
-    work()
-    return time.perf_counter() - before
 
 
 def _seconds(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Convolutions as matrix products, where they are faster on a CPU than oneDNN's: up to sixteen times, for one layer.
+"""Convolutions as matrix products, where they are faster on a CPU than oneDNN's: up to five times, for a layer in bf16.
 
 The gradient of a kernel is the product of the output's gradient and the input's patches. oneDNN computes it without
 gathering the patches, which saves memory. It is slow in two cases, and there products are taken:
@@ -73,23 +73,18 @@ def _forward_in_bf16(layer: nn.Conv2d, x: Tensor) -> Tensor:
     is_suitable = in_bf16 and x.is_contiguous(memory_format=torch.channels_last) and has_few_places(layer, x.shape)
     if _learns_on_cpu(layer) and is_suitable:
         bias = None if layer.bias is None else layer.bias.to(x.dtype)
-        fewer = _places_per_channel(layer, x.shape) <= _FEWER_PLACES
-        by_products = fewer and layer.weight.numel() >= _MANY_WEIGHTS
+        by_products = layer.weight.numel() >= _MANY_WEIGHTS and has_few_places(layer, x.shape, most=_FEWER_PLACES)
         return _convolved(layer, x, layer.weight.to(x.dtype), bias, by_products=by_products)  # rounded as by autocast
     return nn.Conv2d.forward(layer, x)
 
 
-def has_few_places(layer: nn.Conv2d, shape: torch.Size) -> bool:
-    """Return whether the output for an input (N, C, H, W) of that shape has few places in all for its channels."""
-    return _places_per_channel(layer, shape) <= _PLACES_PER_CHANNEL
-
-
-def _places_per_channel(layer: nn.Conv2d, shape: torch.Size) -> float:
+def has_few_places(layer: nn.Conv2d, shape: torch.Size, *, most: int = _PLACES_PER_CHANNEL) -> bool:
+    """Return whether the output for an input (N, C, H, W) of that shape has at most `most` places for each channel."""
     assert not isinstance(layer.padding, str)
     height, width = (
         (shape[2 + i] + 2 * layer.padding[i] - layer.kernel_size[i]) // layer.stride[i] + 1 for i in range(2)
     )
-    return shape[0] * height * width / layer.out_channels
+    return shape[0] * height * width <= most * layer.out_channels
 
 
 def _convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None, *, by_products: bool) -> Tensor:
