@@ -80,7 +80,7 @@ def step_alike(twin, mine, theirs):
     """One step of both with the same gradients."""
     for p, q in twin.items():
         p.grad = torch.randn_like(p)
-        q.grad = p.grad.clone()
+        q.grad = p.grad.contiguous().clone()
     mine.step()
     theirs.step()
 
@@ -98,9 +98,10 @@ def test_momentum_from_the_beginning_trains_as_momentum_from_the_first_gradient(
     assert all(torch.equal(p, q) for p, q in twin.items())
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("name", "theirs"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
-def test_steps_are_pytorchs_to_the_bit_and_so_is_the_state(name, theirs):
-    model, other = create("resnet20_cifar"), create("resnet20_cifar")
+def test_steps_are_pytorchs_to_the_bit_and_so_is_the_state(name, theirs, layout):
+    model, other = create("resnet20_cifar").to(memory_format=layout), create("resnet20_cifar")
     other.load_state_dict(model.state_dict())
     mine = make_optimizer(model, OptimSection(name=name, lr=0.1, weight_decay=0.01))
     assert isinstance(mine, theirs)
@@ -114,3 +115,28 @@ def test_steps_are_pytorchs_to_the_bit_and_so_is_the_state(name, theirs):
     again.load_state_dict(mine.state_dict())
     for number, state in plain.state_dict()["state"].items():
         assert all(torch.equal(value, again.state_dict()["state"][number][key]) for key, value in state.items())
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_kernels_are_not_copied_in_a_step(name):
+    model = create("resnet20_cifar").to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(model, OptimSection(name=name, lr=0.1))
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    with torch.profiler.profile() as profile:
+        optimizer.step()
+    assert not any(event.key == "aten::clone" for event in profile.key_averages())
+    assert set(optimizer.state) == set(model.parameters())
+
+
+def test_a_step_is_the_same_where_gradients_lie_in_another_order():
+    model, other = (create("resnet20_cifar").to(memory_format=torch.channels_last) for _ in range(2))
+    other.load_state_dict(model.state_dict())
+    optimizers = [make_optimizer(one, OptimSection(lr=0.1)) for one in (model, other)]
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        p.grad = torch.randn_like(p)
+        q.grad = p.grad.contiguous()
+    for optimizer in optimizers:
+        optimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
