@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import itertools
 import shutil
 import statistics
@@ -143,7 +144,8 @@ def _forward(network: str, switches: object, channels: int, side: int) -> int:
 
 def measure(cell: Cell, data: Data, recipe: Recipe, out: Path, threads: int) -> Cell:
     """Train, or go on with a training that was stopped, and measure on the test images once."""
-    run = out / "-".join(map(str, (*cell.group, cell.seed))).replace("/", "_")
+    changes = hashlib.sha256(cell.changes.encode()).hexdigest()[:8]  # they may be longer than a file name can be
+    run = out / "-".join(map(str, (*replace(cell, changes=changes).group, cell.seed)))
     if (run / "recipe.toml").is_file():
         job = reopen(run, data=data, threads=threads)
     else:
