@@ -322,7 +322,7 @@ def test_a_file_that_is_cut_short(run: Path, tmp_path: Path, engine: str) -> Non
 
 def test_an_engine_that_is_not_installed(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: Callable[[str], object] = lambda package: None if package == "openvino" else object()  # noqa: E731
-    monkeypatch.setattr("classicnets.deployment.export.importlib.util.find_spec", found)
+    monkeypatch.setattr("importlib.util.find_spec", found)
     with pytest.raises(MissingExtra, match=r'needs the package openvino. Install it with: pip install "classicnets'):
         export(run, tmp_path / "bundle", engine="openvino")
 

@@ -102,6 +102,18 @@ class TestSeveral:
         choose(page, image_file("green.png", png(1)))
         expect(page.get_by_role("alert")).to_have_text("Choose a model first: none is asked now.")
 
+    def test_the_last_one_is_taken_away_from_an_image(self, page: Page) -> None:
+        choose(page, image_file("green.png", png(1)))
+        expect(page.locator(".answer .best")).to_have_count(3)
+        for name in ("colours", "pets", "tiny"):
+            page.get_by_role("checkbox", name=name).uncheck()
+        expect(page.get_by_role("alert")).to_have_text("Choose a model: none is asked now.")
+        expect(page.locator("#together")).to_be_hidden()
+        expect(page.locator(".answer")).to_have_count(0)
+        page.get_by_role("checkbox", name="tiny").check()
+        expect(page.locator(".answer .best strong")).to_have_text("green")
+        expect(page.get_by_role("alert")).to_have_text("")
+
     def test_nothing_keeps_people_out(self, page: Page) -> None:
         page.emulate_media(reduced_motion="reduce")
         choose(page, image_file("green.png", png(1)))

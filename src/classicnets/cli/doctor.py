@@ -70,11 +70,10 @@ def _examine(bundle: Path, measure: bool, as_json: bool) -> None:
 
 def _facts() -> dict[str, Any]:
     """What the machine has; of what needs PyTorch only if it is installed."""
-    from importlib.util import find_spec
-
     import classicnets
     from classicnets.deployment.engines import ENGINES
     from classicnets.system.cache import cache_dir
+    from classicnets.system.installed import is_installed
     from classicnets.system.machine import machine
     from classicnets.system.threads import load
 
@@ -92,7 +91,7 @@ def _facts() -> dict[str, Any]:
         "CPU quota, in cores": found["quota"],
         "load": load(),
         **packages,
-        **(_of_torch() if find_spec("torch") else {"advice": None}),
+        **(_of_torch() if is_installed("torch") else {"advice": None}),
         "cache": str(cache_dir()),
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from classicnets.cli.options import Device
 from classicnets.cli.output import JsonFlag, answer, print_json, print_table, progress_bars
 from classicnets.cli.output import note as say_note
 from classicnets.errors import ConfigError, MissingExtra
+from classicnets.system.installed import is_installed
 
 if TYPE_CHECKING:
     from classicnets.classifier import Classifier
@@ -154,7 +154,7 @@ def evaluate(
 
 def _check_corruptions() -> None:
     """Raise MissingExtra without PyTorch, before anything is measured."""
-    if find_spec("torch") is None:
+    if not is_installed("torch"):
         raise MissingExtra(
             "--corruptions needs PyTorch, which is not installed: it computes what noise, blur and weather do to an "
             "image. Leave --corruptions out, or install everything with: pip install classicnets"

@@ -10,7 +10,6 @@ place removes what a killed one left.
 from __future__ import annotations
 
 import copy
-import importlib.util
 import os
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -40,6 +39,7 @@ from classicnets.deployment.timing import interleaved
 from classicnets.deployment.verify import Reference, check_parity, check_whole_image
 from classicnets.errors import ConfigError, DataError, MissingExtra, unknown_name
 from classicnets.evaluation.choose import run_of
+from classicnets.system.installed import is_installed
 from classicnets.system.locks import folder_aside
 from classicnets.system.machine import machine
 from classicnets.system.paths import numbered
@@ -206,7 +206,7 @@ def _write_networks(folder: Path, made: Made, engines: tuple[Engine, ...], *, wh
 
 def _checked(engines: tuple[Engine, ...]) -> list[Engine]:
     """The engines that read a file of the bundle and are installed: ONNX Runtime reads model.onnx in all of them."""
-    also: list[Engine] = ["onnxruntime"] if _is_installed("onnxruntime") else []
+    also: list[Engine] = ["onnxruntime"] if is_installed("onnxruntime") else []
     return list(dict.fromkeys([*engines, *also]))
 
 
@@ -260,17 +260,13 @@ def _engines(name: str) -> tuple[Engine, ...]:
     known |= {"onnx": ("onnxruntime",), "auto": _AUTO}
     if name not in known:
         raise unknown_name("engine", name, get_args(EngineName), next_step="Known: onnx, openvino, torch, auto.")
-    engines = tuple(engine for engine in known[name] if _is_installed(ENGINES[engine]))
+    engines = tuple(engine for engine in known[name] if is_installed(ENGINES[engine]))
     for package in ("onnx", *map(ENGINES.__getitem__, known[name][:1])):
-        if not _is_installed(package) and not (engines and package != "onnx"):
+        if not is_installed(package) and not (engines and package != "onnx"):
             raise MissingExtra(
                 f'Exporting for {name} needs the package {package}. Install it with: pip install "classicnets[deploy]"'
             )
     return engines
-
-
-def _is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
 
 
 def _precisions(name: str) -> tuple[Precision, ...]:

@@ -10,7 +10,6 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +33,7 @@ from classicnets.reports.slices import slice_intervals
 from classicnets.reports.text import percent
 from classicnets.reports.thumbnails import pictures, thumbnail
 from classicnets.scorer import Answer
+from classicnets.system.installed import is_installed
 from classicnets.system.storage import written_aside
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def _corruptions(folder: Path, report: Report, images: ImageSet | None) -> dict[
         return None
     sheet = ""
     # Images are corrupted with PyTorch: without it, the page has the numbers alone.
-    if images is not None and find_spec("torch") and (shown := _with_picture(report.answers, images)[:1]):
+    if images is not None and is_installed("torch") and (shown := _with_picture(report.answers, images)[:1]):
         image = images.image(images.ids.index(shown[0].path))
         small = image if max(image.shape[1:]) <= _SHEET_SIDE else thumbnail(image, _SHEET_SIDE)
         sheet = thumbnail_uri(corruption_sheet(small, seed=found.seed))

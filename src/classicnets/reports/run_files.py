@@ -6,12 +6,12 @@ import json
 import tomllib
 from collections import Counter
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from classicnets.data.record import read_record
 from classicnets.errors import ClassicNetsError, DataError
+from classicnets.system.installed import is_installed
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def draw_network(config: dict[str, Any]) -> str:
 
     "" if it describes none, or without PyTorch, which follows the network.
     """
-    if not config or find_spec("torch") is None:
+    if not config or not is_installed("torch"):
         return ""
     from classicnets.analysis import inspect
     from classicnets.models.catalog import create

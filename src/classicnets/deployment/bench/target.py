@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from classicnets.deployment.engines import ENGINES, FILES, Engine, Precision, Se
 from classicnets.deployment.manifest import is_bundle
 from classicnets.errors import ConfigError, MissingExtra, unknown_name
 from classicnets.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from classicnets.system.installed import is_installed
 from classicnets.system.progress import Report, no_report
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def open_target(
             contenders = _of_classifier(classifier, folder, chosen, settings, int8=int8, notes=notes, progress=progress)
         else:
             contenders = _of_bundle(found, chosen, settings)
-            if importlib.util.find_spec("torch") is None:
+            if not is_installed("torch"):
                 yield _without_torch(found, contenders)
                 return
             classifier = _random(found.model_name, found)
@@ -208,7 +208,7 @@ def _of_classifier(
     from classicnets.deployment.openvino_ir import write_ir
 
     engines: list[Engine] = [engine for engine in ENGINES if engine in chosen]
-    missing = [engine for engine in engines if importlib.util.find_spec(ENGINES[engine]) is None]
+    missing = [engine for engine in engines if not is_installed(ENGINES[engine])]
     notes += [f"{engine} is not installed: pip install 'classicnets[deploy]'" for engine in missing]
     engines = [engine for engine in engines if engine not in missing]
     if {"onnxruntime", "openvino"} & set(engines):

@@ -116,9 +116,15 @@ function choose() {
   fill(byId("coverage"), [["", "none"], ...coverages.map((share) => [share, percent(share, 0)])]);
   show(byId("coverage-label"), coverages.length > 0);
   heat.setModels(now);
-  say(now.length ? "" : "Choose a model: none is asked now.");
   listExamples(now[0], open);
-  if (file) answer();
+  if (now.length) {
+    say("");
+    if (file) answer();
+  } else {
+    asking.abort();
+    show(byId("together"), false);
+    say("Choose a model: none is asked now.");
+  }
 }
 
 byId("coverage").addEventListener("change", () => { if (file) answer(); });
