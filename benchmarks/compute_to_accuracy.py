@@ -271,7 +271,7 @@ NOTES = (
     "optimizer's own arithmetic are not counted. A target is reached if the mean over three seeds reaches it; the",
     "first table has the cheapest budget of each way among those measured, changes of a way included.",
     "`torchvision` and `timm` are their published flags in our keys, around the same network and loader.",
-    "The runs of fewer images are single tries of one seed beside other work: too few to keep or reject a change.",
+    "Runs of one seed are single tries beside other work: too few to keep or reject a change.",
 )
 
 
@@ -298,7 +298,8 @@ def main() -> None:
     ):
         recipe = recipe_of(way, network, images, options.change, epochs)
         part = recipe.data.val_fraction
-        count = min(options.images or images.train(part), images.train(part))
+        whole = images.train(part)
+        count = min(options.images or whole, whole)
         cost = multiply_adds(recipe, count, images.channels)
         changes = " ".join(options.change)
         cell = Cell(options.set, count, network, way, changes, recipe.epochs, seed, cost, 0.0, "")

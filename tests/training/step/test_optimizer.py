@@ -130,10 +130,11 @@ def test_kernels_are_not_copied_in_a_step(name):
     assert set(optimizer.state) == set(model.parameters())
 
 
-def test_a_step_is_the_same_where_gradients_lie_in_another_order():
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_step_is_the_same_where_gradients_lie_in_another_order(name):
     model, other = (create("resnet20_cifar").to(memory_format=torch.channels_last) for _ in range(2))
     other.load_state_dict(model.state_dict())
-    optimizers = [make_optimizer(one, OptimSection(lr=0.1)) for one in (model, other)]
+    optimizers = [make_optimizer(one, OptimSection(name=name, lr=0.1)) for one in (model, other)]
     for p, q in zip(model.parameters(), other.parameters(), strict=True):
         p.grad = torch.randn_like(p)
         q.grad = p.grad.contiguous()

@@ -20,7 +20,10 @@ from classicnets.training.transfer.freeze import ALL_LEARN, parameter_groups
 
 
 class SGD(Uncompiled, torch.optim.SGD):
-    """PyTorch's SGD, without the start of its compiler and without copies of kernels. It needs its momentum made."""
+    """PyTorch's SGD, without the start of its compiler and without copies of kernels. It needs its momentum made.
+
+    PyTorch's own step keeps the momentum by the tensors that it worked on, which are views here.
+    """
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
