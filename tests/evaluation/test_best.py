@@ -17,6 +17,9 @@ from classicnets.evaluation.best import best_index
         ([math.nan, 0.0], "accuracy", 1),
         ([math.nan, 9.0], "loss", 1),
         ([], "accuracy", None),
+        ([0.9, 0.1, 0.5], "last", 2),
+        ([0.9, math.nan], "last", 1),
+        ([], "last", None),
     ],
 )
 def test_the_best_is_the_last_of_the_best(values, by, expected):

@@ -42,6 +42,13 @@ def test_curves_mark_the_best_epoch(tmp_path: Path) -> None:
     assert "There the training accuracy is 5.0 points below it" in texts
 
 
+def test_curves_name_the_last_epoch_if_that_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(METRICS)
+    texts = _texts(training_curves(read_curves(tmp_path / "metrics.csv"), "last"))
+    assert "Validation accuracy of the last epoch, 3: 61.0 %" in texts
+    assert "There the training accuracy is 29.0 points above it" in texts
+
+
 @pytest.mark.parametrize("rows", [METRICS.splitlines()[:2], [*METRICS.splitlines(), "4,40,28,0.1,nan,,inf,nan,900,4"]])
 def test_curves_of_one_epoch_and_of_odd_numbers(tmp_path: Path, rows: list[str]) -> None:
     (tmp_path / "metrics.csv").write_text("\n".join(rows))
@@ -78,8 +85,8 @@ def test_the_epoch_that_is_kept_is_marked(by: Best, epoch: int, finding: str) ->
 @pytest.mark.parametrize(
     ("text", "best"),
     [
-        ('best = "loss"', "loss"), ('best = "balanced_accuracy"', "balanced_accuracy"), ("epochs = 3", "accuracy"),
-        ('best = "f1"', "accuracy"), ("best = [1]", "accuracy"), ("not [ toml", "accuracy"), (None, "accuracy"),
+        ('best = "loss"', "loss"), ('best = "last"', "last"), ('best = "balanced_accuracy"', "balanced_accuracy"),
+        ("epochs = 3", "accuracy"), ('best = "f1"', "accuracy"), ("best = [1]", "accuracy"), ("not [ toml", "accuracy"), (None, "accuracy"),
     ],
 )  # fmt: skip
 def test_the_recipe_says_what_is_best(tmp_path: Path, text: str | None, best: Best) -> None:

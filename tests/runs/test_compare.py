@@ -144,6 +144,7 @@ def test_a_figure_is_a_new_png_or_svg(tmp_path):
         ("accuracy", (0.5, 0.8, 0.7), 0.8, 0.8),
         ("balanced_accuracy", (0.5, 0.8, 0.7), 0.8, 0.8),
         ("loss", (0.5, 0.8, 0.7), 0.4, 0.7),
+        ("last", (0.8, 0.5, 0.6), 0.4, 0.6),
         ("loss", (), None, None),
     ],
 )

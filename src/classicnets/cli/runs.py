@@ -109,12 +109,12 @@ def _by_path(rows: list[RunSummary], values: list[Any]) -> dict[str, Any]:
 
 def _best(row: RunSummary) -> str | None:
     """The best epoch's value; what it measures is said unless it is the accuracy."""
-    from classicnets.evaluation.best import shown
+    from classicnets.evaluation.best import metric_of, shown, words_of
 
     if row.best is None or row.best_value is None:
         return None
     text = shown(row.best_value, row.best)
-    return text if row.best == "accuracy" else f"{row.best.replace('_', ' ')} {text}"
+    return text if row.best == "accuracy" else f"{words_of(metric_of(row.best))} {text}"
 
 
 def _percent(share: float | None) -> str | None:

@@ -136,10 +136,10 @@ def _follow(tuning: Tuning, progress: Callable[[str, int, int], None]) -> Tuned:
 
 
 def _line(trial: TrialDone, trials: int, by: Best) -> str:
-    from classicnets.evaluation.best import shown
+    from classicnets.evaluation.best import shown, words_of
 
     tried = "  ".join(f"{key}={value}" for key, value in trial.params.items())
-    reached = f"val {by.replace('_', ' ')} {shown(trial.value, by)}"
+    reached = f"val {words_of(by)} {shown(trial.value, by)}"
     return f"trial {trial.number:>{len(str(trials))}}/{trials}  {reached}  {trial.state}  {tried}"
 
 

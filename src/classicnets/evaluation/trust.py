@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from classicnets.models.contract import Classified
 
 CHOSEN = (
-    "The thresholds come from the validation images. These also chose the best epoch and the temperature, so new "
-    "images may be covered a little less often than asked: that is what the measured coverage shows."
+    "The thresholds come from the validation images. These chose the temperature too, and mostly the best "
+    "epoch, so new images may be covered a little less often than asked: that is what the measured coverage shows."
 )
 SEEN = (
     "These are the validation images that set the thresholds, so the coverage is as asked by construction. New images "

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from classicnets.evaluation.best import Best, best_index
+from classicnets.evaluation.best import Best, Metric, best_index, metric_of
 from classicnets.reports.canvas import LIGHT, PERCENT, Colour, Theme, new_figure, plain_axes, write_title
 from classicnets.reports.text import measured, percent
 
@@ -29,6 +29,11 @@ class CurvePoint:
     train_accuracy: float
     val_accuracy: float
     val_balanced_accuracy: float = math.nan
+
+    def value(self, by: Metric) -> float:
+        """What `by` measures on the validation images: an accuracy, 0..1, or a loss."""
+        value: float = getattr(self, f"val_{by}")
+        return value
 
 
 def read_curves(path: str | Path) -> list[CurvePoint]:
@@ -58,13 +63,13 @@ def read_best(folder: str | Path) -> Best:
 
 def best_point(rows: Sequence[CurvePoint], by: Best) -> CurvePoint:
     """The epoch that a training keeps. `rows` has 1 epoch or more."""
-    best = best_index([getattr(row, f"val_{by}") for row in rows], by)
+    best = best_index([row.value(metric_of(by)) for row in rows], by)
     assert best is not None, "there are epochs"
     return rows[best]
 
 
 def training_curves(rows: Sequence[CurvePoint], by: Best = "accuracy", theme: Theme = LIGHT) -> Figure:
-    """Draw loss and accuracy by epoch, of training and validation images, and mark the best epoch.
+    """Draw loss and accuracy by epoch, of training and validation images, and mark the epoch that is kept.
 
     Args:
         rows: the epochs, 1 or more.
@@ -87,11 +92,15 @@ def training_curves(rows: Sequence[CurvePoint], by: Best = "accuracy", theme: Th
             fit_losses(axes, [rows])
             mark_losses_above(axes, [(rows, "train_loss", theme.faint), (rows, "val_loss", theme.right)])
         _label_ends(axes, rows[-1], what, theme)
-    name = {"accuracy": "Best validation accuracy", "loss": "Lowest validation loss"}.get(by, "Best balanced accuracy")
-    reached = measured(getattr(best, f"val_{by}"), by)
-    finding = f"{name}: {reached}, in epoch {best.epoch} of {rows[-1].epoch}"
-    write_title(figure, finding, _detail(best, by), theme)
+    write_title(figure, _finding(best, by, rows[-1].epoch), _detail(best, by), theme)
     return figure
+
+
+def _finding(best: CurvePoint, by: Best, epochs: int) -> str:
+    if by == "last":
+        return f"Validation accuracy of the last epoch, {best.epoch}: {percent(best.val_accuracy)}"
+    name = {"accuracy": "Best validation accuracy", "loss": "Lowest validation loss"}.get(by, "Best balanced accuracy")
+    return f"{name}: {measured(best.value(metric_of(by)), metric_of(by))}, in epoch {best.epoch} of {epochs}"
 
 
 def _detail(best: CurvePoint, by: Best) -> str:
@@ -99,7 +108,7 @@ def _detail(best: CurvePoint, by: Best) -> str:
     if not math.isfinite(gap):
         return ""
     points = f"{abs(gap) * 100:.1f} points {'above' if gap >= 0 else 'below'} it"
-    if by == "accuracy":
+    if by in ("accuracy", "last"):
         return f"There the training accuracy is {points}"
     return f"There the validation accuracy is {percent(best.val_accuracy)}, and the training accuracy {points}"
 

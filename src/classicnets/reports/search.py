@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from classicnets.evaluation.best import Best
+from classicnets.evaluation.best import Best, metric_of, words_of
 from classicnets.reports.canvas import LIGHT, PERCENT, Theme, new_figure, plain_axes, write_title
 from classicnets.reports.text import measured
 
@@ -65,16 +65,16 @@ def search_figure(
     for axes, (key, axis) in zip(panels[1:], space.items(), strict=False):
         _plot_by_key(axes, key, axis, trials, best, theme)
     for axes in panels[: 1 + len(space)]:
-        if by != "loss":
+        if metric_of(by) != "loss":
             axes.yaxis.set_major_formatter(PERCENT)
         plain_axes(axes, theme)
         axes.tick_params(which="minor", length=0, colors=theme.faint, labelsize=8.5)
     for axes in panels[1 + len(space) :]:
         axes.set_axis_off()
-    judged = f"validation {by.replace('_', ' ')}"
+    judged = f"validation {words_of(by)}"
     for axes in panels[::_COLUMNS]:
         axes.set_ylabel(judged, color=theme.faint, fontsize=9)
-    finding = f"Best {judged}: {measured(best.value, by)}, trial {best.number}"
+    finding = f"Best {judged}: {measured(best.value, metric_of(by))}, trial {best.number}"
     detail = "Filled: finished. Hollow: stopped early because worse than the median, or diverged"
     write_title(figure, finding, detail, theme)
     return figure
@@ -84,7 +84,7 @@ def _plot_in_order(axes: Axes, trials: Sequence[Trial], best: Trial, by: Best, t
     numbers = [trial.number for trial in trials]
     _plot_dots(axes, numbers, "trial", trials, best, theme)
     values = np.array([trial.value if trial.is_finished else math.nan for trial in trials])
-    best_so_far = (np.fmin if by == "loss" else np.fmax).accumulate(values)
+    best_so_far = (np.fmin if metric_of(by) == "loss" else np.fmax).accumulate(values)
     axes.step(numbers, best_so_far, where="post", color=theme.faint, linewidth=1, zorder=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
 

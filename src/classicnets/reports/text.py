@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from classicnets.evaluation.best import Best
+    from classicnets.evaluation.best import Metric
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -23,7 +23,7 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{text} %"
 
 
-def measured(value: float, by: Best) -> str:
+def measured(value: float, by: Metric) -> str:
     """Write what `by` measures: a loss with four digits behind the point, an accuracy as a percentage.
 
     >>> measured(0.5, "loss"), measured(0.5, "balanced_accuracy")

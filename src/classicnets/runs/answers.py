@@ -45,7 +45,7 @@ class Answers:
 
     @property
     def is_validation(self) -> bool:
-        """Whether the images are validation images, which also chose the best epoch."""
+        """Whether the images are validation images, which may have chosen the best epoch."""
         return self.data.endswith(" validation")
 
 

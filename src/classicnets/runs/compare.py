@@ -17,7 +17,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from classicnets.errors import ClassicNetsError, ConfigError
-from classicnets.evaluation.best import Best, best_index
+from classicnets.evaluation.best import Best, best_index, metric_of
 from classicnets.reports.canvas import LIGHT, Theme
 from classicnets.reports.comparison import Training, compared_curves
 from classicnets.reports.curves import read_best, read_curves
@@ -39,7 +39,7 @@ class RunSummary:
         reason: why a run is damaged; else empty.
         model, data: the catalog name, and the source of the images.
         epochs, epochs_planned: how many are done, and how many the recipe has; patience may end a run before.
-        best: what the recipe chooses the best epoch by: "accuracy", "loss" or "balanced_accuracy".
+        best: what the recipe chooses the best epoch by: "accuracy", "loss", "balanced_accuracy" or "last".
         best_value: the best epoch's validation value of that: a share, 0..1, or a loss.
         val_accuracy: the best epoch's accuracy on the validation images, 0..1.
         test_accuracy: the accuracy on the test images, 0..1; None if there are none or they were not looked at.
@@ -102,7 +102,7 @@ def summarize(path: str | Path) -> RunSummary:
     run = Run(Path(path))
     try:
         recipe = Run.open(run.path).recipe
-        by = f"val_{recipe.best}"
+        by = f"val_{metric_of(recipe.best)}"
         rows = run.metrics("val_accuracy", "seconds", by)
     except (ClassicNetsError, OSError, ValueError) as error:
         return RunSummary(run.path, "damaged", reason=str(error))

@@ -162,8 +162,8 @@ def _notes(runs: dict[str, Answers], common: Sequence[Common]) -> list[str]:
             notes.append(f"{name} is not finished: its answers are those of its last evaluation.")
         if run.is_validation:
             notes.append(
-                f"{name} was measured on its validation images, which also chose its best epoch. Its accuracy on new "
-                "images is lower."
+                f"{name} was measured on its validation images, which may have chosen its best epoch. Its accuracy on "
+                "new images is then lower."
             )
     if any(images.by_name for images in common):
         notes.append("Images are matched by their names: a run has no images.csv that tells their contents.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classicnets.errors import MissingExtra
+from classicnets.evaluation.best import metric_of
 from classicnets.search.space import Choice, Range, Space, value_in
 from classicnets.training.recipe.schema import Recipe
 from classicnets.training.step.state import EpochDone
@@ -36,7 +37,7 @@ def open_study(journal: Path, recipe: Recipe, space: Space) -> optuna.Study:
     study = optuna.create_study(
         storage=optuna.storages.JournalStorage(JournalFileBackend(str(journal))),
         study_name="tune",
-        direction="minimize" if recipe.best == "loss" else "maximize",
+        direction="minimize" if metric_of(recipe.best) == "loss" else "maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_RANDOM_TRIALS - 1, n_warmup_steps=2),
         load_if_exists=True,
     )

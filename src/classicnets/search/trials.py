@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classicnets.evaluation.best import Best, score_of
+from classicnets.evaluation.best import Best, score_of, words_of
 from classicnets.training.run.folder import Run
 from classicnets.training.run.job import Finished
 
@@ -73,7 +73,7 @@ class Tuned:
     @property
     def judged(self) -> str:
         """What trials were compared by, in words."""
-        return f"validation {self.by.replace('_', ' ')}"
+        return f"validation {words_of(self.by)}"
 
     @property
     def ranked(self) -> list[TrialDone]:

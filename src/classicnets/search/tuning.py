@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from classicnets.data import Data
 from classicnets.errors import ClassicNetsError, TrainingDiverged
-from classicnets.evaluation.best import best_index
+from classicnets.evaluation.best import best_index, metric_of
 from classicnets.search.report import write_report
 from classicnets.search.space import Space, parse_space, setting
 from classicnets.search.study import (
@@ -139,7 +139,7 @@ class Tuning:
         return Run(self.folder / f"trial-{number:03}")
 
     def _done(self, number: int, params: dict[str, Any], state: str) -> TrialDone:
-        by = f"val_{self.recipe.best}"
+        by = f"val_{metric_of(self.recipe.best)}"
         values = [row[by] for row in self._run(number).metrics(by)]
         index = best_index(values, self.recipe.best)
         return TrialDone(number, params, state, None if index is None else values[index], len(values))

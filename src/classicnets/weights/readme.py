@@ -81,7 +81,7 @@ def _figures(config: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     metrics = provenance.get("metrics") or {}
     if metrics:
-        chose = str(metrics.get("data", "")).endswith("validation")
+        chose = str(metrics.get("data", "")).endswith("validation") and (recipe or {}).get("best") != "last"
         yield (
             "Measured on the images that chose its best epoch: expect less on new images."
             if chose

@@ -8,13 +8,14 @@ from PIL import Image
 
 from classicnets.data.imageset import ImageSet
 from classicnets.models.catalog import create
-from classicnets.training.recipe.choose import FITTED, fitted, natural_size
+from classicnets.training.recipe.choose import FITTED, fitted, in_color, natural_size
 from classicnets.training.recipe.files import load_recipe, with_settings
 from classicnets.training.recipe.plan import resolve
 from classicnets.training.recipe.schema import Recipe
 from photos import write_photos
 
 PHOTOS = load_recipe("photos")
+SMALL = load_recipe("small-set")
 LONG = with_settings(PHOTOS, ["epochs=1000"])
 
 
@@ -33,12 +34,13 @@ def test_the_batch_is_the_largest_power_of_two_that_leaves_20_steps_and_the_rate
 
 @pytest.mark.parametrize("name", FITTED)
 @pytest.mark.parametrize("num_train", [1, 50, 700, 5_000, 19_999])
-def test_only_the_batch_the_rate_and_the_average_change_in_a_long_run(name, num_train):
+def test_only_batch_rate_average_and_shifts_change_in_a_long_run(name, num_train):
     recipe = with_settings(load_recipe(name), ["epochs=1000"])
     new, sentence = fitted(recipe, num_train, 64)
     expected = recipe.model_copy(
         update={
-            "batch_size": new.batch_size, "ema": new.ema, "optim": recipe.optim.model_copy(update={"lr": new.optim.lr})
+            "batch_size": new.batch_size, "ema": new.ema, "optim": recipe.optim.model_copy(update={"lr": new.optim.lr}),
+            "augment": new.augment,
         }
     )  # fmt: skip
     assert new == expected
@@ -116,14 +118,60 @@ def test_the_sentence_says_what_was_changed_and_why():
     )
 
 
-def test_few_validation_images_choose_the_best_epoch_by_the_loss():
+def test_few_validation_images_choose_no_epoch():
     recipe, sentence = fitted(PHOTOS, 648, 96, num_val=72)
-    assert recipe.best == "loss"
-    assert "the loss chooses the best epoch, because 72 validation images measure it best" in sentence
+    assert recipe.best == "last"
+    assert "the last epoch is kept, because 72 validation images can hardly tell which one is best" in sentence
+    assert fitted(with_settings(PHOTOS, ["patience=3"]), 648, 96, num_val=72)[0].best == "accuracy"
     assert fitted(PHOTOS, 648, 96, num_val=500)[0].best == "accuracy"
     assert fitted(PHOTOS, 648, 96, num_val=72, given={"best"})[0].best == "accuracy"
     balanced = with_settings(PHOTOS, ["best=balanced_accuracy"])
     assert fitted(balanced, 648, 96, num_val=72)[0].best == "balanced_accuracy"
+
+
+@pytest.mark.parametrize(("side", "padding"), [(8, 1), (12, 2), (28, 4), (32, 4), (40, 5)])
+def test_small_images_are_shifted_by_an_eighth_of_their_side(side, padding):
+    augment = fitted(SMALL, 5_000, side)[0].augment
+    assert augment == SMALL.augment.model_copy(update={"padding": padding})
+    assert fitted(SMALL, 5_000, side, given={"augment.padding"})[0].augment == SMALL.augment
+    assert fitted(PHOTOS, 5_000, 96, color=True)[0].augment == PHOTOS.augment
+
+
+def test_small_images_in_colour_are_mirrored_and_not_rotated():
+    recipe, sentence = fitted(SMALL, 5_000, 32, color=True)
+    assert (recipe.augment.flip, recipe.augment.rotate) == (True, 0)
+    assert sentence == (
+        "fitted to 5,000 training images of 32 pixels: images are shifted by up to 4 pixels; images in colour are "
+        "mirrored (if that changes their meaning, set augment.flip=false); images in colour are not rotated"
+    )
+    given = fitted(SMALL, 5_000, 32, color=True, given={"augment.flip", "augment.rotate"})[0]
+    assert (given.augment.flip, given.augment.rotate) == (SMALL.augment.flip, SMALL.augment.rotate)
+
+
+def test_colour_is_told_by_the_pixels():
+    grey = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8)
+    saved_as_rgb, colourful = grey.expand(6, 3, 8, 8), torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)
+    for images, expected in ((grey, False), (saved_as_rgb, False), (colourful, True)):
+        labels, ids = torch.zeros(6, dtype=torch.int64), tuple("abcdef")
+        assert in_color(ImageSet(("a",), labels, ids, images=images)) == expected
+
+
+def test_small_photos_are_mirrored_and_digits_are_not(tmp_path):
+    write_photos(tmp_path, 8)
+    for path in tmp_path.rglob("*.jpg"):
+        Image.open(path).resize((32, 32)).save(path)
+    plan = resolve("resnet20_cifar", tmp_path)
+    assert (plan.recipe.augment.flip, plan.recipe.augment.padding) == (True, 4)
+    digits = resolve("resnet20_cifar", "digits").recipe.augment
+    assert digits == SMALL.augment
+
+
+def test_a_broken_image_does_not_hide_the_colour_of_the_others(tmp_path):
+    write_photos(tmp_path, 4)
+    paths = sorted(tmp_path.rglob("*.jpg"))
+    paths[0].write_bytes(b"no image")
+    images = ImageSet(("a",), torch.zeros(len(paths), dtype=torch.int64), tuple(map(str, paths)), paths=tuple(paths))
+    assert in_color(images)
 
 
 @pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.05), ("adamw", 0.1), ("muon", 0.1)])

@@ -81,6 +81,23 @@ def test_a_run_out_of_patience_ends_early_and_says_so(tmp_path):
     assert summarize(finished.run.path).state == "finished"
 
 
+def test_patience_needs_a_measure_that_tells_which_epoch_is_better(tmp_path):
+    with pytest.raises(
+        ConfigError, match="patience is 3, which ends a run when no epoch is better, and best is 'last'"
+    ):
+        job(tmp_path, "patience=3", "best=last")
+
+
+def test_a_run_that_keeps_its_last_epoch_does_so_though_an_earlier_one_was_better(tmp_path):
+    whole = job(tmp_path, "epochs=3", "best=last", "optim.lr=30", "optim.clip_norm=1")
+    whole.measure = False
+    rows = [event for event in whole if isinstance(event, EpochDone)]
+    assert whole._state.best_epoch == rows[-1]
+    assert whole.run.classifier.provenance["training"]["best_epoch"] == 3
+    kept, reached = whole.run.classifier.model.state_dict(), whole._state.model.state_dict()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in reached.items())
+
+
 def test_a_run_out_of_patience_that_is_not_measured_is_over_too(tmp_path):
     early = job(tmp_path, "epochs=50", "patience=1", "optim.lr=1e-9")
     early.measure = False

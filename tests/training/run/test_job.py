@@ -214,12 +214,21 @@ def test_without_test_images_the_validation_images_are_named(photo_folder, tmp_p
     job = start(
         "resnet20_cifar",
         tmp_path / "data",
-        settings=["epochs=1", "batch_size=8", "image_size=16"],
+        settings=["epochs=1", "batch_size=8", "image_size=16", "best=accuracy"],
         out=tmp_path / "run",
     )
     *_, finished = job
     assert finished.report.data.endswith("validation")
     assert any("chose the best epoch" in warning for warning in job.warnings)
+    job = start(
+        "resnet20_cifar",
+        tmp_path / "data",
+        settings=["epochs=1", "batch_size=8", "image_size=16", "best=last"],
+        out=tmp_path / "last",
+    )
+    *_, finished = job
+    assert job.warnings == ["The data has no test images, so the accuracy is measured on the validation images."]
+    assert "neither to train it nor to choose it" in (finished.run.path / "model" / "README.md").read_text("utf-8")
 
 
 def test_resuming_a_finished_run_changes_nothing(job):

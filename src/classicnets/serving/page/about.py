@@ -99,7 +99,8 @@ def _quality(card: Card) -> Section:
     images = _number(metrics, "num_images")
     number = "images" if images is None else f"{images:,} images"
     note = f"Measured on {number}: {metrics.get('data', 'not recorded')}."
-    if str(metrics.get("data", "")).endswith("validation"):
+    recipe = table_at(table_at(card.provenance, "training"), "recipe")
+    if str(metrics.get("data", "")).endswith("validation") and recipe.get("best") != "last":
         note += " They chose its best epoch: expect less on new images."
     return Section("How good it is", rows, note)
 

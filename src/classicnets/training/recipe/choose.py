@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections.abc import Collection
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from classicnets.data.imageset import ImageSet
 from classicnets.data.pipeline.loader import steps_per_epoch
 from classicnets.data.words import counted
+from classicnets.errors import BadImage
 from classicnets.images import image_size
 from classicnets.models.contract import ConvNet, NetConfig
 from classicnets.training.recipe.files import shipped_recipes
@@ -24,7 +27,9 @@ _STEPS_FOR_AVERAGE = 1_000  # in a shorter run, the moving average lags behind t
 _STEPS_FOR_SGD = 300  # AdamW was well ahead below 190 steps and not at 460; nothing between was measured
 _OPTIM_OF_FEW_STEPS = OptimSection(name="adamw", lr=1e-3, weight_decay=0.05)
 _BATCH_OF_FEW_STEPS = 32
-_FEW_TO_VALIDATE = 500  # fewer images measure the accuracy too coarsely to compare epochs
+_FEW_TO_VALIDATE = 500  # fewer images measure an epoch too coarsely to compare it with others
+_SHIFT = 1 / 8  # of the side
+_GREY = 4.0  # levels that the channels of a grey image may be apart, saved as a JPEG
 _FEW_PHOTOS = 5_000  # from scratch, fewer photos train at a smaller size, in more epochs an hour
 _SIZE_OF_FEW_PHOTOS = 96
 
@@ -61,21 +66,29 @@ def choose_recipe(
 
 
 def fitted(
-    recipe: Recipe, num_train: int, image_size: int, *, num_val: int = _FEW_TO_VALIDATE, given: Collection[str] = ()
+    recipe: Recipe,
+    num_train: int,
+    image_size: int,
+    *,
+    num_val: int = _FEW_TO_VALIDATE,
+    color: bool = False,
+    given: Collection[str] = (),
 ) -> tuple[Recipe, str]:
-    """Fit the optimizer, the batch size, the average and the choice of the best epoch to the number of images.
+    """Fit the optimizer, the batch size, the average, the kept epoch and the augmentation to the images.
 
     The batch size is the largest power of two that leaves 20 steps an epoch, at least 16 and at most the recipe's. The
     rate changes in proportion to it, or to its square root if the optimizer is not SGD. A run of fewer than 1,000
     steps has no average. A run of fewer than 300 steps on photos, of more than 40 pixels, takes AdamW instead of SGD,
-    and batches of at least 32. Fewer than 500 validation images choose the best epoch by the loss, because
-    their accuracy is uncertain by 2 points or more.
+    and batches of at least 32. With fewer than 500 validation images the last epoch is kept, unless `patience` is set:
+    a choice among epochs would be chance, because an accuracy is uncertain by 2 points or more. Shifts reach an eighth
+    of the side. Small images in colour are mirrored and not rotated: they are rarely digits or letters.
 
     Args:
         recipe: the recipe that was chosen, with the user's changes; it stays as it is.
         num_train: number of training images, 1 or more.
         image_size: side of the images in pixels, as the network gets them.
         num_val: number of validation images; by default so many that the accuracy compares epochs.
+        color: whether the images are in colour; see `in_color`.
         given: dotted keys that the user has set. They are left as they are.
 
     Returns:
@@ -106,13 +119,32 @@ def fitted(
     if "ema" not in given and recipe.ema and steps < _STEPS_FOR_AVERAGE:
         changes.append(f"ema is 0, because an average of the weights lags in a run of only {counted(steps, 'step')}")
         recipe = recipe.model_copy(update={"ema": 0.0})
-    if num_val < _FEW_TO_VALIDATE and recipe.best == "accuracy" and "best" not in given:
+    if num_val < _FEW_TO_VALIDATE and recipe.best == "accuracy" and not recipe.patience and "best" not in given:
         images = counted(num_val, "validation image")
-        changes.append(f"the loss chooses the best epoch, because {images} measure it best")
-        recipe = recipe.model_copy(update={"best": "loss"})
+        changes.append(f"the last epoch is kept, because {images} can hardly tell which one is best")
+        recipe = recipe.model_copy(update={"best": "last"})
+    if recipe.augment.crop == "pad":
+        recipe, more = _with_shifts(recipe, image_size, color=color, given=given)
+        changes += more
     if not changes:
         return recipe, ""
     return recipe, f"fitted to {num_train:,} training images of {image_size} pixels: {'; '.join(changes)}"
+
+
+def _with_shifts(recipe: Recipe, image_size: int, *, color: bool, given: Collection[str]) -> tuple[Recipe, list[str]]:
+    """The recipe with shifts that suit small images of that side, and of colour or not."""
+    shift = max(1, round(image_size * _SHIFT))
+    wanted: dict[str, Any] = {"padding": shift, **({"flip": True, "rotate": 0.0} if color else {})}
+    old = recipe.augment
+    new = old.model_copy(update={key: value for key, value in wanted.items() if f"augment.{key}" not in given})
+    changes = []
+    if new.padding != old.padding:
+        changes.append(f"images are shifted by up to {counted(new.padding, 'pixel')}")
+    if new.flip != old.flip:
+        changes.append("images in colour are mirrored (if that changes their meaning, set augment.flip=false)")
+    if new.rotate != old.rotate:
+        changes.append("images in colour are not rotated")
+    return recipe.model_copy(update={"augment": new}), changes
 
 
 def _fitting_batch(num_train: int, most: int) -> int:
@@ -120,6 +152,21 @@ def _fitting_batch(num_train: int, most: int) -> int:
     largest = max(1, num_train // _STEPS_PER_EPOCH)
     power_of_two = 1 << (largest.bit_length() - 1)
     return min(most, max(_SMALLEST_BATCH, power_of_two))
+
+
+def in_color(images: ImageSet) -> bool:
+    """Return whether most of about 50 images are in colour, by their pixels: a grey image may be saved as RGB."""
+    colored = []
+    for i in range(0, len(images), max(1, len(images) // 50)):
+        with contextlib.suppress(BadImage):  # it is reported, or left out, where all images are read
+            image = images.image(i)
+            colored.append(len(image) == 3 and _spread(image) > _GREY)
+    return sum(colored) * 2 > len(colored)
+
+
+def _spread(image: Tensor) -> float:
+    """How far the channels of an image uint8 (C, H, W) are apart, in the mean of its pixels, in levels."""
+    return float((image.amax(0).float() - image.amin(0).float()).mean())
 
 
 def normalised(network: ConvNet) -> bool:

@@ -15,7 +15,7 @@ from classicnets.data.corrections import corrected
 from classicnets.data.pipeline.augment import Augment
 from classicnets.errors import ConfigError
 from classicnets.models.catalog import create, family_of
-from classicnets.training.recipe.choose import FITTED, choose_recipe, fitted, natural_size, normalised
+from classicnets.training.recipe.choose import FITTED, choose_recipe, fitted, in_color, natural_size, normalised
 from classicnets.training.recipe.files import load_recipe, with_settings
 from classicnets.training.recipe.schema import InitSection, ProgressiveSection, Recipe
 
@@ -79,7 +79,8 @@ def resolve(
         draft = with_settings(load_recipe(name), settings)
         notes.append(f"recipe {name!r}: {reason}")
         if name in FITTED:
-            draft, changes = fitted(draft, len(loaded.train), size, num_val=len(loaded.val), given=keys)
+            color = draft.augment.crop == "pad" and in_color(loaded.train)
+            draft, changes = fitted(draft, len(loaded.train), size, num_val=len(loaded.val), color=color, given=keys)
             notes += [changes] if changes else []
     if draft.data.refit and loaded.test is None:
         raise ConfigError(
@@ -115,6 +116,11 @@ def without_unused(recipe: Recipe) -> tuple[Recipe, list[str]]:
     Raises:
         ConfigError: settings do not go together, such as a frozen trunk without trained weights.
     """
+    if recipe.patience and recipe.best == "last":
+        raise ConfigError(
+            f"patience is {recipe.patience}, which ends a run when no epoch is better, and best is 'last', which "
+            "compares none. Set best to accuracy, balanced_accuracy or loss, or unset patience (patience=none)."
+        )
     if recipe.finetune.freeze and not recipe.model.weights:
         raise ConfigError(
             f"finetune.freeze is {recipe.finetune.freeze:g}, but the trunk has no trained weights to freeze. "

@@ -196,8 +196,9 @@ class Recipe(_Section):
         compile: compile the training step with `torch.compile`: true, false, or "auto": on one GPU, if the run is long
             enough to repay it.
         ema: how much of the moving average of the weights is kept in each step; 0 keeps no average.
-        best: the validation metric that chooses the epoch to keep.
-        patience: end after so many epochs without a better one; None never ends early.
+        best: the validation metric that chooses the epoch to keep: "accuracy", "loss" or "balanced_accuracy"; or "last"
+            keeps the last epoch, and then runs are compared by its loss.
+        patience: end after so many epochs without a better one; None never ends early. Not with `best` "last".
         flip_at_test: average the answers for an image and its mirror image.
         workers: threads that make batches ahead of time; 0 makes each when it is needed.
         on_nan: if the loss or the gradient is not finite: "stop", or "rollback" to the newest checkpoint and a quarter

@@ -23,6 +23,7 @@ from classicnets.classifier import Classifier
 from classicnets.data.record import write_record
 from classicnets.errors import ConfigError, StorageError, TrainingDiverged
 from classicnets.evaluation import Report, evaluate
+from classicnets.evaluation.best import words_of
 from classicnets.evaluation.calibration import Temperature
 from classicnets.evaluation.trust import with_temperature_only
 from classicnets.reports import write_report
@@ -368,9 +369,10 @@ class Job:
             part, images, packed = "test", data.test, self._prepared.test
         else:
             part, images, packed = "validation", data.val, self._session.validation.packed
+            chose = " They also chose the best epoch, so expect a lower accuracy on new images."
             self.warnings.append(
-                "The data has no test images, so the accuracy is measured on the validation images. They also chose "
-                "the best epoch, so expect a lower accuracy on new images."
+                "The data has no test images, so the accuracy is measured on the validation images."
+                f"{'' if self.recipe.best == 'last' else chose}"
             )
         logits, novelty = all_outputs(best, packed.images, processes)
         report = evaluate(best, images, packed=packed, logits=logits, novelty=novelty, data=f"{data.name} {part}")
@@ -389,7 +391,7 @@ class Job:
         if len(state.history) < epochs:
             self.warnings.append(
                 f"Stopped after epoch {len(state.history)} of {epochs}: validation "
-                f"{self.recipe.best.replace('_', ' ')} has not improved since epoch {state.best_reached} "
+                f"{words_of(self.recipe.best)} has not improved since epoch {state.best_reached} "
                 f"(patience = {self.recipe.patience})."
             )
             self.run.log("stopped_early", epoch=len(state.history), best_epoch=state.best_epoch.epoch)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from classicnets.errors import WeightsError
-from classicnets.evaluation.best import Best, best_index, score_of
+from classicnets.evaluation.best import Best, best_index, metric_of, score_of
 from classicnets.models.contract import ConvNet
 from classicnets.system.devices import Precision
 from classicnets.training.memory.lean import Lean
@@ -75,13 +75,13 @@ class EpochDone:
     seconds: float
 
     def value(self, by: Best) -> float:
-        """Return the validation metric that `by` names: an accuracy, 0..1, or a loss."""
+        """Return the validation metric that `by` measures: an accuracy, 0..1, or a loss."""
         return {
             "accuracy": self.val_accuracy, "loss": self.val_loss, "balanced_accuracy": self.val_balanced_accuracy
-        }[by]  # fmt: skip
+        }[metric_of(by)]  # fmt: skip
 
     def score(self, by: Best) -> float:
-        """Return the metric that `by` names as a score: higher is better, also for a loss."""
+        """Return the metric that `by` measures as a score: higher is better, also for a loss."""
         return score_of(self.value(by), by)
 
 
@@ -159,7 +159,7 @@ class TrainState:
 
     @property
     def best_epoch(self) -> EpochDone:
-        """The best epoch so far on the validation images; the later one if two are equal."""
+        """The epoch that is kept: the best so far on the validation images, of equals the later one; or the last."""
         best = best_index([row.value(self.best) for row in self.history], self.best)
         assert best is not None, "an epoch is done"
         return self.history[best]
