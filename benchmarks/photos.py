@@ -213,7 +213,7 @@ def comparison(rows: list[Row]) -> list[list[str]]:
 def _contenders(rows: list[Row]) -> Iterable[tuple[tuple[str, float], dict[str, list[Row]]]]:
     """The runs of each contender, for each set and minutes.
 
-    The size that ours chooses may change with the seed. A peer's runs at that size are those of one contender.
+    Ours come first. The size that ours chooses may change with the seed; a peer's runs at that size are one contender.
     """
     for name, minutes in sorted({(row["set"], row["minutes"]) for row in rows}):
         runs = [row for row in rows if (row["set"], row["minutes"]) == (name, minutes)]
@@ -224,7 +224,7 @@ def _contenders(rows: list[Row]) -> Iterable[tuple[tuple[str, float], dict[str, 
             if run["image_size"] == chosen.get(run["seed"]):
                 who = who.removesuffix(f", {run['image_size']} px")
             groups.setdefault(who, []).append(run)
-        yield (name, minutes), groups
+        yield (name, minutes), {who: groups[who] for who in sorted(groups, key=lambda who: "classicnets" not in who)}
 
 
 def leads(groups: Mapping[str, list[Row]]) -> dict[str, float]:
