@@ -78,7 +78,8 @@ NOTES = (
     "The mean over seeds, their range, and the Wilson interval of one run's test images. The peers have the size that",
     "the default chose; their schedule follows the clock, and they train on the validation images too. Seconds are as",
     "measured, from start to answer: a default run fits its epochs to the speed of its first steps. One core; another",
-    "program trained on the other core.",
+    "program trained on the other core. Ours kept the epoch with the lowest validation loss; in `natural`, and by",
+    "default since then, the last one.",
 )
 ABLATION_NOTE = (
     "Test accuracy; in brackets, the difference to the base in points. Epochs are what fitted. Measured on a slower",
@@ -240,7 +241,7 @@ def mean_leads(rows: list[Row]) -> list[str]:
         for who, ahead in leads(groups).items() if name not in ASIDE else ():
             found.setdefault((minutes, who), []).append(100 * ahead)
     return [
-        f"- {who}, {minutes:g} minutes: {statistics.mean(points):+.1f} points beside the better peer, in the mean of "
+        f"- {who} ({minutes:g} minutes): {statistics.mean(points):+.1f} points beside the better peer, in the mean of "
         f"{len(points)} sets."
         for (minutes, who), points in found.items()
     ]
