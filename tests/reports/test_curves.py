@@ -86,7 +86,8 @@ def test_the_epoch_that_is_kept_is_marked(by: Best, epoch: int, finding: str) ->
     ("text", "best"),
     [
         ('best = "loss"', "loss"), ('best = "last"', "last"), ('best = "balanced_accuracy"', "balanced_accuracy"),
-        ("epochs = 3", "accuracy"), ('best = "f1"', "accuracy"), ("best = [1]", "accuracy"), ("not [ toml", "accuracy"), (None, "accuracy"),
+        ("epochs = 3", "accuracy"), ('best = "f1"', "accuracy"), ("best = [1]", "accuracy"),
+        ("not [ toml", "accuracy"), (None, "accuracy"),
     ],
 )  # fmt: skip
 def test_the_recipe_says_what_is_best(tmp_path: Path, text: str | None, best: Best) -> None:
