@@ -141,10 +141,9 @@ def _with_shifts(recipe: Recipe, image_size: int, *, color: bool, given: Collect
     changes = []
     if new.padding != old.padding:
         changes.append(f"images are shifted by up to {counted(new.padding, 'pixel')}")
-    if new.flip != old.flip:
-        changes.append("images in colour are mirrored (if that changes their meaning, set augment.flip=false)")
-    if new.rotate != old.rotate:
-        changes.append("images in colour are not rotated")
+    turned = [*(["mirrored"] if new.flip != old.flip else []), *(["not rotated"] if new.rotate != old.rotate else [])]
+    if turned:
+        changes.append(f"images in colour are {' and '.join(turned)}, because they are rarely digits or letters")
     return recipe.model_copy(update={"augment": new}), changes
 
 
