@@ -78,11 +78,11 @@ def fitted(
 
     The batch size is the largest power of two that leaves 20 steps an epoch, at least 16 and at most the recipe's. The
     rate changes in proportion to it, or to its square root if the optimizer is not SGD. A run of fewer than 1,000 steps
-    has no average. A run of fewer than 300 steps takes AdamW instead of SGD, and batches of at least 32, except on
-    small grey images, which SGD learned as well. With fewer than 500 validation images the last epoch is kept, unless
-    `patience` is set: a choice among epochs would be chance, because an accuracy is uncertain by 2 points or more.
-    Shifts reach an eighth of the side. Small images in colour are mirrored and not rotated: they are rarely digits or
-    letters.
+    has no average. A run of fewer than 300 steps takes AdamW instead of SGD, on photos with batches of at least 32;
+    small grey images, which SGD learned as well, keep it. With fewer than 500 validation images the last epoch is kept,
+    unless `patience` is set: a choice among epochs would be chance, because an accuracy is uncertain by 2 points or
+    more. Shifts reach an eighth of the side. Small images in colour are mirrored and not rotated: they are rarely
+    digits or letters.
 
     Args:
         recipe: the recipe that was chosen, with the user's changes; it stays as it is.
@@ -107,7 +107,7 @@ def fitted(
     if optim.name == "sgd" and (color or image_size > 40) and steps < _STEPS_FOR_SGD and not optim_is_given:
         changes.append(f"AdamW instead of SGD, which needs more than a run of only {counted(steps, 'step')}")
         optim = _OPTIM_OF_FEW_STEPS
-        if "batch_size" not in given:
+        if "batch_size" not in given and image_size > 40:
             batch_size = min(recipe.batch_size, max(_BATCH_OF_FEW_STEPS, batch_size))
     if batch_size < recipe.batch_size:
         changes.append(f"batch_size is {batch_size} instead of {recipe.batch_size}, for more steps an epoch")
