@@ -246,13 +246,14 @@ def cheapest(found: list[Budget]) -> Iterator[list[str]]:
     for name, images in SETS.items():
         for target in images.targets:
             here = [b for b in found if b.cells[0].set == name and b.cells[0].images >= images.train()]
-            reached = [b for b in here if len(b.cells) >= _SEEDS and b.accuracy >= target]
             for way in (SHIPPED, *PEERS):
-                chosen = min((b for b in reached if b.cells[0].way == way), key=lambda b: b.tera, default=None)
-                if chosen:
-                    yield [name, f"{target:.2f}", *chosen.columns]
-                elif any(b.cells[0].way == way for b in here):
-                    yield [name, f"{target:.2f}", "", way, "", "", "not reached", "", ""]
+                tried = [b for b in here if b.cells[0].way == way]
+                enough = [b for b in tried if len(b.cells) >= _SEEDS]
+                reached = min((b for b in enough if b.accuracy >= target), key=lambda b: b.tera, default=None)
+                if reached:
+                    yield [name, f"{target:.2f}", *reached.columns]
+                elif tried:
+                    yield [name, f"{target:.2f}", "", way, "", "", "not reached" if enough else "too few seeds", "", ""]
 
 
 def everything(found: list[Budget]) -> list[str]:
