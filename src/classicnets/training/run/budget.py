@@ -24,6 +24,7 @@ from torch import Tensor
 
 from classicnets.data.pipeline.pack import Packed
 from classicnets.data.split import balanced_sample
+from classicnets.data.words import counted
 from classicnets.errors import ConfigError
 from classicnets.evaluation.novelty import MOST_TRAINING_IMAGES
 from classicnets.models.catalog import create
@@ -176,7 +177,7 @@ def fit_to_minutes(
     seconds = found.timing.training(recipe, found.epochs, steps, smallest)
     total = (spent + seconds + found.timing.end) / 60
     each = _seconds(seconds / found.epochs)
-    notes = [f"{found.epochs:,} epochs in about {total:.2g} of {minutes:g} minutes: {each} an epoch"]
+    notes = [f"{counted(found.epochs, 'epoch')} in about {total:.2g} of {minutes:g} minutes: {each} an epoch"]
     if side != natural:
         notes.append(f"image_size is {side} instead of {natural}, so that more epochs fit into the minutes")
     recipe = recipe.model_copy(update={"minutes": minutes})
