@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from classicnets.models.contract import Classified
 
 CHOSEN = (
-    "The thresholds come from the validation images. These chose the temperature too, and mostly the best "
+    "The thresholds come from the validation images. These chose the temperature too, and often the best "
     "epoch, so new images may be covered a little less often than asked: that is what the measured coverage shows."
 )
 SEEN = (
