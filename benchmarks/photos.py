@@ -310,8 +310,8 @@ def main() -> None:
     tuned = [row for row in rows if row["contender"].startswith(TUNED)]
     compared = [row for row in rows if row not in ablated and row not in tuned]
     aside = (
-        f"Kept aside until the end, and not in these means: {', '.join(sorted(ASIDE))}. Its short run gave the idea of the "
-        "rule for few steps on small images; other sets decided it."
+        f"Kept aside until the end, and not in these means: {', '.join(sorted(ASIDE))}. Its short run gave the "
+        "idea of the rule for few steps on small images; other sets decided it."
     )
     write_results(
         "photos",
